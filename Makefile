@@ -1,0 +1,80 @@
+# The whole of the project's handiwork. Everything is installed from packaging/lock, with hashes.
+
+PYTHON ?= python3
+VENV := .venv
+BINARY_VENV := .venv-binary
+LOCK_VENV := .venv-lock
+LOCK := packaging/lock
+PIP := -m pip --disable-pip-version-check install --quiet
+UV := $(LOCK_VENV)/bin/uv
+UV_VERSION := 0.13.9
+RESOLVE := $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-annotate --no-header
+PIN := $(RESOLVE) pyproject.toml --generate-hashes --constraint $(LOCK_VENV)/pins.txt
+
+# Development has everything that running needs: whichever stamp is newer than its lock will do.
+RUN_READY := $(VENV)/.demo-ready
+DEV_READY := $(VENV)/.dev-ready
+
+.PHONY: help run test test-system binary bench lock clean
+
+help:
+	@echo 'make run          serve a real small model here and print a request to paste (ARGS="--port 9000")'
+	@echo 'make test         format, lint, types and the tests that need nothing but Python'
+	@echo 'make test-system  the tests that need Debian packages or the binary'
+	@echo 'make binary       build dist/appliance'
+	@echo 'make bench        the gateway compared with the engine behind it'
+	@echo 'make lock         choose all versions anew'
+	@echo 'make clean        remove what was built'
+
+run: $(RUN_READY)
+	@$(VENV)/bin/appliance demo $(ARGS)
+
+test: $(DEV_READY)
+	@$(VENV)/bin/python -m tests
+
+test-system: $(DEV_READY)
+	@$(VENV)/bin/python -m pytest -m system $(ARGS)
+
+bench: $(DEV_READY)
+	@$(VENV)/bin/python tests/bench.py $(ARGS)
+
+binary: dist/appliance
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(DEV_READY): $(LOCK)/dev.txt pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) --require-hashes -r $(LOCK)/dev.txt
+	$(VENV)/bin/python $(PIP) --no-deps -e .
+	@touch $@ $(RUN_READY)
+
+$(RUN_READY): $(LOCK)/demo.txt pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) --require-hashes -r $(LOCK)/demo.txt
+	$(VENV)/bin/python $(PIP) --no-deps -e .
+	@touch $@
+
+$(BINARY_VENV)/.ready: $(LOCK)/binary.txt
+	$(PYTHON) -m venv $(BINARY_VENV)
+	@echo '*' > $(BINARY_VENV)/.gitignore
+	$(BINARY_VENV)/bin/python $(PIP) --require-hashes -r $(LOCK)/binary.txt
+	@touch $@
+
+dist/appliance: $(BINARY_VENV)/.ready packaging/appliance.spec $(shell find appliance -name '*.py' -o -name '*.md')
+	PYTHONHASHSEED=1 $(BINARY_VENV)/bin/python -m PyInstaller --noconfirm --log-level WARN packaging/appliance.spec
+	@ls -l dist/appliance
+
+# One resolution for everything first, so that the four files agree on every version.
+lock:
+	$(PYTHON) -m venv --clear $(LOCK_VENV)
+	@echo '*' > $(LOCK_VENV)/.gitignore
+	$(LOCK_VENV)/bin/python $(PIP) uv==$(UV_VERSION)
+	$(RESOLVE) pyproject.toml --extra demo --extra dev --extra binary -o $(LOCK_VENV)/pins.txt
+	rm -f $(LOCK)/*.txt
+	$(PIN) -o $(LOCK)/run.txt
+	$(PIN) --extra demo -o $(LOCK)/demo.txt
+	$(PIN) --extra demo --extra dev -o $(LOCK)/dev.txt
+	$(PIN) --extra binary -o $(LOCK)/binary.txt
+	rm -rf $(LOCK_VENV)
+
+clean:
+	rm -rf build dist $(BINARY_VENV) $(LOCK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

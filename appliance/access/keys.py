@@ -1,0 +1,86 @@
+"""From the headers of a request to the caller, before anything else is read."""
+
+import hashlib
+import hmac
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from appliance.config.schema import Key
+from appliance.domain.http import Headers
+from appliance.domain.secret import Secret
+from appliance.errors import GatewayError
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking.
+
+    Attributes:
+        name: the key's name; "anonymous" where no key is needed.
+        scopes: what the key may do.
+        models: patterns of the model names it may use.
+    """
+
+    name: str
+    scopes: frozenset[str]
+    models: tuple[str, ...]
+
+
+_ANONYMOUS = Caller("anonymous", frozenset({"infer"}), ("*",))
+
+
+class KeyRing:
+    """Every key that opens something, by the SHA-256 of its text; the text itself is never kept."""
+
+    def __init__(self, keys: Sequence[Key], environment: Sequence[Secret] = (), *, open: bool = False) -> None:  # noqa: A002 - the setting's own word
+        """With `open`, whoever has no key of ours is anonymous."""
+        self._open = open
+        self._callers: list[tuple[bytes, Caller]] = [
+            (bytes.fromhex(key.hash.removeprefix("sha256:")), Caller(key.name, frozenset(key.scopes), key.models))
+            for key in keys
+        ]
+        for number, secret in enumerate(environment, 1):
+            caller = Caller(f"env-{number}", frozenset({"infer"}), ("*",))
+            self._callers.append((_digest(secret.reveal), caller))
+
+    def find(self, headers: Headers) -> Caller:
+        """The caller; either header suffices.
+
+        Raises:
+            GatewayError: `invalid_api_key`.
+        """
+        offered = list(_credentials(headers))
+        for text in offered:
+            if (caller := self._lookup(text)) is not None:
+                return caller
+        if self._open:  # the SDKs always send some key, if only a dummy
+            return _ANONYMOUS
+        what = "The key is not one of this server's" if offered else "No key was sent"
+        raise GatewayError(
+            "invalid_api_key",
+            f"{what}. Send `Authorization: Bearer KEY` or `x-api-key: KEY`; the server's owner hands out keys.",
+        )
+
+    def _lookup(self, text: str) -> Caller | None:
+        """Every key is compared, so that the time tells nothing about which one was close."""
+        digest, found = _digest(text), None
+        for known, caller in self._callers:
+            if hmac.compare_digest(known, digest):
+                found = caller
+        return found
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _credentials(headers: Headers) -> Iterator[str]:
+    for wanted in ("authorization", "x-api-key"):
+        for name, value in headers:
+            if name != wanted:
+                continue
+            scheme, _, token = value.strip().partition(" ")
+            if wanted == "x-api-key" and value.strip():
+                yield value.strip()
+            elif wanted == "authorization" and scheme.lower() == "bearer" and token.strip():
+                yield token.strip()

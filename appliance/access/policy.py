@@ -1,0 +1,48 @@
+"""What a caller may do."""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from appliance.access.keys import Caller
+from appliance.domain.http import Request
+from appliance.errors import GatewayError
+
+
+def may_use(caller: Caller, model: str) -> bool:
+    """Whether one of the key's patterns covers the model; "*" stands for any run of characters."""
+    return any(_covers(pattern, model) for pattern in caller.models)
+
+
+def _covers(pattern: str, model: str) -> bool:
+    # Not fnmatch: model names hold brackets and question marks of their own.
+    parts = [re.escape(part) for part in pattern.split("*")]
+    return re.fullmatch(".*".join(parts), model) is not None
+
+
+def visible(caller: Caller, names: Iterable[str]) -> list[str]:
+    """The names that the caller may use."""
+    return [name for name in names if may_use(caller, name)]
+
+
+def require_scope(caller: Caller, scope: str) -> None:
+    """Refuse a caller without a scope.
+
+    Raises:
+        GatewayError: `scope_missing`.
+    """
+    if scope not in caller.scopes:
+        raise GatewayError(
+            "scope_missing",
+            f"The key {caller.name!r} lacks the scope {scope!r}. The server's owner can add it to the key.",
+        )
+
+
+def local_without_proxy(request: Request) -> bool:
+    """Whether the request comes from this machine itself and not through a proxy on it."""
+    if any(name == "forwarded" or name.startswith("x-forwarded-") for name, _ in request.headers):
+        return False
+    try:
+        return ipaddress.ip_address(request.peer).is_loopback
+    except ValueError:
+        return False

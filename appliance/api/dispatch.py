@@ -1,0 +1,47 @@
+"""What every door does with a request: find the route, run its endpoint, count the reply."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from appliance.api.endpoints import client_request_id
+from appliance.api.reply import error_reply, with_ids
+from appliance.api.routes import Router
+from appliance.domain.http import Reply, Request
+from appliance.errors import GatewayError
+from appliance.observe.metrics import Metrics
+
+_LOG = logging.getLogger("appliance.api")
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """One for the whole process; any door calls it.
+
+    Attributes:
+        new_id: 32 fresh hex digits.
+    """
+
+    router: Router
+    metrics: Metrics
+    new_id: Callable[[], str]
+
+    async def __call__(self, request: Request) -> Reply:
+        """The reply to a request; never raises except when cancelled. The door closes a streamed body."""
+        template = "_unknown"
+        request_id = client_request_id(request) or f"req_{self.new_id()}"
+        try:
+            route, argument = self.router.find(request.method, request.path)
+            template = route.template
+            reply = await route.endpoint(request, argument)
+            if not any(name == "x-request-id" for name, _ in reply.headers):
+                reply = with_ids(reply, request_id)
+        except GatewayError as error:
+            reply = error_reply(error, request_id)
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
+            # The traceback is for the log; the client gets the id to quote.
+            _LOG.exception("request %s failed", request_id)
+            reply = error_reply(GatewayError("internal_error", "A bug in the appliance; its log has more."), request_id)
+        reply.route = template
+        self.metrics.http_request(template, request.method, reply.status)
+        return reply

@@ -1,0 +1,94 @@
+"""The inference endpoints: authenticate, parse, ask the gateway."""
+
+import logging
+import re
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from appliance.access.keys import KeyRing
+from appliance.access.policy import require_scope
+from appliance.api.reply import error_reply, json_reply, with_ids
+from appliance.api.routes import Route
+from appliance.domain.calls import Operation
+from appliance.domain.http import Reply, Request
+from appliance.errors import GatewayError
+from appliance.gateway.accounting import Accounts, Exchange
+from appliance.gateway.listing import Listing
+from appliance.gateway.pipeline import Gateway
+from appliance.wire.models import model_list
+from appliance.wire.openai_request import parse_call
+
+_PREFIXES = ("/v1", "/api/client/v1")
+_VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_LOG = logging.getLogger("appliance.api")
+
+
+def client_request_id(request: Request) -> str | None:
+    """The correlation id of the header, if the client sent a valid one."""
+    sent = request.header("x-request-id")
+    return sent if sent is not None and _VALID_ID.fullmatch(sent) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """What the inference endpoints need.
+
+    Attributes:
+        max_body: largest request body in bytes.
+    """
+
+    keys: KeyRing
+    gateway: Gateway
+    listing: Listing
+    accounts: Accounts
+    max_body: int
+
+    def routes(self) -> list[Route]:
+        """The inference routes, identical under both prefixes."""
+        table: list[Route] = []
+        for prefix in _PREFIXES:
+            table += [
+                Route("POST", prefix + operation.path.removeprefix("/v1"), partial(self._infer, operation))
+                for operation in Operation
+            ]
+            table += [
+                Route("GET", f"{prefix}/models", self._models),
+                Route("GET", f"{prefix}/models/{{id}}", self._model),
+            ]
+        return table
+
+    async def _infer(self, operation: Operation, request: Request, _: str) -> Reply:
+        exchange = self.accounts.open(operation, request.peer, client_request_id(request))
+        try:
+            reply = await self._answer(operation, request, exchange)
+        except GatewayError as error:
+            exchange.failed(error)
+            return error_reply(error, exchange.request_id)
+        except trio.Cancelled:
+            exchange.client_left()
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
+            # The traceback is for the log; the client gets the id to quote.
+            _LOG.exception("request %s failed", exchange.request_id)
+            bug = GatewayError("internal_error", "A bug in the appliance, not in your request. Its log has more.")
+            exchange.failed(bug)
+            return error_reply(bug, exchange.request_id)
+        return with_ids(reply, exchange.request_id)
+
+    async def _answer(self, operation: Operation, request: Request, exchange: Exchange) -> Reply:
+        caller = self.keys.find(request.headers)  # before the body is read, let alone parsed
+        exchange.key = caller.name
+        require_scope(caller, "infer")
+        call = parse_call(operation, await request.body.read(self.max_body))
+        if call.request_id is not None:
+            exchange.request_id = call.request_id
+        return await self.gateway.answer(call, caller, exchange)
+
+    async def _models(self, request: Request, _: str) -> Reply:
+        caller = self.keys.find(request.headers)
+        return Reply(200, [("content-type", "application/json")], model_list(self.listing.entries(caller)))
+
+    async def _model(self, request: Request, name: str) -> Reply:
+        return json_reply(self.listing.entry(name, self.keys.find(request.headers)))

@@ -1,0 +1,133 @@
+"""Quart as a door: the same route table under Quart-Trio.
+
+Quart brings HTTP/2, websockets and pages; here it only carries bytes. Two of its defaults would break streams: a
+60 s limit on a whole response, and on a body; both are off, and our own deadlines apply.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, cast
+
+import trio
+from quart import Request as QuartRequest
+from quart import Response, request
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from appliance.domain.http import Headers, Reply, Request
+from appliance.errors import GatewayError
+
+Scope = dict[str, Any]  # an ASGI scope
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+
+
+class _Connection(TrioASGIHTTPConnection):
+    """Owns the reply of its request, so that a stream is closed on every way out, cancellation included."""
+
+    async def handle_request(self, nursery: trio.Nursery, request: QuartRequest, send: Any) -> None:  # type: ignore[override]  # Quart-Trio overrides it this way
+        async with AsyncExitStack() as owned:
+            cast("Scope", self.scope)["appliance.owned"] = owned
+            await super().handle_request(nursery, request, partial(_send_whole_end, send))
+
+
+async def _send_whole_end(send: Callable[[Any], Awaitable[None]], message: Any) -> None:
+    """Send one ASGI message; the last one of a response is not cut short.
+
+    Hypercorn tells the application of a "disconnect" in the middle of ending its response; Quart then cancels the task
+    that is ending it, and the connection would be left without its idle timer. The door bounds every write.
+    """
+    last = message["type"] == "http.response.body" and not message.get("more_body", False)
+    with trio.CancelScope(shield=last):
+        await send(message)
+
+
+class _Body:
+    """The body as Quart receives it."""
+
+    def __init__(self, carrier: QuartRequest, seconds: float) -> None:
+        self._carrier = carrier
+        self._seconds = seconds
+
+    async def read(self, limit: int) -> bytes:
+        too_large = GatewayError(
+            "request_too_large", f"The body is larger than {limit} bytes, this server's `max_body`. Send less."
+        )
+        if (self._carrier.content_length or 0) > limit:
+            raise too_large
+        body = b""
+        with trio.move_on_after(self._seconds) as scope:
+            try:
+                body = cast("bytes", await self._carrier.get_data(cache=False))
+            except RequestEntityTooLarge:
+                raise too_large from None
+        if scope.cancelled_caught:
+            raise GatewayError("request_timeout", f"The body did not arrive within {self._seconds:g} s. Try again.")
+        return body
+
+
+def build_app(dispatch: Callable[[Request], Awaitable[Reply]], *, max_body: int, body_timeout: float) -> QuartTrio:
+    """The ASGI application.
+
+    Args:
+        dispatch: finds and runs the endpoint.
+        max_body: bytes; Quart stops buffering there.
+        body_timeout: seconds for a request's body to arrive.
+    """
+    app = QuartTrio("appliance", static_folder=None)
+    app.asgi_http_class = _Connection
+    app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=max_body)
+
+    async def carry(path: str = "") -> Response:  # noqa: ARG001 - the raw path is taken from the scope
+        scope = cast("Scope", request.scope)
+        reply = await dispatch(_from_quart(scope, body_timeout))
+        owned: AsyncExitStack = scope["appliance.owned"]
+        return _to_quart(reply, owned, scope)
+
+    async def refused(error: HTTPException) -> Response:
+        # A method that no route knows, or a malformed request that Quart itself refuses.
+        reply = await dispatch(_from_quart(cast("Scope", request.scope), body_timeout))
+        return (
+            Response(cast("bytes", reply.body), reply.status, dict(reply.headers)) if error.code else Response(b"", 400)
+        )
+
+    app.add_url_rule("/", "root", carry, methods=_METHODS, provide_automatic_options=False)
+    app.add_url_rule(
+        "/<path:path>", "any", carry, methods=_METHODS, provide_automatic_options=False, merge_slashes=False
+    )
+    app.register_error_handler(HTTPException, refused)
+    return app
+
+
+def _from_quart(scope: Scope, body_timeout: float) -> Request:
+    headers: Headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+    peer = (scope.get("client") or ("", 0))[0]
+    path = scope["raw_path"].decode("latin-1").partition("?")[0]
+    query = scope["query_string"].decode("latin-1")
+    carrier = cast("QuartRequest", request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - the proxy must not outlive its context
+    return Request(scope["method"], path, query, headers, peer, _Body(carrier, body_timeout))
+
+
+def _to_quart(reply: Reply, owned: AsyncExitStack, scope: Scope) -> Response:
+    if isinstance(reply.body, bytes):
+        response = Response(reply.body, reply.status)
+    else:
+        stream = reply.body
+        owned.push_async_callback(_close, stream, scope)
+        response = Response(stream, reply.status)
+        response.timeout = None
+    response.headers.clear()
+    for name, value in reply.headers:
+        response.headers.add(name, value)
+    if isinstance(reply.body, bytes):
+        response.headers["content-length"] = str(len(reply.body))
+    return response
+
+
+async def _close(stream: Any, scope: Scope) -> None:
+    with trio.CancelScope(shield=True):  # closing is bounded: it only shuts a socket
+        await stream.aclose()
+    hang_up = (scope.get("state") or {}).get("appliance.hang_up")
+    if stream.broken and hang_up is not None:
+        hang_up()

@@ -1,0 +1,54 @@
+"""Paths and methods to endpoints, as data."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from appliance.domain.http import Reply, Request
+from appliance.errors import GatewayError
+
+Endpoint = Callable[[Request, str], Awaitable[Reply]]  # the request, and what `{…}` at the path's end matched
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row. A template ending in `{id}` takes the rest of the path, slashes and `%2F` alike."""
+
+    method: str
+    template: str
+    endpoint: Endpoint
+
+    def match(self, path: str) -> str | None:
+        """What `{id}` stands for ("" where there is none), or None."""
+        stem, brace, _ = self.template.partition("{")
+        if not brace:
+            return "" if path == self.template else None
+        return unquote(path[len(stem) :]) if path.startswith(stem) and len(path) > len(stem) else None
+
+
+class Router:
+    """The table, searched top to bottom."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = tuple(routes)
+
+    def find(self, method: str, path: str) -> tuple[Route, str]:
+        """The route and its argument. HEAD is answered like GET.
+
+        Raises:
+            GatewayError: `unknown_url` or `method_not_allowed`.
+        """
+        wanted = "GET" if method == "HEAD" else method
+        found = [(route, argument) for route in self._routes if (argument := route.match(path)) is not None]
+        if not found:
+            raise GatewayError(
+                "unknown_url",
+                f"There is no {path[:200]!r} here. The API is under /v1; a client's base URL ends in /v1.",
+            )
+        for route, argument in found:
+            if route.method == wanted:
+                return route, argument
+        allowed = ", ".join(sorted({route.method for route, _ in found}))
+        raise GatewayError(
+            "method_not_allowed", f"{method} does not work here; use {allowed}.", extras={"allow": allowed}
+        )

@@ -1,0 +1,11 @@
+"""The command line: one file per command, each with `add_parser` and `run`.
+
+    main        the parser, and how mistakes are told: one line, exit code 2, no traceback
+    serve       run the appliance
+    check       find every problem of a configuration file
+    demo        a real engine and a real small model on the CPU, without any configuration
+    selftest    one real exchange through the whole product, in this very binary
+    engine      the scripted model server that `selftest` and our tests use (not listed)
+
+What does not belong here: anything that `serve` needs as well.
+"""

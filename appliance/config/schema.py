@@ -1,0 +1,157 @@
+"""Every setting of the configuration file: its name, type, default, unit and meaning.
+
+A default lives here and nowhere else. `Annotated[..., Doc("…")]` is the meaning that `docs/configuration.md` must
+carry; `later=True` marks a setting that parses but whose feature is not built yet: `check` refuses it.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from appliance.config.units import Seconds, Size
+
+
+def Doc(meaning: str, *, later: bool = False) -> msgspec.Meta:  # noqa: N802 - reads as an annotation
+    """One line about a setting, kept beside its type."""
+    return msgspec.Meta(extra={"doc": meaning, "later": later})
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class Tls(Section, frozen=True):
+    """A certificate and its key, as PEM files."""
+
+    cert: Annotated[str, Doc("certificate chain, PEM file")]
+    key: Annotated[str, Doc("private key, PEM file")]
+
+
+class Server(Section, frozen=True):
+    """How the appliance itself listens and behaves."""
+
+    listen: Annotated[str, Doc("address and port to listen on")] = "127.0.0.1:8000"
+    auth: Annotated[
+        Literal["keys", "open"], Doc('"open" serves anyone without a key; needed to listen off loopback without keys')
+    ] = "keys"
+    tls: Annotated[str | Tls, Doc('"off", "internal" or { cert, key }', later=True)] = "off"
+    http2: Annotated[bool, Doc("offer HTTP/2 over TLS", later=True)] = False
+    names: Annotated[tuple[str, ...], Doc("host names we answer to beside our own", later=True)] = ()
+    state_dir: Annotated[str, Doc("logs, sockets and records; created with parents, mode 0700")] = "/var/lib/appliance"
+    drain: Annotated[Seconds, Doc("how long streams may finish when the appliance is told to stop")] = Seconds(30)
+    max_body: Annotated[Size, Doc("largest request body")] = Size(32 * 2**20)
+    body_timeout: Annotated[Seconds, Doc("a request's body must arrive within this")] = Seconds(60)
+    connect_timeout: Annotated[Seconds, Doc("connecting to a model server; 0 is off")] = Seconds(5)
+    first_byte_timeout: Annotated[Seconds, Doc("from sending a request to the first byte of the answer; 0 is off")] = (
+        Seconds(600)
+    )
+    between_bytes_timeout: Annotated[Seconds, Doc("longest silence inside an answer; 0 is off")] = Seconds(120)
+    total_timeout: Annotated[Seconds, Doc("a whole exchange; 0 is off")] = Seconds(0)
+    write_stall: Annotated[Seconds, Doc("a client that takes no byte for this long is cut")] = Seconds(30)
+    load_wait: Annotated[Seconds, Doc("how long a request may wait for its model to load")] = Seconds(120)
+    load_queue: Annotated[int, Doc("how many requests may wait for one loading model")] = 256
+    probe_interval: Annotated[Seconds, Doc("time between two health probes of a target")] = Seconds(5)
+    log_format: Annotated[Literal["auto", "json", "text"], Doc('"auto" is text on a terminal and JSON elsewhere')] = (
+        "auto"
+    )
+
+
+class KeyLimits(Section, frozen=True):
+    """What one key may use; absent means unlimited."""
+
+    requests_per_minute: Annotated[int | None, Doc("requests a minute", later=True)] = None
+    tokens_per_minute: Annotated[int | None, Doc("tokens a minute", later=True)] = None
+    concurrent: Annotated[int | None, Doc("requests at once", later=True)] = None
+    tokens_per_day: Annotated[int | None, Doc("tokens a day", later=True)] = None
+
+
+class Key(Section, frozen=True):
+    """A client credential; the file holds its hash only."""
+
+    name: Annotated[str, Doc("shown in logs and metrics")]
+    hash: Annotated[str, Doc('"sha256:" and the hex SHA-256 of the key')]
+    scopes: Annotated[tuple[Literal["infer", "metrics", "admin"], ...], Doc("what the key may do")] = ("infer",)
+    models: Annotated[tuple[str, ...], Doc('models it may use; "*" stands for any run of characters')] = ("*",)
+    limits: Annotated[KeyLimits | None, Doc("what it may use", later=True)] = None
+
+
+class Runtime(Section, frozen=True):
+    """A model server process that the appliance launches and looks after."""
+
+    name: Annotated[str, Doc("unique; the public model name unless [[models]] says otherwise")]
+    engine: Annotated[Literal["vllm", "llama.cpp", "command"], Doc("what to launch")]
+    model: Annotated[str, Doc("model file or directory; {model} of a command")] = ""
+    args: Annotated[tuple[str, ...], Doc("extra arguments; they come last and win")] = ()
+    binary: Annotated[str, Doc("the engine's program; else it is looked for on the path")] = ""
+    command: Annotated[
+        tuple[str, ...], Doc('engine = "command": the command line; {socket} {host} {port} {model} {gpus}')
+    ] = ()
+    health: Annotated[str, Doc('engine = "command": path that answers 200 when ready')] = "/health"
+    kinds: Annotated[tuple[Literal["chat", "completion", "embedding"], ...], Doc("what the model can do")] = ("chat",)
+    context: Annotated[int | None, Doc("context length in tokens; absent leaves it to the engine")] = None
+    slots: Annotated[int | None, Doc("parallel requests; absent leaves it to the engine")] = None
+    start: Annotated[Literal["boot", "on-demand"], Doc("when to start it")] = "boot"
+    stop_grace: Annotated[Seconds, Doc("time between TERM and KILL")] = Seconds(10)
+    load_stall: Annotated[Seconds, Doc("a start without any progress for this long is given up")] = Seconds(300)
+    load_limit: Annotated[Seconds, Doc("a start longer than this is given up")] = Seconds(3600)
+    gpus: Annotated[tuple[int, ...] | None, Doc("GPUs to use", later=True)] = None
+    memory: Annotated[Size | None, Doc("GPU memory that it needs", later=True)] = None
+    idle_stop: Annotated[Seconds | None, Doc("stop it when idle for this long", later=True)] = None
+    replicas: Annotated[int, Doc("number of processes", later=True)] = 1
+    exclusive: Annotated[str, Doc("group of runtimes that may not be loaded together", later=True)] = ""
+    priority: Annotated[int, Doc("who is evicted last", later=True)] = 0
+    pinned: Annotated[bool, Doc("never evicted", later=True)] = False
+    preload: Annotated[bool, Doc("loaded as soon as there is room", later=True)] = False
+
+
+class Backend(Section, frozen=True):
+    """A model server that somebody else runs."""
+
+    name: Annotated[str, Doc("unique; targets are written name/model")]
+    engine: Annotated[
+        Literal["openai", "vllm", "llama.cpp", "sglang", "tgi", "ollama", "localai"], Doc("which server it is")
+    ]
+    url: Annotated[str, Doc("its root, or ending in /v1")]
+    key_env: Annotated[str, Doc("environment variable that holds its credential")] = ""
+    key_file: Annotated[str, Doc("file that holds its credential")] = ""
+    max_connections: Annotated[int, Doc("most connections at once; more requests wait")] = 256
+
+
+class Provider(Section, frozen=True):
+    """A cloud API used with the caller's own key."""
+
+    name: Annotated[Literal["openai", "anthropic", "gemini"], Doc("which provider")]
+    url: Annotated[str, Doc("override for a private endpoint")] = ""
+
+
+class Model(Section, frozen=True):
+    """A public name and what stands behind it."""
+
+    name: Annotated[str, Doc("what clients ask for")]
+    targets: Annotated[tuple[str, ...], Doc('runtimes, or "backend/model"; the first healthy one wins')]
+    kind: Annotated[str, Doc('"chat", "completion" or "embedding"; absent skips the category check')] = ""
+    active: Annotated[bool, Doc("false: not listed, 404")] = True
+    balance: Annotated[str, Doc('"least-busy" or "prefix" across replicas', later=True)] = ""
+    default: Annotated[bool, Doc("used when a Messages request names no model", later=True)] = False
+    guardrails: Annotated[tuple[str, ...], Doc("names of [[guardrails]]", later=True)] = ()
+
+
+class Guardrail(Section, frozen=True):
+    """A check on input or output."""
+
+    name: Annotated[str, Doc("unique")]
+    kind: Annotated[str, Doc("pii, regex or model")]
+    on: Annotated[tuple[Literal["input", "output"], ...], Doc("what is checked")] = ("input",)
+    action: Annotated[Literal["block", "redact", "flag"], Doc("what a finding does")] = "block"
+
+
+class Config(Section, frozen=True):
+    """The whole file."""
+
+    server: Annotated[Server, Doc("how the appliance itself listens and behaves")] = Server()
+    keys: Annotated[tuple[Key, ...], Doc('client credentials; also API_KEYS="k1,k2" in the environment')] = ()
+    runtimes: Annotated[tuple[Runtime, ...], Doc("model servers that the appliance launches")] = ()
+    backends: Annotated[tuple[Backend, ...], Doc("model servers that somebody else runs")] = ()
+    providers: Annotated[tuple[Provider, ...], Doc("cloud APIs used with the caller's own key", later=True)] = ()
+    models: Annotated[tuple[Model, ...], Doc("public names; a runtime or backend model without one has its own")] = ()
+    guardrails: Annotated[tuple[Guardrail, ...], Doc("checks on input and output", later=True)] = ()

@@ -1,0 +1,81 @@
+"""A request as a door hands it over, and the reply that the door sends.
+
+Endpoints know these values and neither llhttp nor Quart, so any door can carry them.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Headers = list[tuple[str, str]]
+
+
+class BodyReader(Protocol):
+    """The request's body, not read yet: authentication comes first."""
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body.
+
+        Args:
+            limit: most bytes to accept.
+
+        Raises:
+            GatewayError: `request_too_large` past the limit, `request_timeout` when it does not arrive.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, head parsed, body still on the wire.
+
+    Attributes:
+        method: upper case.
+        path: percent-encoded, without the query.
+        query: without the question mark.
+        headers: names in lower case, in order of arrival.
+        peer: the client's address as text; empty when unknown.
+        body: reads the body once.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    peer: str
+    body: BodyReader
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header; `name` in lower case."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class ReplyStream(Protocol):
+    """A reply's body that is still being made. Whoever gets it closes it, also when cancelled."""
+
+    broken: bool  # it ended with an error: the connection must close after the last byte
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    async def aclose(self) -> None:
+        """Release the upstream and settle the accounts; safe to call twice and while cancelled."""
+        ...
+
+
+@dataclass(slots=True)
+class Reply:
+    """What a door sends back.
+
+    Attributes:
+        status: HTTP status.
+        headers: names in lower case; the door adds framing and date.
+        body: all of it, or a stream that the door must close.
+        route: the template of the route that answered, for metrics.
+    """
+
+    status: int
+    headers: Headers = field(default_factory=list)
+    body: bytes | ReplyStream = b""
+    route: str = ""

@@ -1,0 +1,107 @@
+"""Where a request can be sent, and the runtime that makes it ready."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
+
+from appliance.domain.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """How to reach a model server.
+
+    Attributes:
+        scheme: "unix" for a socket in the file system, else "http" or "https".
+        host: name or address; for "unix" the socket's path.
+        port: 0 for "unix".
+        prefix: path in front of `/v1/…`; empty or starting with a slash, never ending in one.
+    """
+
+    scheme: Literal["unix", "http", "https"]
+    host: str
+    port: int = 0
+    prefix: str = ""
+
+    @classmethod
+    def from_url(cls, url: str) -> "Address":
+        """From a backend's URL; a trailing `/v1` or slash makes no difference.
+
+        Raises:
+            ValueError: the text says what is wrong with the URL.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https"):
+            raise ValueError("must start with http:// or https://")
+        if not parts.hostname:
+            raise ValueError("names no host")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a credential; use key_env or key_file")
+        if parts.query or parts.fragment:
+            raise ValueError("must not have a query or a fragment")
+        prefix = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+        default = 443 if parts.scheme == "https" else 80
+        scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
+        return cls(scheme, parts.hostname, parts.port or default, prefix)
+
+    @property
+    def authority(self) -> str:
+        """The Host header for this address."""
+        if self.scheme == "unix":
+            return "localhost"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.scheme == "https" else 80
+        return host if self.port == default else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        if self.scheme == "unix":
+            return f"unix:{self.host}"
+        return f"{self.scheme}://{self.authority}{self.prefix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A model server that answers: its address and the credential it wants (sent as a Bearer token)."""
+
+    address: Address
+    credential: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing a request can be sent to.
+
+    Attributes:
+        name: "runtime" or "backend/model", as in the config and in logs.
+        kind: "runtime" targets become ready through `Runtime.ensure_ready`; "backend" targets have an endpoint.
+        owner: the runtime's or the backend's name.
+        engine: a key of `domain.engines.ENGINES`.
+        model: the name that the engine knows the model by; empty to leave the client's name as it is.
+        endpoint: where a backend listens; None for a runtime.
+    """
+
+    name: str
+    kind: Literal["runtime", "backend"]
+    owner: str
+    engine: str
+    model: str
+    endpoint: Endpoint | None = None
+
+
+class Runtime(Protocol):
+    """What the gateway may ask of whoever owns the model processes. It asks; it never peeks and decides."""
+
+    async def ensure_ready(self, runtime: str) -> Endpoint:
+        """The endpoint of a ready replica; starts the runtime if it is not running.
+
+        Any number of callers start it once. Leaving (being cancelled) while waiting costs nothing.
+
+        Raises:
+            GatewayError: `queue_full`, `model_loading`, `model_crashed` or `draining`, with `state` and `reason`
+                in its extras and an honest `retry_after`.
+        """
+        ...
+
+    async def stop(self, runtime: str) -> None:
+        """Stop every replica and return when its whole process tree is gone. Stopping a stopped one is fine."""
+        ...

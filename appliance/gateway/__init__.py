@@ -1,0 +1,11 @@
+"""The path of a request, from a parsed call to the last byte.
+
+    pipeline     the story: may the caller, which model, which targets, one or two attempts, the reply
+    attempts     one extra attempt at most, before the first byte, where that is safe
+    relay        whole events from the engine to the client, with the end checked
+    accounting   one account per exchange, settled exactly once
+    listing      the model list
+
+It receives a `Runtime` and never imports the supervisor. What does not belong here: sockets, clients' framing,
+choosing targets (`routing`), wording of error bodies (`wire`).
+"""

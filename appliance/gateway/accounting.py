@@ -1,0 +1,112 @@
+"""One account per exchange, settled exactly once: metrics and the log line, also when the client leaves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from appliance.domain.calls import Operation, Usage
+from appliance.errors import GatewayError
+from appliance.observe.log import ExchangeRecord, log_exchange
+from appliance.observe.metrics import Metrics
+
+UNKNOWN_MODEL = "_unknown"  # a name that a client made up is never a label
+Phase = Literal["request", "loading", "first_byte", "streaming"]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known about one exchange so far.
+
+    Attributes:
+        phase: what the exchange is waiting for; says when a client left.
+        model: public name, once it is known to exist.
+        request_id: the id the client sees.
+        internal_id: ours, unique; what an engine sees.
+    """
+
+    operation: Operation
+    peer: str
+    internal_id: str
+    request_id: str
+    started: float
+    accounts: "Accounts"
+    key: str = ""
+    model: str = UNKNOWN_MODEL
+    target: str = ""
+    engine: str = ""
+    stream: bool = False
+    status: int = 0
+    phase: Phase = "request"
+    usage: Usage = field(default_factory=Usage)
+    first_token: float | None = None
+    bytes_out: int = 0
+    settled: bool = False
+
+    def model_known(self, model: str) -> None:
+        """From here on the exchange counts for this model."""
+        self.model = model
+        self.accounts.metrics.exchange_started(model)
+
+    def token_seen(self) -> None:
+        """The first content of the answer is on its way to the client."""
+        if self.first_token is None:
+            self.first_token = self.accounts.clock()
+
+    def failed(self, error: GatewayError, *, status: int | None = None) -> None:
+        """Settle as an error that we made; `status` when another one was sent before it."""
+        self._settle(status or error.row.status, "error", error.code)
+
+    def client_left(self) -> None:
+        """Settle as a client that went away; harmless after any other settlement."""
+        if not self.settled:
+            self.accounts.metrics.client_disconnected(self.model, self.phase)
+        self._settle(499, "client_gone", "")
+
+    def done(self, status: int, outcome: Literal["ok", "backend_error"] = "ok") -> None:
+        """Settle with the status that the client was sent."""
+        self._settle(status, outcome, "")
+
+    def _settle(self, status: int, outcome: str, code: str) -> None:
+        if self.settled:
+            return
+        self.settled = True
+        now = self.accounts.clock()
+        ttft = None if self.first_token is None else self.first_token - self.started
+        record = ExchangeRecord(
+            request_id=self.request_id,
+            key=self.key,
+            model=self.model,
+            operation=str(self.operation),
+            target=self.target,
+            engine=self.engine,
+            status=status,
+            outcome=outcome,
+            error_code=code,
+            stream=self.stream,
+            usage=self.usage,
+            ttft_s=ttft,
+            duration_s=now - self.started,
+            bytes_out=self.bytes_out,
+            peer=self.peer,
+        )
+        self.accounts.metrics.exchange_ended(record, counted=self.model != UNKNOWN_MODEL)
+        log_exchange(record)
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Opens accounts.
+
+    Attributes:
+        clock: monotonic seconds.
+        new_id: 32 fresh hex digits.
+    """
+
+    metrics: Metrics
+    clock: Callable[[], float]
+    new_id: Callable[[], str]
+
+    def open(self, operation: Operation, peer: str, request_id: str | None) -> Exchange:
+        """A fresh account; `request_id` is the client's own, if it sent a valid one."""
+        internal = self.new_id()
+        return Exchange(operation, peer, internal, request_id or f"req_{internal}", self.clock(), self)

@@ -1,0 +1,192 @@
+"""At most one extra attempt, before the first byte, and only where trying again is safe.
+
+Safe: no connection, a connection that broke before any reply byte, a replica that is still loading, a backend's own
+502, 503 or 504. Never: 4xx, 429, 500 (an engine's 500 is deterministic), a deadline (the engine may still be working).
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from appliance.domain.calls import Call, Operation
+from appliance.domain.engines import ENGINES
+from appliance.domain.http import Headers
+from appliance.domain.targets import Runtime, Target
+from appliance.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    GatewayError,
+    ProtocolViolation,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from appliance.fleet.table import FleetTable
+from appliance.gateway.accounting import Exchange
+from appliance.observe.metrics import Metrics
+from appliance.routing.pick import unsupported
+from appliance.upstream.deadlines import Deadlines
+from appliance.upstream.upstreams import OutRequest, UpstreamReply, Upstreams
+from appliance.wire.openai_request import outgoing_body
+
+
+class EngineReply(Protocol):
+    """A model server's reply, as `upstream` gives it."""
+
+    status: int
+    headers: Headers
+
+    async def receive(self) -> bytes:
+        """The next bytes of the body; b"" at its end."""
+        ...
+
+    async def read(self, limit: int) -> bytes:
+        """The rest of the body, at most `limit` bytes."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+@dataclass(slots=True)
+class _ReadAlready:
+    """A reply whose body had to be looked at before it could be passed on."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    async def receive(self) -> bytes:
+        body, self.body = self.body, b""
+        return body
+
+    async def read(self, limit: int) -> bytes:
+        return (await self.receive())[:limit]
+
+    async def aclose(self) -> None:
+        self.body = b""
+
+
+_ATTEMPTS = 2
+_LARGEST_REFUSAL = 2**20  # bytes of an error reply that we look into
+_TRY_ANOTHER = {502, 503, 504}
+_WAITING_CODES = {"model_loading", "model_crashed", "queue_full"}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """What an attempt needs."""
+
+    fleet: FleetTable
+    runtime: Runtime
+    upstreams: Upstreams
+    deadlines: Deadlines
+    max_connections: dict[str, int]
+    metrics: Metrics
+
+    async def first_reply(self, call: Call, targets: list[Target], exchange: Exchange) -> EngineReply:
+        """The head of the first good reply, or of the last one there is.
+
+        Raises:
+            GatewayError: nothing that can be passed through came back.
+        """
+        chosen = targets[:_ATTEMPTS]
+        for number, target in enumerate(chosen, 1):
+            last = number == len(chosen)
+            exchange.target, exchange.engine = target.name, target.engine
+            try:
+                reply = await self._attempt(call, target, exchange)
+            except UpstreamError as error:
+                self.metrics.upstream_failed(target.name, _reason(error))
+                if last or not _safe_to_repeat(error):
+                    raise in_gateway_terms(error, target.name) from error
+                self.metrics.retried(target.name, _reason(error))
+                continue
+            except GatewayError as error:
+                if last or error.code not in _WAITING_CODES:
+                    raise
+                self.metrics.retried(target.name, error.code)
+                continue
+            if reply.status in _TRY_ANOTHER and not last:
+                await reply.aclose()
+                self.metrics.retried(target.name, str(reply.status))
+                continue
+            return reply
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, call: Call, target: Target, exchange: Exchange) -> EngineReply:
+        endpoint = target.endpoint
+        if endpoint is None:
+            exchange.phase = "loading"
+            endpoint = await self.runtime.ensure_ready(target.owner)
+        exchange.phase = "first_byte"
+        headers: Headers = [("content-type", "application/json"), ("x-request-id", exchange.internal_id)]
+        request = OutRequest("POST", call.operation.path, headers, outgoing_body(call, target.model))
+        engine = ENGINES[target.engine]
+        reply = await self.upstreams.send(
+            endpoint,
+            request,
+            self.deadlines,
+            max_connections=self.max_connections.get(target.owner, 256),
+            idle_close=engine.idle_close,
+        )
+        try:
+            return await self._accepted(reply, call, target)
+        except BaseException:
+            with trio.CancelScope(shield=True):  # bounded inside: closing only shuts the socket
+                await reply.aclose()
+            raise
+
+    async def _accepted(self, reply: UpstreamReply, call: Call, target: Target) -> EngineReply:
+        """The reply, unless it is one that must not reach a client as it is."""
+        if 300 <= reply.status < 400:
+            raise GatewayError(
+                "redirect_refused",
+                f"The model server {target.owner!r} answered with a redirect ({reply.status}), which is never "
+                "followed: prompts go only where the configuration says. Its owner has to correct the URL.",
+            )
+        if reply.status in ENGINES[target.engine].absent_route and call.operation is Operation.EMBEDDING:
+            body = await reply.read(_LARGEST_REFUSAL)
+            if reply.status == 404 and b'"error"' in body:  # about the model, not about the route
+                return _ReadAlready(reply.status, reply.headers, body)
+            if target.kind == "backend":
+                self.fleet.learn_cannot(target.owner, call.operation)
+            raise unsupported(call.model, call.operation, target.engine)
+        return reply
+
+
+def _safe_to_repeat(error: UpstreamError) -> bool:
+    return isinstance(error, ConnectFailed) or (isinstance(error, ConnectionLost) and error.before_reply)
+
+
+def _reason(error: UpstreamError) -> str:
+    match error:
+        case ConnectFailed():
+            return "connect"
+        case ConnectionLost():
+            return "reset"
+        case UpstreamTimeout():
+            return "timeout"
+        case _:
+            return "protocol"
+
+
+def in_gateway_terms(error: UpstreamError, target: str) -> GatewayError:
+    """What a client is told when a target failed; `target` is a configured name, safe to show."""
+    match error:
+        case UpstreamTimeout():
+            return GatewayError(
+                "backend_timeout",
+                f"The model server {target!r} gave {error}. It may still be working; a shorter request may help.",
+            )
+        case ProtocolViolation():
+            return GatewayError("upstream_protocol", f"The model server {target!r} broke the protocol: {error}.")
+        case ConnectionLost() if not error.before_reply:
+            return GatewayError(
+                "backend_died", f"The model server {target!r} broke the connection while it was answering. Try again."
+            )
+        case _:
+            return GatewayError(
+                "backend_unreachable", f"The model server {target!r} cannot be reached: {error}. Try again."
+            )

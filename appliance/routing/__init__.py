@@ -1,0 +1,7 @@
+"""From a public name to the targets that may serve it.
+
+    catalogue   which models exist: the config's, the runtimes' own names, what backends list
+    pick        which of a model's targets to try, in order, or the error that says why none
+
+Pure: the fleet snapshot is an argument. What does not belong here: waiting for a model to load, sending anything.
+"""

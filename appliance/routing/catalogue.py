@@ -1,0 +1,94 @@
+"""Which models exist: the names of the config, the runtimes' own names, and what backends list."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from appliance.config.schema import Backend, Model, Runtime
+from appliance.domain.calls import KINDS, Operation
+from appliance.domain.targets import Endpoint, Target
+from appliance.fleet.table import Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class PublicModel:
+    """A name that clients can ask for.
+
+    Attributes:
+        name: the public name.
+        targets: in order of preference.
+        operations: what it can be asked to do; None when its kind is unknown.
+        owner: `owned_by` of the model list.
+        card: what the engine itself says about the model.
+    """
+
+    name: str
+    targets: tuple[Target, ...]
+    operations: frozenset[Operation] | None
+    owner: str
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _operations(kinds: Sequence[str]) -> frozenset[Operation] | None:
+    return frozenset().union(*(KINDS[kind] for kind in kinds)) if kinds else None
+
+
+class Catalogue:
+    """The models of one configuration. Backends' own lists come with each snapshot."""
+
+    def __init__(
+        self, models: Sequence[Model], runtimes: Sequence[Runtime], backends: Sequence[tuple[Backend, Endpoint]]
+    ) -> None:
+        self._runtimes = {runtime.name: runtime for runtime in runtimes}
+        self._backends = {backend.name: (backend, endpoint) for backend, endpoint in backends}
+        self._hidden = {model.name for model in models if not model.active}
+        self._configured = {model.name: self._public(model) for model in models if model.active}
+        aliased = {target for model in models for target in model.targets}
+        for runtime in runtimes:
+            if runtime.name not in aliased and runtime.name not in self._configured | dict.fromkeys(self._hidden):
+                self._configured[runtime.name] = PublicModel(
+                    runtime.name, (self._runtime_target(runtime),), _operations(runtime.kinds), "appliance"
+                )
+
+    def _public(self, model: Model) -> PublicModel:
+        targets = tuple(self._target(name) for name in model.targets)
+        kinds: Sequence[str] = (model.kind,) if model.kind else ()
+        if not kinds and all(target.kind == "runtime" for target in targets):
+            kinds = self._runtimes[targets[0].owner].kinds
+        return PublicModel(model.name, targets, _operations(kinds), "appliance")
+
+    def _target(self, name: str) -> Target:
+        if runtime := self._runtimes.get(name):
+            return self._runtime_target(runtime)
+        owner, _, model = name.partition("/")
+        return self._backend_target(owner, model)
+
+    @staticmethod
+    def _runtime_target(runtime: Runtime) -> Target:
+        # llama-server answers to any name; another program knows itself by what it was told to load.
+        known_as = runtime.name if runtime.engine == "llama.cpp" else runtime.model or runtime.name
+        return Target(runtime.name, "runtime", runtime.name, runtime.engine, known_as)
+
+    def _backend_target(self, owner: str, model: str) -> Target:
+        backend, endpoint = self._backends[owner]
+        return Target(f"{owner}/{model}", "backend", owner, backend.engine, model, endpoint)
+
+    def listed(self, fleet: Fleet) -> dict[str, PublicModel]:
+        """Every model that exists now, by public name. A backend's model whose id is taken is `backend/id`."""
+        models = dict(self._configured)
+        for name in self._backends:
+            row = fleet.backends.get(name)
+            for card in row.models if row else ():
+                taken = card.id in models or card.id in self._hidden
+                public = f"{name}/{card.id}" if taken else card.id
+                target = self._backend_target(name, card.id)
+                models.setdefault(public, PublicModel(public, (target,), None, name, card.fields))
+        return models
+
+    def resolve(self, name: str, fleet: Fleet) -> PublicModel | None:
+        """The model of that name, or None."""
+        return self._configured.get(name) or self.listed(fleet).get(name)
+
+    def targets_by_model(self) -> dict[str, tuple[Target, ...]]:
+        """The configured models and their targets, for the readiness report."""
+        return {name: model.targets for name, model in self._configured.items()}

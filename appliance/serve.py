@@ -1,0 +1,223 @@
+"""Builds the whole from a Config and runs it: the only file that knows every class.
+
+Start order: log, sockets, upstreams, supervisor, prober, door. Stop order, on INT, TERM or cancellation: refuse new
+work, let streams finish for `drain`, end the rest with an error event, close connections, stop every engine.
+A second signal skips the wait.
+"""
+
+import logging
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from appliance import __version__
+from appliance.access.keys import KeyRing
+from appliance.api.dispatch import Dispatch
+from appliance.api.endpoints import Endpoints
+from appliance.api.quart_app import build_app
+from appliance.api.routes import Router
+from appliance.config.schema import Backend, Config
+from appliance.domain.engines import ENGINES
+from appliance.domain.secret import Secret
+from appliance.domain.status import ProbeAnswer
+from appliance.domain.targets import Address, Endpoint
+from appliance.door.handover import Handover
+from appliance.door.listener import Listener
+from appliance.errors import GatewayError, OperatorError
+from appliance.fleet.table import FleetTable
+from appliance.gateway.accounting import Accounts
+from appliance.gateway.attempts import Attempts
+from appliance.gateway.listing import Listing
+from appliance.gateway.pipeline import Gateway
+from appliance.health.prober import Prober
+from appliance.observe.metrics import Metrics
+from appliance.ops.probes import Probes
+from appliance.routing.catalogue import Catalogue
+from appliance.supervisor.supervisor import Supervisor
+from appliance.upstream.deadlines import Deadlines
+from appliance.upstream.probe import probe
+from appliance.upstream.upstreams import Upstreams
+
+_LOG = logging.getLogger("appliance.serve")
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_CLOSING = 5.0  # seconds for error events and last bytes to leave, after `drain`
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers.
+
+    Attributes:
+        host, port: where it listens.
+        fleet: what is up.
+    """
+
+    host: str
+    port: int
+    fleet: FleetTable
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Split "host:port" or "[v6]:port", as `check` accepted it."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+async def serve(
+    config: Config,
+    *,
+    api_keys: Sequence[Secret] = (),
+    credentials: dict[str, Secret] | None = None,
+    listen_signals: bool = True,
+    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until a signal or cancellation; no process of ours is left when it returns.
+
+    Args:
+        config: checked.
+        api_keys: keys from the environment.
+        credentials: of backends, by backend name.
+        listen_signals: INT and TERM end it gracefully.
+        task_status: started once the API listens; models may still be loading.
+
+    Raises:
+        OperatorError: the address or the state directory cannot be used.
+    """
+    try:
+        await _serve(config, _build(config, api_keys, credentials or {}), task_status, listen_signals=listen_signals)
+    except* OperatorError as group:
+        raise _first_mistake(group) from None
+
+
+async def _serve(
+    config: Config, parts: "_Parts", task_status: trio.TaskStatus[Running], *, listen_signals: bool
+) -> None:
+    async with AsyncExitStack() as stack:
+        # Received from the first moment on: a TERM during the start must stop engines as well.
+        signals = stack.enter_context(trio.open_signal_receiver(*_STOP_SIGNALS)) if listen_signals else None
+        stack.push_async_callback(parts.upstreams.aclose)
+        host, port = split_listen(config.server.listen)
+        listener = await Listener.bind(host, port, parts.handover.connection)
+        stack.push_async_callback(listener.aclose)
+        async with trio.open_nursery() as core:
+            await core.start(parts.supervisor.run, name="supervisor")
+            core.start_soon(parts.prober.run, name="prober")
+            await core.start(parts.handover.run_lifespan, name="quart")
+            core.start_soon(listener.run, name="door")
+            _LOG.info("listening on %s:%d", listener.host, listener.port)
+            task_status.started(Running(listener.host, listener.port, parts.fleet))
+            if signals is not None:
+                await anext(signals)
+                await _stop(parts, listener, config.server.drain, signals)
+                core.cancel_scope.cancel()
+        _LOG.info("stopped")
+
+
+def _first_mistake(group: BaseExceptionGroup[OperatorError]) -> OperatorError:
+    inner = group.exceptions[0]
+    return _first_mistake(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+async def _stop(parts: "_Parts", listener: Listener, drain: float, signals: AsyncIterator[int]) -> None:
+    """Drain; a second signal skips the wait."""
+    async with trio.open_nursery() as nursery:
+
+        async def hurry() -> None:
+            await anext(signals)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(hurry, name="second signal")
+        await _drain(parts, listener, drain)
+        nursery.cancel_scope.cancel()
+
+
+async def _drain(parts: "_Parts", listener: Listener, drain: float) -> None:
+    _LOG.info("stopping: streams may finish for %g s; a second signal skips the wait", drain)
+    parts.gateway.draining = True
+    parts.supervisor.drain()
+    listener.stop_accepting()
+    await parts.handover.close_idle()
+    with trio.move_on_after(drain):
+        while parts.gateway.open_streams:
+            await trio.sleep(0.05)
+    parts.gateway.interrupt_streams(
+        GatewayError("draining", "The server is going away and could not wait for the end of this answer. Try again.")
+    )
+    with trio.move_on_after(_CLOSING):
+        while parts.gateway.open_streams:
+            await trio.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    fleet: FleetTable
+    upstreams: Upstreams
+    supervisor: Supervisor
+    prober: Prober
+    gateway: Gateway
+    handover: Handover
+
+
+def _build(config: Config, api_keys: Sequence[Secret], credentials: dict[str, Secret]) -> _Parts:
+    server = config.server
+    fleet, metrics, upstreams = FleetTable(), Metrics(), Upstreams()
+    metrics.build_info(__version__)
+    fleet.watch_replicas(metrics.replica_changed)
+    fleet.watch_backends(metrics.backend_seen)
+    backends = [(item, Endpoint(Address.from_url(item.url), credentials.get(item.name))) for item in config.backends]
+    catalogue = Catalogue(config.models, config.runtimes, backends)
+    supervisor = _supervisor(config, fleet, upstreams)
+    prober = Prober(backends, fleet, partial(_ask, upstreams), server.probe_interval)
+    deadlines = Deadlines(
+        server.connect_timeout, server.first_byte_timeout, server.between_bytes_timeout, server.total_timeout
+    )
+    attempts = Attempts(fleet, supervisor, upstreams, deadlines, _caps(config.backends), metrics)
+    gateway = Gateway(catalogue, fleet, attempts)
+    keys = _key_ring(config, api_keys)
+    accounts = Accounts(metrics, time.monotonic, partial(secrets.token_hex, 16))
+    listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
+    endpoints = Endpoints(keys, gateway, listing, accounts, server.max_body)
+    probes = Probes(keys, fleet, catalogue, metrics)
+    dispatch = Dispatch(Router(endpoints.routes() + probes.routes()), metrics, accounts.new_id)
+    app = build_app(dispatch, max_body=server.max_body, body_timeout=server.body_timeout)
+    return _Parts(fleet, upstreams, supervisor, prober, gateway, Handover(app, write_stall=server.write_stall))
+
+
+def _key_ring(config: Config, api_keys: Sequence[Secret]) -> KeyRing:
+    """`check` has refused a server that is open by accident: without keys it listens on loopback only."""
+    keyless = not config.keys and not api_keys
+    if keyless or config.server.auth == "open":
+        _LOG.warning("no key is asked for: whoever reaches %s may use every model", config.server.listen)
+    return KeyRing(config.keys, api_keys, open=keyless or config.server.auth == "open")
+
+
+def _caps(backends: Sequence[Backend]) -> dict[str, int]:
+    return {backend.name: backend.max_connections for backend in backends}
+
+
+def _supervisor(config: Config, fleet: FleetTable, upstreams: Upstreams) -> Supervisor:
+    server = config.server
+
+    async def ask(endpoint: Endpoint, path: str) -> ProbeAnswer:
+        return await _ask(upstreams, endpoint, path, ENGINES["llama.cpp"].loading_status)
+
+    return Supervisor(
+        config.runtimes,
+        state_dir=Path(server.state_dir),
+        fleet=fleet,
+        probe=ask,
+        load_wait=server.load_wait,
+        load_queue=server.load_queue,
+        probe_interval=server.probe_interval,
+    )
+
+
+async def _ask(upstreams: Upstreams, endpoint: Endpoint, path: str, loading_status: int | None) -> ProbeAnswer:
+    return await probe(upstreams, endpoint, path, loading_status=loading_status)

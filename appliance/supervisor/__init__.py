@@ -1,0 +1,17 @@
+"""The one who launches model server processes, watches them, and proves them gone.
+
+    states       the table of a replica's life
+    plan         how long to wait: backoff, deadlines, retry hints
+    command      a runtime of the config as a command line
+    environment  what a child may see of our environment, and where its program is
+    spawn        the only place that starts a process
+    tree         everything that a replica has started: found, signalled, proved empty
+    tail         a child's log file, followed
+    replica      one owner task for each replica
+    supervisor   all of them, behind `domain.targets.Runtime`
+
+A model server holds gigabytes of GPU memory in processes that outlive their parents. Whoever starts the next one
+before the last one is gone fails in ways nobody can read; that is why one room owns all of it.
+
+What does not belong here: HTTP (a probe is handed in), routing, and what a request says.
+"""

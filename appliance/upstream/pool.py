@@ -1,0 +1,173 @@
+"""Connections to one address, with books that balance: leased + idle never exceeds the cap, whatever is cancelled."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from appliance.errors import ConnectFailed, ConnectionLost
+from appliance.http1.response import Head
+from appliance.upstream.connection import Connection, OutRequest
+from appliance.upstream.deadlines import Countdown
+
+_CLOSE_GRACE = 2.0  # seconds; a close that takes longer is cut
+_IDLE_SHARE = 0.8  # of the server's own idle time: we must be the first to let go
+
+
+class Lease:
+    """One slot of a pool, in use. `finish` or `discard` must be called; both may be called again.
+
+    Attributes:
+        connection: what holds the slot; None while there is none.
+    """
+
+    def __init__(self, pool: "Pool") -> None:
+        self.connection: Connection | None = None
+        self._pool = pool
+
+    async def finish(self) -> None:
+        """Give the connection back if its exchange ended cleanly, else close it. Safe while cancelled."""
+        connection = self.connection
+        if connection is not None and connection.reusable and self._pool.keep(self, connection):
+            self.connection = None
+            return
+        await self.discard()
+
+    async def discard(self) -> None:
+        """Close the connection and free the slot. Bounded; safe while cancelled."""
+        try:
+            await self.drop_connection()
+        finally:
+            self._pool.free(self)
+
+    async def drop_connection(self) -> None:
+        """Close the connection; the slot stays ours."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            await _close(connection)
+
+
+class Pool:
+    """Leases connections to one address.
+
+    Args:
+        name: for messages.
+        connect: opens a connection; whatever it raises passes through.
+        cap: most connections, in use and idle together.
+        idle_close: seconds after which the server closes an idle connection.
+    """
+
+    def __init__(
+        self, name: str, connect: Callable[[Countdown], Awaitable[Connection]], *, cap: int, idle_close: float
+    ) -> None:
+        self._name = name
+        self._connect = connect
+        self._cap = cap
+        self._idle_for = idle_close * _IDLE_SHARE
+        self._slots = trio.Semaphore(cap, max_value=cap)
+        self._leased: set[Lease] = set()
+        self._idle: deque[tuple[float, Connection]] = deque()  # (expiry, connection), oldest first
+        self._entering = 0  # inside `begin`; the pool is not empty then, even without a lease
+        self._closed = False
+
+    @property
+    def leased(self) -> int:
+        """Slots in use."""
+        return len(self._leased)
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for their next use."""
+        return len(self._idle)
+
+    @property
+    def empty(self) -> bool:
+        """Nobody uses it, nobody waits for it, and it holds no connection: it can be dropped."""
+        return not (self._leased or self._idle or self._entering)
+
+    def __repr__(self) -> str:
+        waiting = self._slots.statistics().tasks_waiting
+        return f"<Pool {self._name} leased={self.leased} idle={self.idle} waiting={waiting} cap={self._cap}>"
+
+    async def begin(self, request: OutRequest, countdown: Countdown) -> tuple[Lease, Head]:
+        """Send a request and wait for the head; the lease is the caller's to end.
+
+        A connection from the idle stack that breaks before any reply byte was closed by the server while idle, so the
+        request is sent once more, on a fresh connection.
+
+        Raises:
+            UpstreamError: any kind.
+        """
+        self._entering += 1
+        try:
+            lease = await self._take_slot(countdown)
+            try:
+                return lease, await self._exchange(lease, request, countdown)
+            except BaseException:
+                await lease.discard()
+                raise
+        finally:
+            self._entering -= 1
+
+    async def _take_slot(self, countdown: Countdown) -> Lease:
+        if self._closed:
+            raise ConnectFailed(f"no more connections to {self._name}: closing down")
+        with countdown.within("total"):
+            await self._slots.acquire()
+        # No checkpoint since the slot was taken, so a cancellation cannot lose it.
+        lease = Lease(self)
+        self._leased.add(lease)
+        return lease
+
+    async def _exchange(self, lease: Lease, request: OutRequest, countdown: Countdown) -> Head:
+        lease.connection = await self._take_idle()
+        if lease.connection is not None:
+            try:
+                return await lease.connection.exchange(request, countdown)
+            except ConnectionLost as lost:
+                if not lost.before_reply:
+                    raise
+            await lease.drop_connection()
+        lease.connection = await self._connect(countdown)
+        return await lease.connection.exchange(request, countdown)
+
+    async def _take_idle(self) -> Connection | None:
+        """The connection used last: it is the least likely to be stale, and the others can expire."""
+        while self._idle:
+            expiry, connection = self._idle.pop()
+            if trio.current_time() < expiry and not connection.stale():
+                return connection
+            await _close(connection)
+        return None
+
+    def keep(self, lease: Lease, connection: Connection) -> bool:
+        """Turn a lease into an idle connection; False when the pool keeps none any more."""
+        if self._closed or lease not in self._leased:
+            return False
+        self._idle.append((trio.current_time() + self._idle_for, connection))
+        self.free(lease)
+        return True
+
+    def free(self, lease: Lease) -> None:
+        """Give a slot back, once."""
+        if lease in self._leased:
+            self._leased.remove(lease)
+            self._slots.release()
+
+    async def expire(self) -> None:
+        """Close the connections that have been idle for too long."""
+        now = trio.current_time()
+        while self._idle and self._idle[0][0] <= now:
+            await _close(self._idle.popleft()[1])
+
+    async def aclose(self) -> None:
+        """Close the idle connections and keep none from now on; leases end on their own."""
+        self._closed = True
+        while self._idle:
+            await _close(self._idle.pop()[1])
+
+
+async def _close(connection: Connection) -> None:
+    """Close within the grace, also while cancelled."""
+    with trio.move_on_after(_CLOSE_GRACE, shield=True):
+        await connection.aclose()

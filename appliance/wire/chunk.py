@@ -1,0 +1,118 @@
+"""One event of a streamed answer, looked at without being built: does it bring content, an end, or the bill?"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from appliance.domain.calls import Usage
+from appliance.errors import ProtocolViolation
+
+_NO_CONTENT = (b"", b"null", b'""', b"[]", b"{}")
+_FALSY = (*_NO_CONTENT, b"false", b"0")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one chunk says.
+
+    Attributes:
+        content: it brings text, reasoning or a part of a tool call.
+        finished: a choice has its finish reason.
+        usage: the engine's count, if this chunk has one.
+        usage_only: nothing but the count: the chunk that only clients who asked for it may see.
+        error: it is the engine's own error.
+        pieces: choices with content; about as many tokens.
+    """
+
+    content: bool
+    finished: bool
+    usage: Usage | None
+    usage_only: bool
+    error: bool
+    pieces: int
+
+
+class _Delta(msgspec.Struct):
+    content: msgspec.Raw = msgspec.Raw()
+    reasoning: msgspec.Raw = msgspec.Raw()
+    reasoning_content: msgspec.Raw = msgspec.Raw()
+    tool_calls: msgspec.Raw = msgspec.Raw()
+    function_call: msgspec.Raw = msgspec.Raw()
+    refusal: msgspec.Raw = msgspec.Raw()
+    audio: msgspec.Raw = msgspec.Raw()
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    text: msgspec.Raw = msgspec.Raw()  # of a completion
+    finish_reason: str | None = None
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class TokenCount(msgspec.Struct):
+    """The `usage` object of a chunk or of a whole reply; engines leave out what they do not count."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+
+    def as_usage(self) -> Usage:
+        """The same in our own terms."""
+        cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else 0
+        return Usage(self.prompt_tokens or 0, self.completion_tokens or 0, cached or 0)
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: TokenCount | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_CHUNK = msgspec.json.Decoder(_Chunk)
+
+
+def peek(data: bytes) -> Chunk:
+    """Look at the data of one event.
+
+    Raises:
+        ProtocolViolation: it is not a JSON object of the shape that the API has.
+    """
+    try:
+        chunk = _CHUNK.decode(data)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolViolation(f"an event of the stream is not a chunk: {error}") from error
+    choices = chunk.choices or []
+    pieces = sum(_has_content(choice) for choice in choices)
+    usage = chunk.usage.as_usage() if chunk.usage else None
+    failed = bytes(chunk.error) not in _FALSY
+    return Chunk(
+        content=pieces > 0,
+        finished=any(choice.finish_reason for choice in choices),
+        usage=usage,
+        usage_only=usage is not None and not choices and not failed,
+        error=failed,
+        pieces=pieces,
+    )
+
+
+def _has_content(choice: _Choice) -> bool:
+    if bytes(choice.text) not in _NO_CONTENT:
+        return True
+    delta = choice.delta
+    if delta is None:
+        return False
+    # The usual one first: this runs once for every token of every stream.
+    return bytes(delta.content) not in _NO_CONTENT or any(
+        bytes(part) not in _NO_CONTENT
+        for part in (
+            delta.reasoning,
+            delta.reasoning_content,
+            delta.tool_calls,
+            delta.function_call,
+            delta.refusal,
+            delta.audio,
+        )
+    )

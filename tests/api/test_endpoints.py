@@ -1,0 +1,65 @@
+import json
+
+import pytest
+
+from appliance.errors import GatewayError
+from tests.fakes.path import Path, header
+from tests.fakes.upstream_reply import ScriptedReply
+from tests.fakes.upstreams import ScriptedUpstreams
+
+JSON = [("content-type", "application/json")]
+CHAT = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+OK = b'{"choices":[]}'
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/api/client/v1"])
+async def test_both_prefixes_serve_the_same(prefix: str) -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(OK, headers=JSON)))
+    assert (await path.ask("POST", f"{prefix}/chat/completions", CHAT)).status == 200
+    assert (await path.ask("GET", f"{prefix}/models")).status == 200
+
+
+async def test_without_a_key_the_body_is_not_even_read() -> None:
+    class Unread:
+        async def read(self, limit: int) -> bytes:
+            raise AssertionError("read before authentication")
+
+    from appliance.domain.http import Request
+
+    path = Path()
+    reply = await path.dispatch(Request("POST", "/v1/chat/completions", "", [], "", Unread()))
+    assert reply.status == 401
+    assert header(reply, "www-authenticate") == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("body", "sent", "expected"),
+    [
+        (CHAT, None, "req_" + "0" * 32),
+        (CHAT, "from-header", "from-header"),
+        (CHAT[:-1] + b',"request_id":"from-body"}', "from-header", "from-body"),
+        (CHAT, "not valid!", "req_" + "0" * 32),
+    ],
+)
+async def test_the_request_id_is_the_bodys_the_headers_or_ours(body: bytes, sent: str | None, expected: str) -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(OK, headers=JSON)))
+    headers = [("x-request-id", sent)] if sent else []
+    reply = await path.ask("POST", "/v1/chat/completions", body, headers=headers)
+    assert header(reply, "x-request-id") == header(reply, "request-id") == expected
+    assert isinstance(reply.body, bytes)
+    assert json.loads(reply.body)["request_id"] == expected
+
+
+async def test_one_model_is_found_by_name_and_an_unknown_one_is_404() -> None:
+    path = Path()
+    reply = await path.ask("GET", "/v1/models/m")
+    assert isinstance(reply.body, bytes)
+    assert json.loads(reply.body)["id"] == "m"
+    assert (await path.ask("GET", "/v1/models/nope")).status == 404
+
+
+async def test_an_error_settles_the_exchange_under_its_code() -> None:
+    path = Path(ScriptedUpstreams())
+    path.runtime.refusal = GatewayError("model_crashed", "crashed", retry_after=1)
+    assert (await path.ask("POST", "/v1/chat/completions", CHAT)).status == 503
+    assert 'appliance_rejections_total{model="m",reason="model_crashed"} 1.0' in path.metrics.render(None)[0].decode()

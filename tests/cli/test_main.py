@@ -1,0 +1,36 @@
+import pytest
+
+from appliance.cli.main import build_parser, main
+
+
+def test_no_command_is_told_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "COMMAND" in capsys.readouterr().err
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--config", "/no/such/file.toml"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("appliance: ")
+    assert "Traceback" not in told
+    assert told.count("\n") == 1
+
+
+def test_every_listed_command_is_documented() -> None:
+    from pathlib import Path
+
+    page = (Path(__file__).parents[2] / "appliance" / "docs" / "commands.md").read_text()
+    parser = build_parser()
+    commands = next(
+        action.choices for action in parser._actions if action.choices is not None and action.dest == "command"
+    )
+    assert isinstance(commands, dict)
+    for name, sub in commands.items():
+        if name.startswith("_"):
+            continue
+        assert f"`appliance {name}" in page
+        row = next(line for line in page.splitlines() if f"`appliance {name}" in line)
+        for action in sub._actions:
+            assert all(flag in row for flag in action.option_strings if flag not in {"-h", "--help"}), (name, action)

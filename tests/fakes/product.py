@@ -1,0 +1,118 @@
+"""The product as its user runs it: a process of its own, a configuration file, a key."""
+
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+KEY = "sk-test-canary-7f3a9c"
+SCRIPTED = f'["{sys.executable}", "-m", "appliance", "_engine", "--socket", "{{socket}}"'
+KEY_TABLE = f'[[keys]]\nname = "tester"\nhash = "sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"\n'
+
+
+def command(*flags: str) -> str:
+    """The TOML of a command that runs the scripted engine."""
+    return ", ".join([SCRIPTED, *(f'"{flag}"' for flag in flags)]) + "]"
+
+
+def runtime(name: str, *flags: str, kinds: str = '["chat", "completion"]', extra: str = "") -> str:
+    """The TOML of a scripted runtime."""
+    return f'[[runtimes]]\nname = "{name}"\nengine = "command"\nkinds = {kinds}\ncommand = {command(*flags)}\n{extra}\n'
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Product:
+    """One running appliance."""
+
+    def __init__(self, state: Path, tables: str, server: str = "", environment: dict[str, str] | None = None) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.state = state
+        state.mkdir(parents=True, exist_ok=True)
+        self.config = state / "appliance.toml"
+        self.config.write_text(
+            f'[server]\nlisten = "127.0.0.1:{self.port}"\nstate_dir = "{state / "s"}"\nlog_format = "json"\n{server}\n'
+            f"{KEY_TABLE}\n{tables}"
+        )
+        self.log = state / "log"
+        self.environment = os.environ | (environment or {})
+        self.process: subprocess.Popen[bytes]
+
+    def start(self, *, wait: float = 60) -> None:
+        argv = [sys.executable, "-m", "appliance", "serve", "--config", str(self.config)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log, env=self.environment)
+        self.until(lambda: httpx.get(f"{self.url}/healthz").status_code == 200, wait)
+
+    def until(self, condition: "Iterator[bool] | object", seconds: float) -> None:
+        """Wait for a condition on the running product; its log is the failure's message."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(httpx.HTTPError):
+                if condition():  # type: ignore[operator]
+                    return
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        raise AssertionError(f"not within {seconds} s\n{self.log.read_text()[-4000:]}")
+
+    def ready(self, *models: str, wait: float = 60) -> None:
+        def all_ready() -> bool:
+            report = httpx.get(f"{self.url}/readyz").json()["models"]
+            return all(report[model]["ready"] for model in models)
+
+        self.until(all_ready, wait)
+
+    def engines(self) -> list[int]:
+        """Every process that carries this product's mark."""
+        mark = b"APPLIANCE_INSTANCE=" + (self.state / "s" / "instance").read_bytes().strip()
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+        return found
+
+    def stop(self, wait: float = 30) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(wait)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {KEY}"}
+
+    def post(self, path: str, body: object, **kwargs: object) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", json=body, headers=self.headers, timeout=60, **kwargs)  # type: ignore[arg-type]
+
+    def metrics(self) -> str:
+        return httpx.get(f"{self.url}/metrics").text
+
+
+@contextlib.contextmanager
+def product(state: Path, tables: str, server: str = "", environment: dict[str, str] | None = None) -> Iterator[Product]:
+    """A started product; afterwards it is stopped and none of its processes is left."""
+    running = Product(state, tables, server, environment)
+    running.start()
+    try:
+        yield running
+    finally:
+        code = running.stop()
+        left = running.engines()
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+    assert code == 0, running.log.read_text()[-4000:]
+    assert left == []

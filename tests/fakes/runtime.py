@@ -1,0 +1,23 @@
+"""A runtime that answers as told."""
+
+from appliance.domain.targets import Address, Endpoint
+from appliance.errors import GatewayError
+
+SOCKET = Endpoint(Address("unix", "/run/m.sock"))
+
+
+class FakeRuntime:
+    """Ready at once, or refusing with an error."""
+
+    def __init__(self, refusal: GatewayError | None = None) -> None:
+        self.refusal = refusal
+        self.asked: list[str] = []
+
+    async def ensure_ready(self, runtime: str) -> Endpoint:
+        self.asked.append(runtime)
+        if self.refusal is not None:
+            raise self.refusal
+        return SOCKET
+
+    async def stop(self, runtime: str) -> None:
+        self.asked.append(f"stop {runtime}")

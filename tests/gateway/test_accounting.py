@@ -1,0 +1,39 @@
+from appliance.errors import GatewayError
+from tests.fakes.accounts import accounts, exchange, text_of
+
+
+def test_an_exchange_is_settled_once_whatever_comes_after() -> None:
+    opened = exchange()
+    opened.done(200)
+    opened.failed(GatewayError("backend_died", "x"))
+    opened.client_left()
+    text = text_of(opened.accounts.metrics)
+    assert 'appliance_requests_total{code="200",model="m",operation="chat"} 1.0' in text
+    assert "backend_died" not in text
+    assert 'appliance_requests_in_flight{model="m"} 0.0' in text
+
+
+def test_a_model_that_does_not_exist_is_never_a_label_nor_in_flight() -> None:
+    from appliance.domain.calls import Operation
+
+    book = accounts()
+    opened = book.open(Operation.CHAT, "", None)
+    opened.failed(GatewayError("model_not_found", "x"))
+    text = text_of(book.metrics)
+    assert 'model="_unknown"' in text
+    assert "appliance_requests_in_flight{" not in text
+
+
+def test_the_request_id_is_the_clients_own_or_ours() -> None:
+    from appliance.domain.calls import Operation
+
+    assert accounts().open(Operation.CHAT, "", "mine").request_id == "mine"
+    assert accounts().open(Operation.CHAT, "", None).request_id.startswith("req_")
+
+
+def test_the_first_token_is_timed_once() -> None:
+    opened = exchange()
+    opened.token_seen()
+    first = opened.first_token
+    opened.token_seen()
+    assert opened.first_token == first

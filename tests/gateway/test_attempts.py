@@ -1,0 +1,111 @@
+import json
+from typing import Any
+
+import pytest
+
+from appliance.domain.status import BackendStatus
+from appliance.errors import ConnectFailed, ConnectionLost, GatewayError, ProtocolViolation, UpstreamTimeout
+from tests.fakes.path import BOX, Path
+from tests.fakes.runtime import FakeRuntime
+from tests.fakes.upstream_reply import ScriptedReply
+from tests.fakes.upstreams import ScriptedUpstreams
+
+JSON = [("content-type", "application/json")]
+CHAT = b'{"model":"both","messages":[{"role":"user","content":"hi"}]}'
+OK = b'{"choices":[{"index":0,"message":{"content":"Hi"}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
+
+
+def ok() -> ScriptedReply:
+    return ScriptedReply(OK, headers=JSON)
+
+
+async def ask(path: Path, body: bytes = CHAT) -> tuple[int, Any]:
+    reply = await path.ask("POST", "/v1/chat/completions", body)
+    assert isinstance(reply.body, bytes)
+    return reply.status, json.loads(reply.body)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ConnectFailed("refused"),
+        ConnectionLost("reset", before_reply=True),
+        ScriptedReply(b"busy", status=503),
+        ScriptedReply(b"bad gateway", status=502),
+        ScriptedReply(b"slow", status=504),
+    ],
+)
+async def test_what_is_safe_to_repeat_goes_to_the_next_target_once(failure: ScriptedReply | Exception) -> None:
+    path = Path(ScriptedUpstreams(failure, ok()))
+    status, _ = await ask(path)
+    assert status == 200
+    assert [endpoint.address.scheme for endpoint, _ in path.upstreams.asked] == ["unix", "http"]
+    assert "appliance_retries_total" in path.metrics.render(None)[0].decode()
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500])
+async def test_an_answer_that_would_come_again_is_passed_through_at_once(status: int) -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(b'{"error":{"message":"no"}}', status=status, headers=JSON)))
+    assert (await ask(path))[0] == status
+    assert len(path.upstreams.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [
+        (UpstreamTimeout("first_byte", 1), 504, "backend_timeout"),
+        (ProtocolViolation("not HTTP"), 502, "upstream_protocol"),
+        (ConnectionLost("reset", before_reply=False), 502, "backend_died"),
+    ],
+)
+async def test_what_is_not_safe_to_repeat_is_not_repeated(failure: Exception, status: int, code: str) -> None:
+    path = Path(ScriptedUpstreams(failure))
+    got, body = await ask(path)
+    assert (got, body["error"]["code"]) == (status, code)
+
+
+async def test_the_last_targets_own_503_passes_through() -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(b"one", status=503), ScriptedReply(b'{"busy":1}', status=503)))
+    status, body = await ask(path)
+    assert (status, body) == (503, {"busy": 1})
+
+
+async def test_a_loading_runtime_gives_way_to_another_target() -> None:
+    loading = GatewayError("model_loading", "loading", retry_after=3)
+    path = Path(ScriptedUpstreams(ok()), FakeRuntime(loading))
+    assert (await ask(path))[0] == 200
+    assert path.upstreams.asked[0][0] == BOX[1]
+
+
+async def test_a_redirect_is_refused() -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(status=302, headers=[("location", "http://evil/")])))
+    status, body = await ask(path)
+    assert (status, body["error"]["code"]) == (502, "redirect_refused")
+    assert "evil" not in str(body)
+
+
+async def test_vllms_404_on_embeddings_means_unsupported_and_is_remembered() -> None:
+    absent = ScriptedReply(b'{"detail":"Not Found"}', status=404, headers=JSON)
+    path = Path(ScriptedUpstreams(absent))
+    path.fleet.set_backend(BackendStatus("box", "vllm", BOX[1], healthy=True))
+    ask_embedding = b'{"model":"remote","input":"x"}'
+    for _ in range(2):  # the second time without asking
+        reply = await path.ask("POST", "/v1/embeddings", ask_embedding)
+        assert reply.status == 501
+    assert len(path.upstreams.asked) == 1
+
+
+async def test_a_404_about_the_model_passes_through() -> None:
+    body = b'{"error":{"message":"The model `x` does not exist.","code":404}}'
+    path = Path(ScriptedUpstreams(ScriptedReply(body, status=404, headers=JSON)))
+    reply = await path.ask("POST", "/v1/embeddings", b'{"model":"remote","input":"x"}')
+    assert (reply.status, reply.body) == (404, body)
+
+
+async def test_the_engine_sees_its_own_name_of_the_model_and_our_request_id() -> None:
+    path = Path(ScriptedUpstreams(ok()))
+    await ask(path, CHAT.replace(b"both", b"remote"))
+    _, request = path.upstreams.asked[0]
+    assert json.loads(request.body)["model"] == "x"
+    assert ("x-request-id", "0" * 32) in request.headers
+    assert not any(name in {"authorization", "x-api-key"} for name, _ in request.headers)

@@ -1,0 +1,104 @@
+import json
+
+import pytest
+import trio
+import trio.testing
+
+from appliance.errors import GatewayError
+from tests.fakes.path import Path, header
+from tests.fakes.runtime import FakeRuntime
+from tests.fakes.upstream_reply import ScriptedReply
+from tests.fakes.upstreams import ScriptedUpstreams
+
+JSON = [("content-type", "application/json")]
+CHAT = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"custom":{"b": 1,"a":2}}'
+CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+async def test_a_stream_carries_the_headers_that_proxies_need_and_is_settled_at_its_end() -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(CHUNK, USAGE, DONE)))
+    reply = await path.ask("POST", "/v1/chat/completions", CHAT)
+    assert not isinstance(reply.body, bytes)
+    assert b"".join([part async for part in reply.body]) == CHUNK + DONE
+    await reply.body.aclose()
+    assert header(reply, "cache-control") == "no-cache"
+    assert header(reply, "x-accel-buffering") == "no"
+    assert header(reply, "x-gateway-model") == "m"
+    text = path.metrics.render(None)[0].decode()
+    assert 'appliance_tokens_total{model="m",type="output"} 7.0' in text
+    assert 'appliance_requests_in_flight{model="m"} 0.0' in text
+    assert path.gateway.open_streams == 0
+
+
+async def test_unknown_members_of_the_body_pass_untouched() -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(CHUNK, DONE)))
+    reply = await path.ask("POST", "/v1/chat/completions", CHAT)
+    assert not isinstance(reply.body, bytes)
+    await reply.body.aclose()
+    sent = path.upstreams.asked[0][1].body
+    assert b'{"b": 1,"a":2}' in sent
+    assert json.loads(sent)["stream_options"] == {"include_usage": True}
+
+
+async def test_a_whole_reply_has_its_usage_counted_and_the_request_id_added() -> None:
+    whole = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+    path = Path(ScriptedUpstreams(ScriptedReply(whole, headers=JSON)))
+    reply = await path.ask("POST", "/v1/chat/completions", CHAT.replace(b"true", b"false"))
+    assert isinstance(reply.body, bytes)
+    assert json.loads(reply.body)["request_id"] == header(reply, "x-request-id")
+    assert 'type="input"} 3.0' in path.metrics.render(None)[0].decode()
+
+
+async def test_an_engines_error_is_marked_as_its_own_and_its_500_not_to_be_retried() -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(b'{"error":"x"}', status=500, headers=JSON)))
+    reply = await path.ask("POST", "/v1/chat/completions", CHAT)
+    assert (reply.status, reply.body) == (500, b'{"error":"x"}')
+    assert header(reply, "x-error-source") == "backend"
+    assert header(reply, "x-should-retry") == "false"
+
+
+async def test_a_draining_gateway_takes_no_new_work() -> None:
+    path = Path()
+    path.gateway.draining = True
+    reply = await path.ask("POST", "/v1/chat/completions", CHAT)
+    assert reply.status == 503
+    assert header(reply, "retry-after")
+
+
+async def test_a_loading_model_is_told_with_state_and_reason() -> None:
+    refusal = GatewayError("model_loading", "still loading", retry_after=7, extras={"state": "loading", "reason": "x"})
+    reply = await Path(runtime=FakeRuntime(refusal)).ask("POST", "/v1/chat/completions", CHAT)
+    assert isinstance(reply.body, bytes)
+    error = json.loads(reply.body)["error"]
+    assert (reply.status, error["state"], error["reason"]) == (503, "loading", "x")
+    assert header(reply, "retry-after") == "7"
+
+
+@pytest.mark.parametrize("stream", [b"true", b"false"])
+async def test_a_client_that_leaves_while_the_engine_thinks_is_settled(stream: bytes) -> None:
+    class Mute(ScriptedReply):
+        async def receive(self) -> bytes:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    mute = Mute(headers=None if stream == b"true" else JSON)
+    path = Path(ScriptedUpstreams(mute))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(path.ask, "POST", "/v1/chat/completions", CHAT.replace(b"true", stream))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert mute.closed
+    text = path.metrics.render(None)[0].decode()
+    assert 'appliance_client_disconnects_total{model="m",phase="first_byte"} 1.0' in text
+    assert 'appliance_requests_in_flight{model="m"} 0.0' in text
+    assert path.gateway.open_streams == 0
+
+
+async def test_a_bug_is_an_answer_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    path = Path(ScriptedUpstreams(ZeroDivisionError("secret detail")))
+    reply = await path.ask("POST", "/v1/chat/completions", CHAT)
+    assert isinstance(reply.body, bytes)
+    assert (reply.status, b"secret" in reply.body) == (500, False)
+    assert "ZeroDivisionError" in caplog.text

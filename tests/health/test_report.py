@@ -1,0 +1,55 @@
+from types import MappingProxyType
+
+import pytest
+
+from appliance.domain.status import BackendStatus, ReplicaState, ReplicaStatus
+from appliance.domain.targets import Address, Endpoint, Target
+from appliance.fleet.table import Fleet
+from appliance.health.report import readiness
+
+END = Endpoint(Address("http", "box", 80))
+RUNTIME = Target("qwen", "runtime", "qwen", "llama.cpp", "")
+BACKEND = Target("box/m", "backend", "box", "vllm", "m", END)
+
+
+def fleet_of(*rows: ReplicaStatus | BackendStatus) -> Fleet:
+    return Fleet(
+        MappingProxyType({row.replica: row for row in rows if isinstance(row, ReplicaStatus)}),
+        MappingProxyType({row.name: row for row in rows if isinstance(row, BackendStatus)}),
+    )
+
+
+def replica(state: ReplicaState, *, name: str = "qwen-0", healthy: bool = True) -> ReplicaStatus:
+    return ReplicaStatus("qwen", name, "llama.cpp", state, 0.0, "why", "42 %", healthy=healthy)
+
+
+@pytest.mark.parametrize("state", ReplicaState)
+def test_every_state_of_a_replica_is_told_and_only_ready_is_ready(state: ReplicaState) -> None:
+    report = readiness(fleet_of(replica(state)), {"m": [RUNTIME]})
+    ready = state is ReplicaState.READY
+    assert report == {"m": {"ready": ready, "state": state.value, "reason": "why", "progress": "42 %"}}
+
+
+def test_a_ready_replica_that_fails_its_probe_is_unhealthy() -> None:
+    report = readiness(fleet_of(replica(ReplicaState.READY, healthy=False)), {"m": [RUNTIME]})
+    assert (report["m"]["ready"], report["m"]["state"]) == (False, "unhealthy")
+
+
+@pytest.mark.parametrize(("healthy", "state"), [(True, "ready"), (False, "unhealthy"), (None, "unknown")])
+def test_a_backend_is_as_its_last_probe_saw_it(healthy: bool | None, state: str) -> None:
+    row = BackendStatus("box", "vllm", END, healthy, "words")
+    entry = readiness(fleet_of(row), {"m": [BACKEND]})["m"]
+    assert (entry["ready"], entry["state"], entry["reason"]) == (healthy is True, state, "words")
+
+
+def test_the_target_nearest_to_serving_speaks_for_the_model() -> None:
+    down = BackendStatus("box", "vllm", END, healthy=False)
+    rows = fleet_of(down, replica(ReplicaState.BACKOFF), replica(ReplicaState.LOADING, name="qwen-1"))
+    assert readiness(rows, {"m": [BACKEND, RUNTIME]})["m"]["state"] == "loading"
+    up = fleet_of(BackendStatus("box", "vllm", END, healthy=True), replica(ReplicaState.LOADING))
+    assert readiness(up, {"m": [RUNTIME, BACKEND]})["m"]["ready"] is True
+
+
+def test_a_runtime_not_started_and_a_model_without_targets_are_stopped() -> None:
+    report = readiness(Fleet(), {"a": [RUNTIME], "b": [], "c": [BACKEND]})
+    assert {name: entry["state"] for name, entry in report.items()} == {"a": "stopped", "b": "stopped", "c": "stopped"}

@@ -1,0 +1,147 @@
+import dataclasses
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from appliance.domain.calls import Usage
+from appliance.domain.status import BackendStatus, ReplicaState, ReplicaStatus
+from appliance.domain.targets import Address, Endpoint
+from appliance.observe.log import ExchangeRecord
+from appliance.observe.metrics import Metrics
+
+RECORD = ExchangeRecord(
+    request_id="r1",
+    key="team",
+    model="m",
+    operation="chat",
+    target="t",
+    engine="llama.cpp",
+    status=200,
+    outcome="ok",
+    error_code="",
+    stream=True,
+    usage=Usage(9, 4, 2),
+    ttft_s=0.03,
+    duration_s=1.5,
+    bytes_out=100,
+    peer="10.0.0.1",
+)
+GEN_AI = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "llama_cpp", "gen_ai_request_model": "m"}
+REPLICA = ReplicaStatus("r", "r-0", "llama.cpp", ReplicaState.STARTING, 0.0)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> Metrics:
+    return Metrics(registry)
+
+
+def test_an_exchange_is_in_flight_until_it_ends(metrics: Metrics, registry: CollectorRegistry) -> None:
+    def in_flight() -> float | None:
+        return registry.get_sample_value("appliance_requests_in_flight", {"model": "m"})
+
+    metrics.exchange_started("m")
+    assert in_flight() == 1
+    metrics.exchange_ended(RECORD, counted=True)
+    assert in_flight() == 0
+
+
+def test_an_exchange_that_never_started_leaves_in_flight_alone(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.exchange_ended(dataclasses.replace(RECORD, model="_unknown"), counted=False)
+    assert registry.get_sample_value("appliance_requests_in_flight", {"model": "_unknown"}) is None
+
+
+def test_an_exchange_is_counted_timed_and_billed(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.exchange_ended(RECORD, counted=False)
+    value = registry.get_sample_value
+    assert value("appliance_requests_total", {"model": "m", "operation": "chat", "code": "200"}) == 1
+    assert value("gen_ai_server_request_duration_seconds_sum", GEN_AI | {"error_type": ""}) == 1.5
+    assert value("gen_ai_server_time_to_first_token_seconds_sum", GEN_AI) == 0.03
+    tokens = {
+        kind: value("appliance_tokens_total", {"model": "m", "type": kind}) for kind in ("input", "output", "cached")
+    }
+    assert tokens == {"input": 9, "output": 4, "cached": 2}
+
+
+def test_estimated_tokens_are_never_mixed_with_exact_ones(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.exchange_ended(dataclasses.replace(RECORD, usage=Usage(output=7, estimated=True)), counted=False)
+    labels = {"model": "m", "type": "output"}
+    assert registry.get_sample_value("appliance_tokens_estimated_total", labels) == 7
+    assert registry.get_sample_value("appliance_tokens_total", labels) is None
+
+
+def test_an_error_of_ours_is_a_rejection_with_its_code(metrics: Metrics, registry: CollectorRegistry) -> None:
+    refused = dataclasses.replace(RECORD, status=503, outcome="error", error_code="queue_full", engine="", ttft_s=None)
+    metrics.exchange_ended(refused, counted=False)
+    assert registry.get_sample_value("appliance_rejections_total", {"model": "m", "reason": "queue_full"}) == 1
+    labels = GEN_AI | {"gen_ai_provider_name": "_none", "error_type": "queue_full"}
+    assert registry.get_sample_value("gen_ai_server_request_duration_seconds_count", labels) == 1
+
+
+def test_what_happens_is_counted_under_its_labels(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.client_disconnected("m", "streaming")
+    metrics.upstream_failed("b/m", "connect")
+    metrics.retried("b/m", "503")
+    value = registry.get_sample_value
+    assert value("appliance_client_disconnects_total", {"model": "m", "phase": "streaming"}) == 1
+    assert value("appliance_upstream_errors_total", {"target": "b/m", "reason": "connect"}) == 1
+    assert value("appliance_retries_total", {"target": "b/m", "reason": "503"}) == 1
+
+
+def test_a_made_up_method_is_no_label(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.http_request("/v1/models", "GET", 200)
+    metrics.http_request("/v1/models", "BREW", 405)
+    value = registry.get_sample_value
+    assert value("appliance_http_requests_total", {"route": "/v1/models", "method": "GET", "code": "200"}) == 1
+    assert value("appliance_http_requests_total", {"route": "/v1/models", "method": "BREW", "code": "405"}) is None
+
+
+def test_a_replica_is_in_exactly_one_state(metrics: Metrics, registry: CollectorRegistry) -> None:
+    before = None
+    for state in ReplicaState:
+        after = dataclasses.replace(REPLICA, state=state)
+        metrics.replica_changed(before, after)
+        before = after
+        labels = {"runtime": "r", "replica": "r-0"}
+        shown = {
+            each: registry.get_sample_value("appliance_replica_state", labels | {"state": each})
+            for each in ReplicaState
+        }
+        assert shown == {each: float(each is state) for each in ReplicaState}
+
+
+def test_crashes_are_counted_once_each(metrics: Metrics, registry: CollectorRegistry) -> None:
+    labels = {"runtime": "r", "replica": "r-0", "reason": "crash"}
+    metrics.replica_changed(None, REPLICA)
+    assert registry.get_sample_value("appliance_replica_restarts_total", labels) == 0
+    crashed = dataclasses.replace(REPLICA, restarts=1)
+    metrics.replica_changed(REPLICA, crashed)
+    metrics.replica_changed(crashed, crashed)
+    assert registry.get_sample_value("appliance_replica_restarts_total", labels) == 1
+
+
+def test_a_backend_is_up_or_down(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.backend_seen(BackendStatus("b", "tgi", Endpoint(Address("http", "b", 80)), healthy=True))
+    assert registry.get_sample_value("appliance_backend_up", {"backend": "b"}) == 1
+    metrics.backend_seen(BackendStatus("b", "tgi", Endpoint(Address("http", "b", 80)), healthy=False))
+    assert registry.get_sample_value("appliance_backend_up", {"backend": "b"}) == 0
+
+
+@pytest.mark.parametrize("accept", [None, "", "*/*", "text/plain;version=0.0.4", "application/json"])
+def test_the_text_format_is_for_everyone(metrics: Metrics, accept: str | None) -> None:
+    body, content_type = metrics.render(accept)
+    assert content_type.startswith("text/plain; version=")
+    assert "process_cpu_seconds" in {family.name for family in parse_text(body.decode())}
+
+
+def test_openmetrics_is_for_those_who_ask(metrics: Metrics) -> None:
+    body, content_type = metrics.render("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5")
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert body.endswith(b"# EOF\n")
+    assert "appliance_requests" in {family.name for family in parse_openmetrics(body.decode())}  # type: ignore[no-untyped-call]

@@ -1,0 +1,28 @@
+import json
+
+from appliance.domain.http import Request
+from appliance.domain.status import ReplicaState, ReplicaStatus
+from tests.fakes.path import Bytes, Path
+
+
+async def test_healthz_needs_no_key() -> None:
+    reply = await Path().ask("GET", "/healthz", key=None)
+    assert (reply.status, reply.body) == (200, b'{"status":"ok"}')
+
+
+async def test_readyz_is_503_until_every_model_is_ready_and_tells_why() -> None:
+    path = Path()
+    path.fleet.set_replica(ReplicaStatus("m", "m-0", "llama.cpp", ReplicaState.BACKOFF, 0.0, "exit code 1"))
+    reply = await path.ask("GET", "/readyz", key=None)
+    assert isinstance(reply.body, bytes)
+    assert reply.status == 503
+    assert json.loads(reply.body)["models"]["m"]["reason"] == "exit code 1"
+
+
+async def test_metrics_are_for_this_machine_or_a_key_with_the_scope() -> None:
+    path = Path()
+    assert (await path.ask("GET", "/metrics", key=None)).status == 200
+    remote = Request("GET", "/metrics", "", [], "192.0.2.7", Bytes(b""))
+    assert (await path.dispatch(remote)).status == 401
+    scoped = Request("GET", "/metrics", "", [("x-api-key", "sk-a")], "192.0.2.7", Bytes(b""))
+    assert (await path.dispatch(scoped)).status == 403

@@ -1,0 +1,55 @@
+from appliance.config.schema import Backend, Model, Runtime
+from appliance.domain.calls import Operation
+from appliance.domain.status import BackendStatus, ModelCard
+from appliance.domain.targets import Address, Endpoint
+from appliance.fleet.table import Fleet, FleetTable
+from appliance.routing.catalogue import Catalogue
+
+ENDPOINT = Endpoint(Address("http", "box", 8080))
+QWEN = Runtime(name="qwen", engine="llama.cpp", model="/m/q.gguf")
+TGI = Backend(name="tgi-box", engine="tgi", url="http://box:8080")
+
+
+def listing(*ids: str) -> Fleet:
+    table = FleetTable()
+    cards = tuple(ModelCard(name, {"max_model_len": 8}) for name in ids)
+    table.set_backend(BackendStatus("tgi-box", "tgi", ENDPOINT, healthy=True, models=cards))
+    return table.snapshot()
+
+
+def test_a_runtime_without_a_model_entry_is_served_as_its_name() -> None:
+    model = Catalogue([], [QWEN], []).resolve("qwen", Fleet())
+    assert model is not None
+    assert model.targets[0].owner == "qwen"
+    assert model.operations == frozenset({Operation.CHAT, Operation.COMPLETION})
+
+
+def test_a_runtime_behind_an_alias_is_not_listed_twice() -> None:
+    catalogue = Catalogue([Model(name="smart", targets=("qwen",))], [QWEN], [])
+    assert list(catalogue.listed(Fleet())) == ["smart"]
+
+
+def test_an_inactive_model_does_not_exist() -> None:
+    catalogue = Catalogue([Model(name="smart", targets=("qwen",), active=False)], [QWEN], [])
+    assert catalogue.resolve("smart", Fleet()) is None
+    assert catalogue.resolve("qwen", Fleet()) is None
+
+
+def test_a_backends_models_carry_the_ids_it_lists_and_its_cards() -> None:
+    catalogue = Catalogue([], [], [(TGI, ENDPOINT)])
+    model = catalogue.resolve("org/llama", listing("org/llama"))
+    assert model is not None
+    assert (model.owner, model.targets[0].model, model.card) == ("tgi-box", "org/llama", {"max_model_len": 8})
+
+
+def test_a_clash_of_names_is_resolved_with_the_backends_name() -> None:
+    catalogue = Catalogue([], [QWEN], [(TGI, ENDPOINT)])
+    assert set(catalogue.listed(listing("qwen"))) == {"qwen", "tgi-box/qwen"}
+
+
+def test_targets_are_split_at_the_first_slash() -> None:
+    catalogue = Catalogue([Model(name="m", targets=("tgi-box/org/llama", "qwen"))], [QWEN], [(TGI, ENDPOINT)])
+    model = catalogue.resolve("m", Fleet())
+    assert model is not None
+    assert [(target.owner, target.model) for target in model.targets] == [("tgi-box", "org/llama"), ("qwen", "qwen")]
+    assert model.operations is None

@@ -1,0 +1,122 @@
+import json
+import math
+from typing import Any
+
+import pytest
+
+from appliance.scripted import replies
+
+HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello there"}]}
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}},
+    },
+}
+
+
+def chunks(plan: replies.Plan) -> list[dict[str, Any]]:
+    return [
+        json.loads(event.data.removeprefix(b"data: ")) for event in replies.events(plan) if event.data != replies.DONE
+    ]
+
+
+def test_the_same_request_gets_the_same_words() -> None:
+    assert replies.whole(replies.plan("chat", HELLO)) == replies.whole(replies.plan("chat", HELLO))
+
+
+def test_other_words_in_the_prompt_get_another_reply() -> None:
+    other = {"messages": [{"role": "user", "content": "good bye"}]}
+    assert replies.plan("chat", HELLO).pieces != replies.plan("chat", other).pieces
+
+
+def test_max_tokens_cuts_the_reply_and_says_so() -> None:
+    plan = replies.plan("chat", {**HELLO, "max_tokens": 3})
+    assert (len(plan.pieces), plan.finish) == (3, "length")
+
+
+def test_a_reply_that_nothing_cuts_short_stops_by_itself() -> None:
+    plan = replies.plan("chat", {**HELLO, "max_tokens": 1000}, tokens=7)
+    assert (len(plan.pieces), plan.finish) == (7, "stop")
+
+
+def test_stream_and_plain_reply_say_the_same() -> None:
+    plan = replies.plan("chat", HELLO)
+    streamed = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks(plan))
+    assert streamed == json.loads(replies.whole(plan))["choices"][0]["message"]["content"]
+
+
+def test_a_stream_ends_with_finish_reason_and_done() -> None:
+    plan = replies.plan("chat", HELLO)
+    assert chunks(plan)[-1]["choices"][0]["finish_reason"] == "stop"
+    assert list(replies.events(plan))[-1].data == replies.DONE
+
+
+def test_the_usage_chunk_comes_only_when_asked_for() -> None:
+    asked = replies.plan("chat", {**HELLO, "stream": True, "stream_options": {"include_usage": True}})
+    assert chunks(asked)[-1]["usage"]["completion_tokens"] == len(asked.pieces)
+    assert chunks(asked)[-1]["choices"] == []
+    assert not any("usage" in chunk for chunk in chunks(replies.plan("chat", HELLO)))
+
+
+def test_a_completion_answers_in_text_chunks() -> None:
+    plan = replies.plan("completion", {"prompt": "once upon", "max_tokens": 2})
+    texts = [chunk["choices"][0]["text"] for chunk in chunks(plan)]
+    assert "".join(texts) == json.loads(replies.whole(plan))["choices"][0]["text"] == "".join(plan.pieces)
+
+
+def test_a_request_with_tools_gets_a_tool_call_with_arguments_that_fit() -> None:
+    plan = replies.plan("chat", {**HELLO, "tools": [WEATHER]})
+    choice = json.loads(replies.whole(plan))["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    arguments = json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"])
+    assert isinstance(arguments["city"], str)
+    assert isinstance(arguments["days"], int)
+
+
+def test_a_streamed_tool_call_names_the_function_once_and_sends_arguments_in_pieces() -> None:
+    plan = replies.plan("chat", {**HELLO, "tools": [WEATHER]})
+    calls = [c["choices"][0]["delta"]["tool_calls"][0] for c in chunks(plan) if c["choices"][0]["delta"]]
+    assert [call["function"].get("name") for call in calls if "name" in call["function"]] == ["weather"]
+    assert set(json.loads("".join(call["function"]["arguments"] for call in calls))) == {"city", "days"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [WEATHER], "tool_choice": "none"},
+        {"tools": []},
+        {"tools": [WEATHER], "messages": [{"role": "tool", "tool_call_id": "x", "content": "sunny"}]},
+    ],
+)
+def test_words_are_the_answer_when_no_tool_is_to_be_called(more: dict[str, Any]) -> None:
+    assert replies.plan("chat", {**HELLO, **more}).tool == ""
+
+
+def test_content_parts_count_as_prompt() -> None:
+    parts = [{"type": "text", "text": "one two"}, {"type": "text", "text": "three"}]
+    assert replies.plan("chat", {"messages": [{"role": "user", "content": parts}]}).prompt_tokens == 3
+
+
+@pytest.mark.parametrize("given", ["a", ["a", "b"], [1, 2, 3], [[1, 2], [3]]])
+def test_each_input_gets_one_vector_of_length_one(given: object) -> None:
+    data = json.loads(replies.embeddings({"input": given}))["data"]
+    expected = len(given) if isinstance(given, list) and not isinstance(given[0], int) else 1
+    assert [item["index"] for item in data] == list(range(expected))
+    assert all(math.isclose(math.hypot(*item["embedding"]), 1, abs_tol=1e-3) for item in data)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"'])
+def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(replies.BadRequest):
+        replies.parse(body)
+
+
+def test_missing_input_is_refused_by_name() -> None:
+    with pytest.raises(replies.BadRequest, match="messages"):
+        replies.plan("chat", {})
+    with pytest.raises(replies.BadRequest, match="prompt"):
+        replies.plan("completion", {})
+    with pytest.raises(replies.BadRequest, match="input"):
+        replies.embeddings({})

@@ -1,0 +1,198 @@
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from appliance.config.schema import Runtime
+from appliance.config.units import Seconds
+from appliance.domain.status import ProbeAnswer, ReplicaState, ReplicaStatus
+from appliance.domain.targets import Endpoint
+from appliance.fleet.table import FleetTable
+from appliance.supervisor.replica import Place, Replica
+from appliance.supervisor.tree import become_subreaper, tagged
+
+S = ReplicaState
+SLEEP = "import time; print('model loaded', flush=True); time.sleep(60)"
+
+
+class Scene:
+    """A replica with a probe that answers what the test says."""
+
+    def __init__(self, path: Path, script: str, **settings: Any) -> None:
+        become_subreaper()
+        self.answer = ProbeAnswer(ok=True)
+        self.history: list[ReplicaStatus] = []
+        fleet = FleetTable()
+        fleet.watch_replicas(lambda _, row: self.history.append(row))
+        command = (sys.executable, "-c", script)
+        defaults: dict[str, Any] = {"engine": "command", "command": command, "stop_grace": Seconds(1)}
+        runtime = Runtime(name="m", **(defaults | settings))
+        self.place = Place(str(uuid.uuid4()), path / "m.sock", path / "m.log")
+        self.replica = Replica(runtime, "m", fleet=fleet, probe=self._probe, probe_interval=0.05, random=lambda: 0.0)
+
+    async def _probe(self, endpoint: Endpoint, path: str) -> ProbeAnswer:
+        assert endpoint.credential
+        await trio.lowlevel.checkpoint()
+        return self.answer
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Replica]:
+        with trio.fail_after(8):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.replica.run, self.place)
+                self.replica.start()
+                yield self.replica
+                nursery.cancel_scope.cancel()
+        assert tagged(self.place.instance) == set()
+
+    async def until(self, true: Callable[[ReplicaStatus], bool]) -> ReplicaStatus:
+        """The current row or the next that is so; also one that lasts for a moment only."""
+        at = max(0, len(self.history) - 1)
+        while True:
+            for row in self.history[at:]:
+                if true(row):
+                    return row
+            at = len(self.history)
+            await self.replica.changed()
+
+    def states(self) -> list[str]:
+        """The states in order, without repetitions."""
+        rows = [str(row.state) for row in self.history]
+        return [state for index, state in enumerate(rows) if index == 0 or rows[index - 1] != state]
+
+
+async def test_a_life_goes_from_stopped_over_ready_back_to_stopped(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, SLEEP)
+    async with scene.running() as replica:
+        row = await scene.until(lambda row: row.state is S.READY)
+        assert row.pid
+        assert row.endpoint
+        assert row.endpoint.address.host == "127.0.0.1"
+        await replica.stop()
+        assert (replica.status.state, replica.status.pid, replica.status.endpoint) == (S.STOPPED, None, None)
+        await replica.stop()
+        replica.start()
+        await scene.until(lambda row: row.state is S.READY)
+    assert scene.states() == [
+        "stopped",
+        "starting",
+        "ready",
+        "stopping",
+        "stopped",
+        "starting",
+        "ready",
+        "stopping",
+        "stopped",
+    ]
+
+
+async def test_loading_shows_the_last_log_line_as_progress(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "import time; print('40 %', flush=True); time.sleep(60)")
+    scene.answer = ProbeAnswer(ok=False, loading=True)
+    async with scene.running():
+        assert (await scene.until(lambda row: row.progress == "40 %")).state is S.LOADING
+        scene.answer = ProbeAnswer(ok=True)
+        assert (await scene.until(lambda row: row.state is S.READY)).progress == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (
+            "print('loading'); print('error: no such model'); print('bye'); raise SystemExit(7)",
+            "exit code 7: error: no such model",
+        ),
+        ("pass", "exit code 0"),
+        ("import os; os.kill(os.getpid(), 11)", "killed by signal 11 (SIGSEGV)"),
+    ],
+)
+async def test_any_exit_nobody_asked_for_is_a_crash_with_a_reason(tmp_path: Path, script: str, reason: str) -> None:
+    scene = Scene(tmp_path, script)
+    scene.answer = ProbeAnswer(ok=False)
+    async with scene.running():
+        row = await scene.until(lambda row: row.state is S.BACKOFF)
+        assert row.reason == reason
+        assert row.endpoint is None
+        await scene.until(lambda row: row.restarts == 2)
+
+
+async def test_a_killed_leader_is_replaced_after_the_rest_of_its_tree_is_gone(tmp_path: Path) -> None:
+    script = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEP!r}], start_new_session=True)\n{SLEEP}"
+    )
+    scene = Scene(tmp_path, script)
+    async with scene.running():
+        first = (await scene.until(lambda row: row.state is S.READY)).pid
+        assert first
+        while len(before := tagged(scene.place.instance)) < 2:
+            await trio.sleep(0.02)
+        os.kill(first, 9)
+        row = await scene.until(lambda row: row.state is S.STARTING)
+        assert not before & tagged(scene.place.instance)
+        assert "SIGKILL" in row.reason, "the last crash stays visible while it starts again"
+        assert (await scene.until(lambda row: row.state is S.READY)).pid != first
+
+
+async def test_a_missing_program_backs_off_with_advice(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "", command=("/no/such/engine",))
+    async with scene.running() as replica:
+        assert (await scene.until(lambda row: row.restarts == 2)).reason == "program not found: /no/such/engine"
+        assert replica.status.state is S.BACKOFF
+        await replica.stop()
+        assert scene.states()[-1] == "stopped"
+
+
+async def test_a_start_without_progress_is_given_up(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, SLEEP, load_stall=Seconds(0.5))
+    scene.answer = ProbeAnswer(ok=False)
+    async with scene.running():
+        row = await scene.until(lambda row: row.state is S.BACKOFF)
+        assert "load_stall" in row.reason
+    assert scene.states()[:4] == ["stopped", "starting", "stopping", "backoff"]
+
+
+async def test_a_ready_replica_that_fails_its_probe_is_unhealthy_until_it_passes(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, SLEEP)
+    async with scene.running():
+        await scene.until(lambda row: row.state is S.READY)
+        scene.answer = ProbeAnswer(ok=False, detail="500")
+        assert "500" in (await scene.until(lambda row: not row.healthy)).reason
+        scene.answer = ProbeAnswer(ok=True)
+        assert (await scene.until(lambda row: row.healthy)).reason == ""
+
+
+async def test_a_draining_replica_is_not_started_again(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, SLEEP)
+    async with scene.running() as replica:
+        row = await scene.until(lambda row: row.state is S.READY)
+        replica.drain()
+        assert replica.status.state is S.DRAINING
+        assert row.pid
+        os.kill(row.pid, 9)
+        await scene.until(lambda row: row.state is S.STOPPED)
+        replica.start()
+        await trio.sleep(0.1)
+        assert scene.states()[-1] == "stopped"
+
+
+async def test_the_childs_key_is_new_for_every_start_and_reaches_it_by_environment(tmp_path: Path) -> None:
+    script = """
+import os
+open(os.environ['HOME'] + '/key', 'a').write(os.environ['APPLIANCE_CHILD_KEY'] + '\\n')
+print(os.environ['LLAMA_API_KEY'])
+"""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        scene = Scene(tmp_path, script)
+        scene.answer = ProbeAnswer(ok=False)
+        async with scene.running():
+            row = await scene.until(lambda row: row.restarts == 1)
+    assert row.reason.endswith("exit code 0: ***")
+    keys = {row.endpoint.credential.reveal for row in scene.history if row.endpoint and row.endpoint.credential}
+    assert (tmp_path / "key").read_text().split()[0] in keys

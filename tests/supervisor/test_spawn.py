@@ -1,0 +1,57 @@
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from appliance.errors import OperatorError
+from appliance.supervisor.spawn import collect, exit_code, exit_words, spawn, wait_exit
+
+SCRIPT = "import os,sys; print(os.getsid(0) == os.getpid(), sorted(os.environ)); sys.exit(3)"
+
+
+async def test_a_child_leads_its_session_writes_to_its_own_file_and_sees_only_its_environment(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text("before\n")
+    process = spawn([sys.executable, "-c", SCRIPT], {"ONLY": "1", "LC_CTYPE": "C.UTF-8"}, log)
+    with trio.fail_after(3):
+        await wait_exit(process)
+    assert exit_code(process) == 3
+    assert process.returncode is None, "still uncollected"
+    collect(process)
+    assert exit_code(process) == 3
+    assert log.read_text().splitlines() == ["before", "True ['LC_CTYPE', 'ONLY']"]
+
+
+async def test_a_new_log_is_private_and_a_running_child_has_no_exit_code(tmp_path: Path) -> None:
+    process = spawn(["/bin/sleep", "9"], {}, tmp_path / "x.log")
+    assert stat.S_IMODE((tmp_path / "x.log").stat().st_mode) == 0o600
+    assert exit_code(process) is None
+    os.kill(process.pid, 9)
+    with trio.fail_after(3):
+        await wait_exit(process)
+    assert exit_code(process) == -9
+    collect(process)
+
+
+@pytest.mark.parametrize(("mode", "reason"), [(None, "program not found"), (0o644, "not executable")])
+def test_a_program_that_cannot_be_started_has_a_reason(tmp_path: Path, mode: int | None, reason: str) -> None:
+    program = tmp_path / "engine"
+    if mode is not None:
+        program.touch(mode=mode)
+    with pytest.raises(OperatorError, match=reason):
+        spawn([str(program)], {}, tmp_path / "log")
+
+
+def test_a_log_that_cannot_be_written_has_a_reason(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="cannot write the log"):
+        spawn(["/bin/true"], {}, tmp_path / "absent" / "log")
+
+
+def test_exit_codes_read_as_words() -> None:
+    assert exit_words(0) == "exit code 0"
+    assert exit_words(-9) == "killed by signal 9 (SIGKILL)"
+    assert exit_words(-50) == "killed by signal 50"
+    assert exit_words(None) == "ended"

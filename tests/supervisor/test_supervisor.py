@@ -1,0 +1,206 @@
+import stat
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from appliance.config.schema import Runtime
+from appliance.config.units import Seconds
+from appliance.domain.status import ProbeAnswer, ReplicaState
+from appliance.domain.targets import Endpoint
+from appliance.errors import GatewayError, OperatorError
+from appliance.fleet.table import FleetTable
+from appliance.supervisor import spawn
+from appliance.supervisor.supervisor import Supervisor
+from appliance.supervisor.tree import Tags, tagged
+
+S = ReplicaState
+# Listens on the socket it is given; the probe connects to it.
+SERVER = """
+import socket, sys
+server = socket.socket(socket.AF_UNIX); server.bind(sys.argv[1]); server.listen()
+while True: server.accept()
+"""
+SILENT = "import time; time.sleep(60)"
+BROKEN = "print('error: bad model'); raise SystemExit(1)"
+
+
+def runtime(script: str = SERVER, **settings: Any) -> Runtime:
+    command = (sys.executable, "-c", script, "{socket}")
+    defaults: dict[str, Any] = {"name": "m", "start": "on-demand", "stop_grace": Seconds(1)}
+    return Runtime(engine="command", command=command, **(defaults | settings))
+
+
+async def connects(endpoint: Endpoint, path: str) -> ProbeAnswer:
+    try:
+        stream = await trio.open_unix_socket(endpoint.address.host)
+    except OSError as error:
+        return ProbeAnswer(ok=False, detail=str(error))
+    await stream.aclose()
+    return ProbeAnswer(ok=True)
+
+
+class Box:
+    """A supervisor on a state directory, and the table it writes."""
+
+    def __init__(self, state_dir: Path, *runtimes: Runtime, load_wait: float = 5, load_queue: int = 256) -> None:
+        self.state_dir = state_dir
+        self.fleet = FleetTable()
+        self.starts = 0
+        self.fleet.watch_replicas(lambda before, row: self._count(before is not None and before.pid, row.pid))
+        self.supervisor = Supervisor(
+            runtimes,
+            state_dir=state_dir,
+            fleet=self.fleet,
+            probe=connects,
+            load_wait=load_wait,
+            load_queue=load_queue,
+            probe_interval=0.2,
+            random=lambda: 1.0,
+        )
+
+    def _count(self, before: object, now: object) -> None:
+        self.starts += bool(now) and before != now
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Supervisor]:
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.supervisor.run)
+                yield self.supervisor
+                nursery.cancel_scope.cancel()
+        assert tagged((self.state_dir / "instance").read_text().strip()) == set()
+
+    def state(self) -> ReplicaState:
+        return self.fleet.snapshot().replicas["m"].state
+
+
+async def refused(supervisor: Supervisor) -> GatewayError:
+    with pytest.raises(GatewayError) as info:
+        await supervisor.ensure_ready("m")
+    return info.value
+
+
+async def test_many_requests_start_a_cold_model_once(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as supervisor:
+        endpoints = []
+
+        async def ask() -> None:
+            endpoints.append(await supervisor.ensure_ready("m"))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(ask)
+        assert len(endpoints) == 50
+        assert len(set(endpoints)) == 1
+        assert box.starts == 1
+        assert endpoints[0].address.scheme == "unix"
+        await supervisor.stop("m")
+        assert box.state() is S.STOPPED
+        assert (await supervisor.ensure_ready("m")).credential != endpoints[0].credential
+
+
+async def test_a_full_queue_refuses_and_leaving_it_is_free(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime(SILENT), load_queue=2)
+    async with box.running() as supervisor, trio.open_nursery() as waiters:
+        for _ in range(2):
+            waiters.start_soon(refused, supervisor)
+        await trio.sleep(0.1)
+        error = await refused(supervisor)
+        assert error.code == "queue_full"
+        assert error.retry_after
+        waiters.cancel_scope.cancel()
+    assert supervisor._waiting == {"m": 0}
+
+
+async def test_the_deadline_of_a_waiting_request_says_what_the_model_does(tmp_path: Path) -> None:
+    async with Box(tmp_path, runtime(SILENT), load_wait=0.4).running() as supervisor:
+        error = await refused(supervisor)
+        assert error.code == "model_loading"
+        assert error.extras == {"state": "starting", "reason": "", "progress": error.extras["progress"]}
+        assert error.retry_after
+        assert supervisor._waiting == {"m": 0}
+
+
+async def test_a_model_that_will_not_be_back_in_time_is_refused_at_once(tmp_path: Path) -> None:
+    async with Box(tmp_path, runtime(BROKEN), load_wait=1.5).running() as supervisor:
+        error = await refused(supervisor)
+        assert error.code == "model_crashed"
+        assert error.extras == {"state": "backoff", "reason": "exit code 1: error: bad model"}
+        assert error.retry_after
+        assert 1 <= error.retry_after <= 2
+        assert "bad model" in error.message
+
+
+async def test_a_boot_runtime_starts_by_itself_and_a_drain_refuses_new_work(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime(start="boot"))
+    async with box.running() as supervisor:
+        while box.state() is not S.READY:
+            await trio.sleep(0.02)
+        supervisor.drain()
+        assert box.state() is S.DRAINING
+        assert (await refused(supervisor)).code == "draining"
+
+
+async def test_a_stop_tells_those_who_wait(tmp_path: Path) -> None:
+    async with Box(tmp_path, runtime(SILENT)).running() as supervisor, trio.open_nursery() as nursery:
+
+        async def wait() -> None:
+            assert "was stopped" in (await refused(supervisor)).message
+
+        nursery.start_soon(wait)
+        await trio.sleep(0.1)
+        await supervisor.stop("m")
+
+
+async def test_what_a_killed_appliance_left_behind_is_removed_before_the_start(tmp_path: Path) -> None:
+    instance = str(uuid.uuid4())
+    (tmp_path / "instance").write_text(instance)
+    old = spawn.spawn([sys.executable, "-c", SILENT], Tags(instance, "m").env(), tmp_path / "old.log")
+    async with Box(tmp_path, runtime()).running():
+        assert spawn.exit_code(old) == -9
+    spawn.collect(old)
+
+
+async def test_two_appliances_cannot_share_a_state_directory(tmp_path: Path) -> None:
+    async with Box(tmp_path, runtime()).running():
+        with pytest.raises(OperatorError, match=r"another appliance \(pid \d+\) uses"):
+            await Box(tmp_path, runtime()).supervisor.run()
+    async with Box(tmp_path, runtime()).running():
+        pass
+
+
+async def test_the_state_directory_is_private(tmp_path: Path) -> None:
+    home = tmp_path / "a" / "b"
+    async with Box(home, runtime(start="boot")).running() as supervisor:
+        await supervisor.ensure_ready("m")
+        for path, mode in [(home, 0o700), (home / "logs", 0o700), (home / "run", 0o700), (home / "instance", 0o600)]:
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert stat.S_IMODE((home / "logs" / "m.log").stat().st_mode) == 0o600
+    assert list((home / "run").iterdir()) == []
+
+
+async def test_an_unusable_state_directory_is_the_operators_to_fix(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OperatorError, match="cannot use state_dir"):
+        await Box(tmp_path / "file", runtime()).supervisor.run()
+
+
+async def test_a_long_state_directory_gets_its_sockets_in_a_short_private_one(tmp_path: Path) -> None:
+    async with Box(tmp_path / ("x" * 100), runtime()).running() as supervisor:
+        socket = Path((await supervisor.ensure_ready("m")).address.host)
+        assert len(str(socket)) < 100
+        assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
+    assert not socket.parent.exists()
+
+
+async def test_a_name_with_a_slash_stays_inside_the_state_directory(tmp_path: Path) -> None:
+    async with Box(tmp_path, runtime(name="../org/m")).running() as supervisor:
+        await supervisor.ensure_ready("../org/m")
+        assert [path.name for path in (tmp_path / "logs").iterdir()] == ["..%2Forg%2Fm.log"]

@@ -1,0 +1,148 @@
+"""The building plan, checked: who may import whom, what each room may touch, how big a file may be.
+
+Add a room by adding a row to ROOMS. A room imports itself, the rooms in its row and nothing else.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "appliance"
+MAX_LINES = 400
+
+VALUES = {"errors", "domain"}
+SETTINGS = VALUES | {"config"}
+BYTES = {"http1", "sse", "wire"}
+DECISIONS = {"fleet", "access", "routing"}
+
+# room -> (rooms it may import, third-party packages it may import)
+ROOMS: dict[str, tuple[set[str], set[str]]] = {
+    "__init__": (set(), set()),
+    # values
+    "errors": (set(), set()),
+    "domain": ({"errors"}, set()),
+    "config": (VALUES, {"msgspec"}),
+    # bytes: no clock, no task, no socket
+    "http1": (VALUES, {"httptools"}),
+    "sse": ({"errors"}, set()),
+    "wire": (VALUES | {"sse"}, {"msgspec"}),
+    # decisions: time is an argument
+    "fleet": (VALUES, set()),
+    "access": (SETTINGS, set()),
+    "routing": (SETTINGS | {"fleet"}, set()),
+    # the outside, one room per outsider
+    "upstream": (SETTINGS | {"http1"}, {"trio", "httpx"}),
+    "supervisor": (SETTINGS | {"fleet"}, {"trio"}),
+    "health": (SETTINGS | {"fleet"}, {"trio", "msgspec"}),
+    "observe": (VALUES, {"prometheus_client", "msgspec"}),
+    # the path
+    "gateway": (SETTINGS | BYTES | DECISIONS | {"upstream", "observe"}, {"trio"}),
+    # surfaces
+    "door": (VALUES, {"trio", "hypercorn"}),
+    "api": (VALUES | {"access", "wire", "gateway", "observe"}, {"trio", "msgspec", "quart", "quart_trio", "werkzeug"}),
+    "ops": (VALUES | {"access", "api", "fleet", "health", "observe", "routing"}, set()),
+    # beside the product: a model server for tests and `selftest`, sharing nothing with the path it tests
+    "scripted": (set(), {"trio", "httptools"}),
+    # assembly
+    "serve": ({"*"}, {"trio"}),
+    "cli": (SETTINGS | {"serve", "observe", "scripted", "supervisor", "__init__"}, {"trio", "httpx", "rich"}),
+    "__main__": ({"cli"}, set()),
+}
+MACHINE = {"socket", "subprocess", "time", "os", "random", "secrets", "signal", "fcntl", "ctypes", "select"}
+MAY_TOUCH_MACHINE = {"config", "observe", "upstream", "supervisor", "door", "scripted", "serve", "cli"}
+NOBODY = {"asyncio", "threading", "concurrent", "multiprocessing", "requests"}
+# pure files in rooms that may otherwise touch the world
+PURE_FILES = {"supervisor/plan.py", "supervisor/states.py", "health/report.py", "config/check.py", "config/locate.py"}
+# third parties with one home inside their room
+ONLY_IN = {"hypercorn": {"door/handover.py"}, "httpx": {"upstream/secure.py", "cli/demo.py", "cli/selftest.py"}}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}:{node.lineno} imports are absolute"
+            stem = node.module or ""
+            found += [(node.lineno, f"appliance.{alias.name}") for alias in node.names] if stem == "appliance" else []
+            found += [(node.lineno, stem)] if stem != "appliance" else []
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_follow_the_plan(path: Path) -> None:
+    room, inside = room_of(path), path.relative_to(PACKAGE).as_posix()
+    assert room in ROOMS, f"{room} is not in ROOMS: add a row saying what it may import"
+    rooms, packages = ROOMS[room]
+    for line, name in imports(path):
+        top, _, rest = name.partition(".")
+        where = f"{inside}:{line}"
+        if top == "appliance":
+            target = rest.partition(".")[0]
+            ok = target in {"", "__version__", room} or target in rooms or "*" in rooms
+            assert ok, f"{where} {room} must not import {target}"
+        elif top in NOBODY:
+            raise AssertionError(f"{where} nobody imports {top} here")
+        elif top in MACHINE:
+            assert room in MAY_TOUCH_MACHINE, f"{where} {room} must not touch {top}"
+            assert inside not in PURE_FILES, f"{where} is pure and must not touch {top}"
+        elif top not in sys.stdlib_module_names:
+            assert top in packages, f"{where} {room} must not import {top}"
+            assert inside not in PURE_FILES or top == "msgspec", f"{where} is pure and must not import {top}"
+            assert inside in ONLY_IN.get(top, {inside}), f"{where} {top} has another home: {ONLY_IN[top]}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_import_hides_inside_a_function(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = [n.lineno for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
+            assert not inner, f"{path.name}:{inner[0]} import inside {node.name}()"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_stay_small_and_have_a_twin_test(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+    if path.name not in {"__init__.py", "__main__.py"}:
+        inside = path.relative_to(PACKAGE)
+        twin = ROOT / "tests" / inside.with_name(f"test_{inside.name}")
+        assert twin.exists(), f"{inside} needs {twin.relative_to(ROOT)}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_test_files_stay_small_too(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+def test_every_room_says_what_it_is_and_what_does_not_belong() -> None:
+    for init in PACKAGE.glob("*/__init__.py"):
+        text = ast.get_docstring(ast.parse(init.read_text())) or ""
+        assert "does not belong" in " ".join(text.split()), init
+
+
+def test_no_file_is_called_after_nothing() -> None:
+    assert not [path for path in MODULES if path.stem in {"utils", "util", "helpers", "helper", "common", "misc"}]
+
+
+def test_the_plan_has_no_cycles() -> None:
+    done: set[str] = set()
+
+    def visit(room: str, trail: tuple[str, ...]) -> None:
+        assert room not in trail, " -> ".join([*trail, room])
+        if room not in done:
+            for target in ROOMS[room][0] - {"*"}:
+                visit(target, (*trail, room))
+            done.add(room)
+
+    for room in ROOMS:
+        visit(room, ())

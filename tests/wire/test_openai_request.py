@@ -1,0 +1,194 @@
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.domain.calls import Call, Operation
+from appliance.errors import GatewayError
+from appliance.wire.openai_request import outgoing_body, parse_call
+
+CHAT, COMPLETION, EMBEDDING = Operation
+HELLO = [{"role": "user", "content": "Hi"}]
+
+
+def chat(**fields: Any) -> Call:
+    return parse_call(CHAT, json.dumps({"model": "m", "messages": HELLO} | fields).encode())
+
+
+def refusal(operation: Operation, body: Any) -> tuple[str, str | None]:
+    with pytest.raises(GatewayError) as caught:
+        parse_call(operation, body if isinstance(body, bytes) else json.dumps(body).encode())
+    assert caught.value.row.status == {"missing_required_parameter": 400, "invalid_payload": 422}[caught.value.code]
+    return caught.value.code, caught.value.param
+
+
+def test_a_call_keeps_the_body_and_what_we_need_to_know() -> None:
+    body = b'{"model":"m","messages":[{"role":"user"}],"stream":true,"stream_options":{"include_usage":true}}'
+    assert parse_call(CHAT, body) == Call(CHAT, "m", body, stream=True, wants_usage=True)
+
+
+@pytest.mark.parametrize("value", [None, "", []])
+@pytest.mark.parametrize(
+    ("operation", "field"),
+    [(CHAT, "model"), (CHAT, "messages"), (COMPLETION, "prompt"), (EMBEDDING, "input"), (EMBEDDING, "model")],
+)
+def test_an_absent_null_or_empty_required_field_is_400(operation: Operation, field: str, value: object) -> None:
+    body: dict[str, Any] = {"model": "m", "messages": HELLO, "prompt": "x", "input": "x"}
+    assert refusal(operation, body | {field: value}) == ("missing_required_parameter", field)
+    del body[field]
+    assert refusal(operation, body) == ("missing_required_parameter", field)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no",
+        b"[]",
+        b'"x"',
+        b"null",
+        b'{"model":"m"',
+        b'{"model":"m"} x',
+        b'{"model":NaN}',
+        b'{"model":"m","x":NaN}',
+        b'{"model":"\\ud800"}',
+        b'{"model":"m","x":"\xff"}',
+        b"[" * 100_000,
+        b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+)
+def test_what_is_no_json_object_is_422_and_never_a_crash(body: bytes) -> None:
+    assert refusal(CHAT, body) == ("invalid_payload", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"model": 5}, "model"),
+        ({"model": {"a": 1}}, "model"),
+        ({"model": "m" * 513}, "model"),
+        ({"messages": "x"}, "messages"),
+        ({"messages": {}}, "messages"),
+        ({"messages": [*HELLO, 5]}, "messages[1]"),
+        ({"messages": [*HELLO, *HELLO, {"role": "robot"}]}, "messages[2].role"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": 5}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": {}}]}, "messages[0].content"),
+        ({"stream": "yes"}, "stream"),
+        ({"stream": 1}, "stream"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": "1"}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_completion_tokens": "5"}, "max_completion_tokens"),
+        ({"stream": True, "stream_options": []}, "stream_options"),
+        ({"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+        ({"request_id": "a b"}, "request_id"),
+        ({"request_id": ""}, "request_id"),
+        ({"request_id": "x" * 129}, "request_id"),
+        ({"request_id": "x\n"}, "request_id"),
+        ({"request_id": 5}, "request_id"),
+    ],
+)
+def test_a_wrong_field_is_422_and_named_by_its_path(fields: dict[str, Any], param: str) -> None:
+    assert refusal(CHAT, {"model": "m", "messages": HELLO} | fields) == ("invalid_payload", param)
+
+
+def test_the_message_says_what_was_expected() -> None:
+    with pytest.raises(GatewayError, match=r"'messages\[0\]\.role' must be one of system, developer, user"):
+        chat(messages=[{"role": "robot"}])
+
+
+@pytest.mark.parametrize("value", ["x", ["x", "y"], [1, 2], [[1], [2, 3]]])
+@pytest.mark.parametrize(("operation", "field"), [(COMPLETION, "prompt"), (EMBEDDING, "input")])
+def test_text_is_a_string_or_strings_or_tokens(operation: Operation, field: str, value: object) -> None:
+    assert parse_call(operation, json.dumps({"model": "m", field: value}).encode()).model == "m"
+
+
+@pytest.mark.parametrize(
+    ("value", "param"),
+    [
+        (5, "input"),
+        ({}, "input"),
+        ([{}], "input"),
+        ([None], "input"),
+        (["a", 1], "input[1]"),
+        ([[1], ["a"]], "input[1][0]"),
+    ],
+)
+def test_other_text_is_422(value: object, param: str) -> None:
+    assert refusal(EMBEDDING, {"model": "m", "input": value}) == ("invalid_payload", param)
+
+
+def test_unknown_members_and_nulls_never_fail() -> None:
+    call = chat(
+        grammar={"a": [1]}, temperature=None, max_tokens=None, stream=None, stream_options=None, request_id=None
+    )
+    assert not call.stream
+    assert parse_call(EMBEDDING, b'{"model":"m","input":"x","stream":"?","temperature":9}').stream is False
+
+
+def test_limits_of_a_range_are_inside_it() -> None:
+    assert chat(temperature=2, top_p=0, max_tokens=0, max_completion_tokens=0).model == "m"
+
+
+def test_of_two_members_with_one_name_the_last_wins() -> None:
+    call = parse_call(CHAT, b'{"model":"a","messages":[{"role":"user"}],"model":"b"}')
+    assert call.model == "b"
+    assert json.loads(outgoing_body(call, "c"))["model"] == "c"
+    assert outgoing_body(call, "c").count(b'"model"') == 1
+
+
+def test_a_body_with_nothing_of_ours_in_it_goes_out_as_it_came() -> None:
+    body = b'{ "messages" : [ {"role":"user"} ], "model":"m", "seed":1.50e3 }'
+    call = parse_call(CHAT, body)
+    assert outgoing_body(call, "") is body
+    assert outgoing_body(call, "m") is body
+
+
+def test_every_other_member_passes_byte_for_byte() -> None:
+    body = b'{"messages":[ {"role":"user", "x":1.0e2} ],"model":"m","seed":12345678901234567890123,"request_id":"r"}'
+    call = parse_call(CHAT, body)
+    assert call.request_id == "r"
+    expected = b'{"messages":[ {"role":"user", "x":1.0e2} ],"model":"/m.gguf","seed":12345678901234567890123}'
+    assert outgoing_body(call, "/m.gguf") == expected
+
+
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"continuous_usage_stats": True}])
+def test_a_stream_is_always_asked_for_its_usage(options: dict[str, bool] | None) -> None:
+    call = chat(stream=True, stream_options=options)
+    assert not call.wants_usage
+    sent = json.loads(outgoing_body(call, ""))
+    assert sent["stream_options"] == (options or {}) | {"include_usage": True}
+
+
+def test_a_whole_answer_is_not_asked_for_stream_options() -> None:
+    assert b"stream_options" not in outgoing_body(chat(), "other")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = ["model", "messages", "prompt", "input", "stream", "stream_options", "temperature", "max_tokens", "request_id"]
+
+
+@given(st.sampled_from(list(Operation)), st.dictionaries(st.sampled_from(NAMES), JSON) | JSON)
+def test_any_json_is_a_call_or_a_typed_refusal(operation: Operation, value: object) -> None:
+    with contextlib.suppress(GatewayError):
+        call = parse_call(operation, json.dumps(value).encode())
+        assert json.loads(outgoing_body(call, "x"))["model"] == "x"
+
+
+@given(st.sampled_from(list(Operation)), st.binary())
+def test_any_bytes_are_a_typed_refusal(operation: Operation, body: bytes) -> None:
+    with pytest.raises(GatewayError):
+        parse_call(operation, body)

@@ -1,0 +1,41 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.domain.calls import Usage
+from appliance.wire.reply import usage_of, with_request_id
+
+
+def test_usage_is_read_from_a_whole_reply() -> None:
+    body = (
+        b'{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":2}}}'
+    )
+    assert usage_of(body) == Usage(9, 4, 2)
+    assert usage_of(b'{"usage":{"prompt_tokens":3,"total_tokens":3}}') == Usage(3)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"no", b"[]", b'{"usage":null}', b'{"usage":5}', b"[" * 100_000])
+def test_a_reply_without_usage_has_none(body: bytes) -> None:
+    assert usage_of(body) is None
+
+
+def test_the_id_is_added_and_the_rest_is_byte_for_byte() -> None:
+    assert with_request_id(b'{ "a": 1.0e2 }\n', "r1") == b'{ "a": 1.0e2,"request_id":"r1"}'
+    assert with_request_id(b"{ }", "r1") == b'{"request_id":"r1"}'
+
+
+def test_an_id_of_the_engine_is_replaced() -> None:
+    assert with_request_id(b'{"request_id":"theirs","a":[ 1 ]}', "r1") == b'{"request_id":"r1","a":[ 1 ]}'
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b'"x"', b"no", b'{"a":', b"{" * 100_000])
+def test_what_is_no_object_stays_as_it_is(body: bytes) -> None:
+    assert with_request_id(body, "r1") is body
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.text())), st.sampled_from([None, 1]))
+def test_any_object_keeps_its_members(members: dict[str, object], indent: int | None) -> None:
+    body = with_request_id(json.dumps(members, indent=indent).encode(), "r1")
+    assert json.loads(body) == members | {"request_id": "r1"}
