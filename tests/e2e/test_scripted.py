@@ -1,5 +1,6 @@
 """The product with scripted engines: what a real one cannot be made to do."""
 
+import hashlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -15,7 +17,11 @@ import pytest
 from tests.fakes.product import KEY, Product, free_port, product, runtime
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+NARROW_KEY = "sk-test-narrow-1"
+NARROW = (
+    f'[[keys]]\nname = "narrow"\nmodels = ["m"]\nhash = "sha256:{hashlib.sha256(NARROW_KEY.encode()).hexdigest()}"\n'
+)
 STREAM = CHAT | {"stream": True}
 
 
@@ -23,6 +29,7 @@ STREAM = CHAT | {"stream": True}
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     tables = "\n".join(
         [
+            NARROW,
             runtime("m"),
             runtime("slow", "--token-delay", "0.2"),
             runtime("mute", "--first-byte-delay", "30"),
@@ -37,7 +44,11 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             runtime("blind", "--no-embeddings", "501", kinds='["chat", "embedding"]', extra='start = "on-demand"'),
         ]
     )
-    with product(tmp_path_factory.mktemp("box"), tables, "load_wait = '3s'\nmax_body = '64KiB'\n") as running:
+    with product(
+        tmp_path_factory.mktemp("box"),
+        tables,
+        "load_wait = '3s'\nmax_body = '64KiB'\nfirst_byte_timeout = '2s'\nbody_timeout = '1s'\n",
+    ) as running:
         running.ready("m", "slow", "mute", "cut", "short", "nothing", "moved", "odd", "ill")
         yield running
 
@@ -89,6 +100,7 @@ def test_an_engine_that_ends_early_never_looks_like_success(box: Product, model:
         ("moved", 502, "redirect_refused"),
         ("odd", 502, "upstream_protocol"),
         ("never", 503, "model_loading"),
+        ("mute", 504, "backend_timeout"),
     ],
 )
 def test_what_fails_before_the_first_byte_has_a_real_status(box: Product, model: str, status: int, code: str) -> None:
@@ -199,6 +211,56 @@ def test_bad_input_by_raw_bytes(box: Product, request_bytes: bytes, status: int,
     got, body = raw(box, request_bytes)
     assert (got, body["error"]["code"]) == (status, code)  # type: ignore[index]
     assert body["error"]["message"]  # type: ignore[index]
+
+
+def test_a_body_that_stalls_is_a_408(box: Product) -> None:
+    whole = post_bytes("/v1/chat/completions", GOOD)
+    assert raw(box, whole[:-5])[0] == 408
+
+
+SDK_ROWS: list[tuple[str, dict[str, Any], type[openai.APIStatusError], str]] = [
+    ("/chat/completions", {"messages": CHAT["messages"]}, openai.BadRequestError, "missing_required_parameter"),
+    ("/chat/completions", {"model": "m", "messages": []}, openai.BadRequestError, "missing_required_parameter"),
+    ("/completions", {"model": "m"}, openai.BadRequestError, "missing_required_parameter"),
+    ("/embeddings", {"model": "m"}, openai.BadRequestError, "missing_required_parameter"),
+    ("/chat/completions", CHAT | {"model": "nope"}, openai.NotFoundError, "model_not_found"),
+    ("/chat/completions", CHAT | {"model": 3}, openai.UnprocessableEntityError, "invalid_payload"),
+    ("/chat/completions", CHAT | {"temperature": 9}, openai.UnprocessableEntityError, "invalid_payload"),
+    ("/chat/completions", CHAT | {"stream": "yes"}, openai.UnprocessableEntityError, "invalid_payload"),
+    ("/embeddings", {"model": "m", "input": "x"}, openai.UnprocessableEntityError, "model_category_mismatch"),
+    ("/embeddings", {"model": "blind", "input": "x"}, openai.InternalServerError, "unsupported"),
+    ("/nothing", {}, openai.NotFoundError, "unknown_url"),
+    ("/models", {}, openai.APIStatusError, "method_not_allowed"),
+    ("/completions", {"model": "m", "prompt": "x" * 70_000}, openai.APIStatusError, "request_too_large"),
+    ("/chat/completions", CHAT | {"model": "mute"}, openai.InternalServerError, "backend_timeout"),
+    ("/chat/completions", CHAT | {"model": "never"}, openai.InternalServerError, "model_loading"),
+    ("/chat/completions", CHAT | {"model": "moved"}, openai.InternalServerError, "redirect_refused"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "error", "code"), SDK_ROWS, ids=[f"{row[3]} {row[0]}" for row in SDK_ROWS])
+def test_bad_input_through_the_sdk(
+    box: Product, path: str, body: dict[str, Any], error: type[openai.APIStatusError], code: str
+) -> None:
+    with openai.OpenAI(base_url=f"{box.url}/v1", api_key=KEY, max_retries=0) as sdk, pytest.raises(error) as caught:
+        sdk.post(path, cast_to=object, body=body)
+    assert caught.value.code == code
+    assert caught.value.request_id
+
+
+@pytest.mark.parametrize(
+    ("key", "model", "error", "code"),
+    [
+        ("sk-wrong", "m", openai.AuthenticationError, "invalid_api_key"),
+        (NARROW_KEY, "slow", openai.PermissionDeniedError, "model_not_allowed"),
+    ],
+)
+def test_a_key_that_may_not_is_told_so_by_the_sdk(
+    box: Product, key: str, model: str, error: type[openai.APIStatusError], code: str
+) -> None:
+    with openai.OpenAI(base_url=f"{box.url}/v1", api_key=key, max_retries=0) as sdk, pytest.raises(error) as caught:
+        sdk.post("/chat/completions", cast_to=object, body=CHAT | {"model": model})
+    assert caught.value.code == code
 
 
 def test_the_clients_own_request_id_comes_back(box: Product) -> None:
