@@ -23,6 +23,7 @@ from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
 from appliance.api.quart_app import build_app
 from appliance.api.routes import Router
+from appliance.config.check import split_listen
 from appliance.config.schema import Backend, Config
 from appliance.domain.engines import ENGINES
 from appliance.domain.secret import Secret
@@ -62,12 +63,6 @@ class Running:
     host: str
     port: int
     fleet: FleetTable
-
-
-def split_listen(listen: str) -> tuple[str, int]:
-    """Split "host:port" or "[v6]:port", as `check` accepted it."""
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 async def serve(

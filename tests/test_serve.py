@@ -8,7 +8,7 @@ import trio
 from appliance.config.schema import Config, Runtime, Server
 from appliance.domain.secret import Secret
 from appliance.errors import OperatorError
-from appliance.serve import Running, serve, split_listen
+from appliance.serve import Running, serve
 
 
 def config(state: Path, **server: object) -> Config:
@@ -17,13 +17,6 @@ def config(state: Path, **server: object) -> Config:
         server=Server(listen="127.0.0.1:0", state_dir=str(state), **server),  # type: ignore[arg-type]
         runtimes=(Runtime(name="m", engine="command", command=command, start="on-demand"),),
     )
-
-
-@pytest.mark.parametrize(
-    ("listen", "split"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:80", ("::1", 80)), ("box:0", ("box", 0))]
-)
-def test_listen_is_split_into_host_and_port(listen: str, split: tuple[str, int]) -> None:
-    assert split_listen(listen) == split
 
 
 async def test_it_serves_until_cancelled_and_answers_in_between(tmp_path: Path) -> None:

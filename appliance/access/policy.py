@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable
 
 from appliance.access.keys import Caller
 from appliance.domain.http import Request
@@ -18,11 +17,6 @@ def _covers(pattern: str, model: str) -> bool:
     # Not fnmatch: model names hold brackets and question marks of their own.
     parts = [re.escape(part) for part in pattern.split("*")]
     return re.fullmatch(".*".join(parts), model) is not None
-
-
-def visible(caller: Caller, names: Iterable[str]) -> list[str]:
-    """The names that the caller may use."""
-    return [name for name in names if may_use(caller, name)]
 
 
 def require_scope(caller: Caller, scope: str) -> None:

@@ -42,6 +42,5 @@ class Dispatch:
             # The traceback is for the log; the client gets the id to quote.
             _LOG.exception("request %s failed", request_id)
             reply = error_reply(GatewayError("internal_error", "A bug in the appliance; its log has more."), request_id)
-        reply.route = template
         self.metrics.http_request(template, request.method, reply.status)
         return reply

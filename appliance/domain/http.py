@@ -72,10 +72,8 @@ class Reply:
         status: HTTP status.
         headers: names in lower case; the door adds framing and date.
         body: all of it, or a stream that the door must close.
-        route: the template of the route that answered, for metrics.
     """
 
     status: int
     headers: Headers = field(default_factory=list)
     body: bytes | ReplyStream = b""
-    route: str = ""

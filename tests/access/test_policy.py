@@ -1,7 +1,7 @@
 import pytest
 
 from appliance.access.keys import Caller
-from appliance.access.policy import local_without_proxy, may_use, require_scope, visible
+from appliance.access.policy import local_without_proxy, may_use, require_scope
 from appliance.domain.http import Headers, Request
 from appliance.errors import GatewayError
 
@@ -41,10 +41,6 @@ def test_only_a_star_is_special(pattern: str, model: str, allowed: bool) -> None
 def test_one_pattern_of_several_is_enough_and_none_is_nothing() -> None:
     assert may_use(caller("x", "a*"), "ab")
     assert not may_use(caller(), "ab")
-
-
-def test_only_permitted_models_are_visible_in_their_order() -> None:
-    assert visible(caller("a*", "c"), ["c", "b", "a1"]) == ["c", "a1"]
 
 
 def test_a_missing_scope_is_refused_by_name() -> None:
