@@ -38,6 +38,7 @@ from appliance.gateway.attempts import Attempts
 from appliance.gateway.listing import Listing
 from appliance.gateway.pipeline import Gateway
 from appliance.health.prober import Prober
+from appliance.observe.log import log_replica
 from appliance.observe.metrics import Metrics
 from appliance.ops.probes import Probes
 from appliance.routing.catalogue import Catalogue
@@ -111,6 +112,7 @@ async def _serve(
             if signals is not None:
                 await anext(signals)
                 await _stop(parts, listener, config.server.drain, signals)
+                parts.handover.abort()
                 core.cancel_scope.cancel()
         _LOG.info("stopped")
 
@@ -140,14 +142,17 @@ async def _drain(parts: "_Parts", listener: Listener, drain: float) -> None:
     listener.stop_accepting()
     await parts.handover.close_idle()
     with trio.move_on_after(drain):
-        while parts.gateway.open_streams:
-            await trio.sleep(0.05)
-    parts.gateway.interrupt_streams(
-        GatewayError("draining", "The server is going away and could not wait for the end of this answer. Try again.")
-    )
+        await _connections_end(listener)
+    message = "The server is going away and could not wait for the end of this answer. Try again."
+    parts.gateway.interrupt(GatewayError("draining", message, retry_after=5))
     with trio.move_on_after(_CLOSING):
-        while parts.gateway.open_streams:
-            await trio.sleep(0.02)
+        await _connections_end(listener)
+
+
+async def _connections_end(listener: Listener) -> None:
+    """Hypercorn closes each connection after its current exchange, so the last one to end is the last answer sent."""
+    while listener.connections:
+        await trio.sleep(0.02)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,7 @@ def _build(config: Config, api_keys: Sequence[Secret], credentials: dict[str, Se
     fleet, metrics, upstreams = FleetTable(), Metrics(), Upstreams()
     metrics.build_info(__version__)
     fleet.watch_replicas(metrics.replica_changed)
+    fleet.watch_replicas(log_replica)
     fleet.watch_backends(metrics.backend_seen)
     backends = [(item, Endpoint(Address.from_url(item.url), credentials.get(item.name))) for item in config.backends]
     catalogue = Catalogue(config.models, config.runtimes, backends)

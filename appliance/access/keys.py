@@ -41,7 +41,7 @@ class KeyRing:
         ]
         for number, secret in enumerate(environment, 1):
             caller = Caller(f"env-{number}", frozenset({"infer"}), ("*",))
-            self._callers.append((_digest(secret.reveal), caller))
+            self._callers.append((_digest(secret.reveal.encode()), caller))
 
     def find(self, headers: Headers) -> Caller:
         """The caller; either header suffices.
@@ -63,15 +63,15 @@ class KeyRing:
 
     def _lookup(self, text: str) -> Caller | None:
         """Every key is compared, so that the time tells nothing about which one was close."""
-        digest, found = _digest(text), None
+        digest, found = _digest(text.encode("latin-1", "replace")), None  # a header's bytes as they came
         for known, caller in self._callers:
             if hmac.compare_digest(known, digest):
                 found = caller
         return found
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
 def _credentials(headers: Headers) -> Iterator[str]:

@@ -5,8 +5,6 @@ import re
 from dataclasses import dataclass
 from functools import partial
 
-import trio
-
 from appliance.access.keys import KeyRing
 from appliance.access.policy import require_scope
 from appliance.api.reply import error_reply, json_reply, with_ids
@@ -66,15 +64,15 @@ class Endpoints:
         except GatewayError as error:
             exchange.failed(error)
             return error_reply(error, exchange.request_id)
-        except trio.Cancelled:
-            exchange.client_left()
-            raise
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
             # The traceback is for the log; the client gets the id to quote.
             _LOG.exception("request %s failed", exchange.request_id)
             bug = GatewayError("internal_error", "A bug in the appliance, not in your request. Its log has more.")
             exchange.failed(bug)
             return error_reply(bug, exchange.request_id)
+        except BaseException:  # cancelled, alone or in a group of a nursery on the way
+            exchange.client_left()
+            raise
         return with_ids(reply, exchange.request_id)
 
     async def _answer(self, operation: Operation, request: Request, exchange: Exchange) -> Reply:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import trio
 from quart import Request as QuartRequest
-from quart import Response, request
+from quart import Response, has_request_context, request
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -86,7 +86,9 @@ def build_app(dispatch: Callable[[Request], Awaitable[Reply]], *, max_body: int,
         return _to_quart(reply, owned, scope)
 
     async def refused(error: HTTPException) -> Response:
-        # A method that no route knows, or a malformed request that Quart itself refuses.
+        # A method that no route knows, a malformed request that Quart itself refuses, or a websocket handshake.
+        if not has_request_context():
+            return Response(b"", error.code or 400)
         reply = await dispatch(_from_quart(cast("Scope", request.scope), body_timeout))
         return (
             Response(cast("bytes", reply.body), reply.status, dict(reply.headers)) if error.code else Response(b"", 400)

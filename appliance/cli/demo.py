@@ -7,7 +7,8 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -19,8 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from appliance.config.schema import Config, Key, Runtime, Server
+from appliance.domain.secret import Secret
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.errors import OperatorError
+from appliance.observe.log import configure
 from appliance.serve import Running, serve
 
 CHAT = "gemma-3-270m"
@@ -193,7 +196,17 @@ async def _demo(args: argparse.Namespace) -> int:
     default_state = _xdg("XDG_STATE_HOME", ".local/state") / "appliance" / "demo"
     state_dir = Path(await trio.Path(args.state_dir or default_state).absolute())
     key = secrets.token_urlsafe(24)
-    return await _serve(build_config(args, model, state_dir, key), key, progress)
+    with _log_to(state_dir / "demo.log", key):
+        return await _serve(build_config(args, model, state_dir, key), key, progress)
+
+
+@contextmanager
+def _log_to(path: Path, key: str) -> Iterator[None]:
+    """The product's own log goes to a file, so that what is printed stays ready to paste."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        configure("json", file, secrets=[Secret(key)])
+        yield
 
 
 async def _serve(config: Config, key: str, progress: Progress) -> int:
@@ -215,7 +228,7 @@ async def _serve(config: Config, key: str, progress: Progress) -> int:
             _print_welcome(running, config, key)
         else:
             print(f"appliance: {CHAT} did not load: {problem}", file=sys.stderr)
-            print(f"appliance: its log is in {config.server.state_dir}/logs", file=sys.stderr)
+            print(f"appliance: more is in {config.server.state_dir}/logs and demo.log there", file=sys.stderr)
             code = 1
             nursery.cancel_scope.cancel()
     return code

@@ -31,9 +31,14 @@ class _Stream(trio.abc.HalfCloseableStream):
                 await self._stream.send_all(data)
         except trio.TooSlowError:
             # The reader is gone in all but name: cut it, so that its upstream is cancelled too.
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            self._stream.socket.close()
+            self.abort()
             raise trio.BrokenResourceError from None
+
+    def abort(self) -> None:
+        """Close at once, with a reset; a write that is under way ends with an error."""
+        if self.socket.fileno() >= 0:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            self.socket.close()
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -83,6 +88,7 @@ class Handover:
         self._app = ASGIWrapper(app)
         self._context = WorkerContext(None)
         self._write_stall = write_stall
+        self._open: set[_Stream] = set()
 
     async def run_lifespan(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start the application, and stop it when cancelled."""
@@ -100,7 +106,16 @@ class Handover:
         """Serve one connection until it ends."""
         bounded = _Stream(stream, self._write_stall)
         state: dict[str, Callable[[], None]] = {"appliance.hang_up": bounded.hang_up}
-        await _Server(self._app, self._config, self._context, cast("Any", state), cast("Any", bounded))
+        self._open.add(bounded)
+        try:
+            await _Server(self._app, self._config, self._context, cast("Any", state), cast("Any", bounded))
+        finally:
+            self._open.discard(bounded)
+
+    def abort(self) -> None:
+        """Cut every connection: what is still open now is a reader that does not read."""
+        for stream in list(self._open):
+            stream.abort()
 
     async def close_idle(self) -> None:
         """Close connections that wait for a request; those in the middle of one go on."""

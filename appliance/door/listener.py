@@ -26,6 +26,7 @@ class Listener:
         host, port, *_ = listeners[0].socket.getsockname()
         self.host: str = host
         self.port: int = port
+        self.connections = 0  # open now
 
     @classmethod
     async def bind(cls, host: str, port: int, handler: Callable[[trio.SocketStream], Awaitable[None]]) -> "Listener":
@@ -75,6 +76,7 @@ class Listener:
                     connections.start_soon(self._guard, stream, name="connection")
 
     async def _guard(self, stream: trio.SocketStream) -> None:
+        self.connections += 1
         try:
             async with stream:
                 await self._handler(stream)
@@ -82,6 +84,8 @@ class Listener:
             raise
         except* Exception as group:  # noqa: BLE001 - nothing may leave a connection
             _LOG.warning("a connection was dropped: %s", _first(group))
+        finally:
+            self.connections -= 1
 
 
 def _first(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from appliance.gateway.attempts import Attempts, EngineReply, in_gateway_terms
 from appliance.gateway.relay import Relay
 from appliance.routing.catalogue import Catalogue
 from appliance.routing.pick import candidates
-from appliance.wire.reply import usage_of, with_request_id
+from appliance.wire.reply import is_object, usage_of, with_request_id
 
 _LARGEST_REPLY = 256 * 2**20  # bytes; 2,048 embeddings of 4,096 floats as text are about 180 MB
 _PASSED_ON = {"content-type", "retry-after", "retry-after-ms", "openai-processing-ms"}
@@ -35,6 +35,8 @@ class Gateway:
     attempts: Attempts
     draining: bool = False
     _relays: set[Relay] = field(default_factory=set)
+    _waiting: set[trio.CancelScope] = field(default_factory=set)  # calls that nothing was answered to yet
+    _interruption: GatewayError = field(default_factory=lambda: GatewayError("draining", "The server is going away."))
 
     async def answer(self, call: Call, caller: Caller, exchange: Exchange) -> Reply:
         """The reply to one call; a streamed one is settled when its stream is closed.
@@ -59,9 +61,16 @@ class Gateway:
                 "draining", "The server is shutting down and takes no new requests. Try again soon.", retry_after=5
             )
         targets = candidates(model, call.operation, fleet)
-        upstream = await self.attempts.first_reply(call, targets, exchange)
-        streamed = upstream.status == 200 and _is_event_stream(upstream)
-        return await (self._streamed(call, upstream, exchange) if streamed else self._whole(upstream, exchange))
+        with trio.CancelScope() as scope:
+            self._waiting.add(scope)
+            try:
+                upstream = await self.attempts.first_reply(call, targets, exchange)
+                if upstream.status == 200 and _is(upstream, "text/event-stream"):
+                    return await self._streamed(call, upstream, exchange)
+                return await self._whole(upstream, exchange)
+            finally:
+                self._waiting.discard(scope)
+        raise self._interruption
 
     async def _streamed(self, call: Call, upstream: EngineReply, exchange: Exchange) -> Reply:
         relay = Relay(upstream, exchange, hide_usage=not call.wants_usage, on_close=self._relays.discard)
@@ -91,6 +100,7 @@ class Gateway:
                 await upstream.aclose()
         headers = [(name, value) for name, value in upstream.headers if name in _PASSED_ON]
         if upstream.status < 300:
+            self._refuse_half_an_answer(upstream, body, exchange.target)
             exchange.usage = usage_of(body) or exchange.usage
             body = with_request_id(body, exchange.request_id)
         else:
@@ -101,19 +111,26 @@ class Gateway:
         exchange.done(upstream.status, "ok" if upstream.status < 400 else "backend_error")
         return Reply(upstream.status, headers + _ours(exchange), body)
 
-    def interrupt_streams(self, error: GatewayError) -> None:
-        """End every open stream with an error event."""
+    @staticmethod
+    def _refuse_half_an_answer(upstream: EngineReply, body: bytes, target: str) -> None:
+        if not body:
+            raise GatewayError("empty_response", f"The model server {target!r} answered with nothing. Try again.")
+        if _is(upstream, "application/json") and not is_object(body):
+            raise GatewayError(
+                "stream_truncated", f"The answer of the model server {target!r} is not whole; it ended too early."
+            )
+
+    def interrupt(self, error: GatewayError) -> None:
+        """End everything under way: streams with an error event, calls without an answer yet with the error."""
+        self._interruption = error
         for relay in list(self._relays):
             relay.interrupt(error)
-
-    @property
-    def open_streams(self) -> int:
-        """Streams that have not been closed yet."""
-        return len(self._relays)
+        for scope in self._waiting:
+            scope.cancel()
 
 
-def _is_event_stream(upstream: EngineReply) -> bool:
-    return any(name == "content-type" and value.startswith("text/event-stream") for name, value in upstream.headers)
+def _is(upstream: EngineReply, kind: str) -> bool:
+    return any(name == "content-type" and value.startswith(kind) for name, value in upstream.headers)
 
 
 def _ours(exchange: Exchange) -> Headers:

@@ -1,8 +1,8 @@
 """Whole events from the engine to the client as they arrive, with the end checked.
 
 Nothing is buffered beyond the unfinished event; one read of the engine is at most one write to the client. A stream
-ends well only with `[DONE]` after some content, or after every content with a finish reason: anything else becomes a
-typed error event, no `[DONE]` of ours, and a closed connection.
+ends well only with `[DONE]` after some content, or with a finish reason for every choice that was begun: anything else
+becomes a typed error event, no `[DONE]` of ours, and a closed connection.
 """
 
 import contextlib
@@ -36,6 +36,7 @@ class Relay:
         self._splitter = Splitter()
         self._first = b""
         self._ended = False
+        self._open: set[int] = set()  # choices that were begun and have no finish reason yet
         self._finished = False  # a finish reason was seen
         self._done = False  # `[DONE]` was passed on
         self._tail_read = False
@@ -54,6 +55,8 @@ class Relay:
             self._first = await self._next_bytes()
         except UpstreamError as error:
             raise in_gateway_terms(error, self._exchange.target) from error
+        if self._interruption is not None:
+            raise self._interruption
         if not self._first:
             raise self._bad_end()
 
@@ -97,7 +100,7 @@ class Relay:
                 GatewayError("backend_died", "the engine reported an error in its stream"), status=200
             )
             raise StopAsyncIteration
-        if self._finished:
+        if self._finished and not self._open and not self._splitter.pending:
             self._done = True
             return self._sent(_DONE_EVENT)
         return self._break(self._bad_end())
@@ -143,8 +146,8 @@ class Relay:
         if chunk.content:
             self._content += 1
             self._exchange.token_seen()
-        if chunk.finished:
-            self._finished = True
+        self._open = (self._open | chunk.open) - chunk.ended
+        self._finished = self._finished or bool(chunk.ended)
         if chunk.usage is not None:
             self._exchange.usage = chunk.usage
         return not (self._hide_usage and chunk.usage_only)

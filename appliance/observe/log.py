@@ -1,6 +1,7 @@
 """Log lines: JSON for machines, text for a terminal; one canonical line per exchange.
 
-Nothing here may raise into the request path or block it for long: a sink that breaks is counted and forgotten.
+Nothing here may raise into the request path: a sink that breaks is counted and forgotten. Writes are synchronous, so
+whoever reads our standard error through a pipe has to keep reading.
 """
 
 import json
@@ -13,8 +14,10 @@ from typing import Any, TextIO
 
 from appliance.domain.calls import Usage
 from appliance.domain.secret import Secret
+from appliance.domain.status import ReplicaState, ReplicaStatus
 
 _EXCHANGES = logging.getLogger("appliance.exchange")
+_REPLICAS = logging.getLogger("appliance.replica")
 _MASK = "[secret]"
 _SHORTEST_SECRET = 6  # characters; masking shorter ones would garble the log and hide nothing
 
@@ -57,6 +60,15 @@ def log_exchange(record: ExchangeRecord) -> None:
     fields["duration_s"] = round(record.duration_s, 6)
     fields["ttft_s"] = None if record.ttft_s is None else round(record.ttft_s, 6)
     _EXCHANGES.info("exchange", extra={"fields": fields})
+
+
+def log_replica(before: ReplicaStatus | None, after: ReplicaStatus) -> None:
+    """One line for each change of a replica's state, with its reason; a watcher of the fleet table."""
+    if before is None or before.state is after.state:
+        return
+    level = logging.WARNING if after.state is ReplicaState.BACKOFF else logging.INFO
+    fields = {"replica": after.replica, "state": str(after.state), "was": str(before.state), "pid": after.pid}
+    _REPLICAS.log(level, "replica", extra={"fields": fields | {"reason": after.reason, "restarts": after.restarts}})
 
 
 class Redactor:

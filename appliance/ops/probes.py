@@ -7,6 +7,7 @@ from appliance.access.policy import local_without_proxy, require_scope
 from appliance.api.reply import json_reply
 from appliance.api.routes import Route
 from appliance.domain.http import Reply, Request
+from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
 from appliance.health.report import readiness
 from appliance.observe.metrics import Metrics
@@ -33,10 +34,22 @@ class Probes:
     async def _healthz(self, _request: Request, _: str) -> Reply:
         return json_reply({"status": "ok"})
 
-    async def _readyz(self, _request: Request, _: str) -> Reply:
+    async def _readyz(self, request: Request, _: str) -> Reply:
         report = readiness(self.fleet.snapshot(), self.catalogue.targets_by_model())
+        if not self._trusted(request):
+            # Reasons and progress are lines of the engines' own logs: paths and such are not for everybody.
+            report = {name: {"ready": entry["ready"], "state": entry["state"]} for name, entry in report.items()}
         ready = all(entry["ready"] for entry in report.values())
         return json_reply({"status": "ready" if ready else "not ready", "models": report}, 200 if ready else 503)
+
+    def _trusted(self, request: Request) -> bool:
+        if local_without_proxy(request):
+            return True
+        try:
+            self.keys.find(request.headers)
+        except GatewayError:
+            return False
+        return True
 
     async def _metrics(self, request: Request, _: str) -> Reply:
         if not local_without_proxy(request):

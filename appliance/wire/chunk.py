@@ -17,7 +17,8 @@ class Chunk:
 
     Attributes:
         content: it brings text, reasoning or a part of a tool call.
-        finished: a choice has its finish reason.
+        open: indexes of the choices that this chunk says something about without ending them.
+        ended: indexes of the choices that have their finish reason.
         usage: the engine's count, if this chunk has one.
         usage_only: nothing but the count: the chunk that only clients who asked for it may see.
         error: it is the engine's own error.
@@ -25,7 +26,8 @@ class Chunk:
     """
 
     content: bool
-    finished: bool
+    open: frozenset[int]
+    ended: frozenset[int]
     usage: Usage | None
     usage_only: bool
     error: bool
@@ -43,6 +45,7 @@ class _Delta(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
+    index: int = 0
     delta: _Delta | None = None
     text: msgspec.Raw = msgspec.Raw()  # of a completion
     finish_reason: str | None = None
@@ -90,7 +93,8 @@ def peek(data: bytes) -> Chunk:
     failed = bytes(chunk.error) not in _FALSY
     return Chunk(
         content=pieces > 0,
-        finished=any(choice.finish_reason for choice in choices),
+        open=frozenset(choice.index for choice in choices if not choice.finish_reason),
+        ended=frozenset(choice.index for choice in choices if choice.finish_reason),
         usage=usage,
         usage_only=usage is not None and not choices and not failed,
         error=failed,

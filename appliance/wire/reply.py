@@ -23,6 +23,15 @@ def usage_of(body: bytes) -> Usage | None:
     return bill.usage.as_usage() if bill.usage else None
 
 
+def is_object(body: bytes) -> bool:
+    """Whether the reply is one whole JSON object."""
+    try:
+        _MEMBERS.decode(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def with_request_id(body: bytes, request_id: str) -> bytes:
     """The reply with `request_id` as a member; an engine's own is replaced. What is no JSON object stays as it is."""
     try:

@@ -78,5 +78,10 @@ def test_an_open_ring_serves_those_without_a_key_for_inference_only() -> None:
     assert ring.find([("x-api-key", "k-1")]).name == "team"
 
 
+def test_a_key_beyond_ascii_is_compared_by_its_bytes() -> None:
+    ring = KeyRing((), [Secret("schlüssel-9")])
+    assert ring.find([("x-api-key", "schlüssel-9".encode().decode("latin-1"))]).name == "env-1"
+
+
 def test_the_ring_does_not_keep_the_keys_text() -> None:
     assert "e-1" not in repr(vars(RING))

@@ -91,6 +91,38 @@ async def test_a_reader_that_stops_reading_is_cut_and_its_stream_closed() -> Non
             await body.closed.wait()
 
 
+async def test_a_reader_that_stops_reading_does_not_hold_up_the_end() -> None:
+    body = Endless()
+
+    async def dispatch(request: Request) -> Reply:
+        return Reply(200, [], body)
+
+    handover = Handover(build_app(dispatch, max_body=1000, body_timeout=5), write_stall=60)
+    listener = await Listener.bind("127.0.0.1", 0, handover.connection)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(handover.run_lifespan)
+        nursery.start_soon(listener.run)
+        async with await trio.open_tcp_stream("127.0.0.1", listener.port) as stream:
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await stream.send_all(GET)
+            await trio.sleep(0.3)  # until every buffer on the way is full
+            with trio.fail_after(10):
+                handover.abort()
+                await body.closed.wait()
+                while listener.connections:
+                    await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_websocket_handshake_is_refused_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    handshake = KILLERS["websocket upgrade and a trailing byte"][:-1]
+    async with door() as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(handshake)
+        with trio.fail_after(5):
+            assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 4")
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_client_that_leaves_closes_the_stream() -> None:
     body = Endless()
     async with door(body) as port:

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,6 @@ def test_an_engines_error_passes_through_with_its_status_and_body(box: Product) 
 
 
 def test_a_cold_model_is_started_once_for_many_and_all_are_answered(box: Product) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(20) as pool:
         replies = list(pool.map(lambda _: box.post("/v1/chat/completions", CHAT | {"model": "late"}), range(20)))
     assert {reply.status_code for reply in replies} == {200}
@@ -163,6 +162,8 @@ def test_a_client_that_leaves_frees_the_engine_in_every_phase(box: Product, name
     while cancelled(box, name) == before:
         assert time.monotonic() - left < 5
         time.sleep(0.02)
+    box.until(lambda: f'appliance_requests_in_flight{{model="{name}"}} 0.0' in box.metrics(), 5)
+    assert f'appliance_requests_total{{code="499",model="{name}",operation="chat"}}' in box.metrics()
 
 
 def raw(box: Product, request: bytes) -> tuple[int, dict[str, object]]:
@@ -351,6 +352,15 @@ def test_terminate_lets_a_stream_finish(tmp_path: Path) -> None:
             running.process.send_signal(signal.SIGTERM)
             rest = list(lines)
         assert "data: [DONE]" in rest
+
+
+def test_terminate_lets_a_whole_answer_finish(tmp_path: Path) -> None:
+    with product(tmp_path, runtime("m", "--first-byte-delay", "1.5")) as running, ThreadPoolExecutor(1) as pool:
+        running.ready("m")
+        asked = pool.submit(running.post, "/v1/chat/completions", CHAT)
+        time.sleep(0.5)
+        running.process.send_signal(signal.SIGTERM)
+        assert asked.result().status_code == 200
 
 
 def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ async def test_a_stream_carries_the_headers_that_proxies_need_and_is_settled_at_
     text = path.metrics.render(None)[0].decode()
     assert 'appliance_tokens_total{model="m",type="output"} 7.0' in text
     assert 'appliance_requests_in_flight{model="m"} 0.0' in text
-    assert path.gateway.open_streams == 0
+    assert not path.gateway._relays
 
 
 async def test_unknown_members_of_the_body_pass_untouched() -> None:
@@ -93,7 +93,7 @@ async def test_a_client_that_leaves_while_the_engine_thinks_is_settled(stream: b
     text = path.metrics.render(None)[0].decode()
     assert 'appliance_client_disconnects_total{model="m",phase="first_byte"} 1.0' in text
     assert 'appliance_requests_in_flight{model="m"} 0.0' in text
-    assert path.gateway.open_streams == 0
+    assert not path.gateway._relays
 
 
 async def test_a_bug_is_an_answer_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
@@ -102,3 +102,49 @@ async def test_a_bug_is_an_answer_without_a_traceback(caplog: pytest.LogCaptureF
     assert isinstance(reply.body, bytes)
     assert (reply.status, b"secret" in reply.body) == (500, False)
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(("body", "code"), [(b"", "empty_response"), (b'{"choices":[{"mess', "stream_truncated")])
+async def test_half_an_answer_never_looks_like_success(body: bytes, code: str) -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(body, headers=JSON)))
+    reply = await path.ask("POST", "/v1/chat/completions", CHAT)
+    assert isinstance(reply.body, bytes)
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (502, code)
+
+
+@pytest.mark.parametrize("stream", [b"true", b"false"])
+async def test_a_call_that_waits_is_told_when_the_server_goes_away(stream: bytes) -> None:
+    class Mute(ScriptedReply):
+        async def receive(self) -> bytes:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    path = Path(ScriptedUpstreams(Mute(headers=None if stream == b"true" else JSON)))
+    replies = []
+
+    async def ask() -> None:
+        replies.append(await path.ask("POST", "/v1/chat/completions", CHAT.replace(b"true", stream)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        path.gateway.interrupt(GatewayError("draining", "going away", retry_after=1))
+    assert [reply.status for reply in replies] == [503]
+    assert 'appliance_requests_in_flight{model="m"} 0.0' in path.metrics.render(None)[0].decode()
+
+
+async def test_a_cancellation_that_leaves_in_a_group_settles_the_account_too() -> None:
+    class Grouped(ScriptedReply):
+        async def receive(self) -> bytes:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+            raise AssertionError
+
+    path = Path(ScriptedUpstreams(Grouped()))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(path.ask, "POST", "/v1/chat/completions", CHAT)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    text = path.metrics.render(None)[0].decode()
+    assert 'appliance_requests_total{code="499"' in text
+    assert 'appliance_requests_in_flight{model="m"} 0.0' in text

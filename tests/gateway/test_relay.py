@@ -87,6 +87,21 @@ async def test_an_engines_error_event_is_passed_on_and_its_done_is_not() -> None
     assert relay.broken
 
 
+async def test_an_end_in_the_middle_of_an_event_is_no_good_end() -> None:
+    out, relay, _, _ = await run(ROLE, HI, STOP, b'data: {"choi')
+    assert relay.broken
+    assert b"[DONE]" not in out
+
+
+async def test_with_several_choices_each_needs_its_finish_reason() -> None:
+    other = HI.replace(b'"index":0', b'"index":1')
+    out, relay, _, _ = await run(ROLE, HI, other, STOP)
+    assert relay.broken
+    assert b"[DONE]" not in out
+    out, relay, _, _ = await run(ROLE, HI, other, STOP, STOP.replace(b'"index":0', b'"index":1'))
+    assert out.endswith(DONE)
+
+
 async def test_a_finished_answer_without_done_is_given_one() -> None:
     out, relay, _, _ = await run(ROLE, HI, STOP)
     assert out == ROLE + HI + STOP + DONE

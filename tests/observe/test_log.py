@@ -3,12 +3,14 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from appliance.domain.calls import Usage
 from appliance.domain.secret import Secret
-from appliance.observe.log import ExchangeRecord, Redactor, configure, log_exchange
+from appliance.domain.status import ReplicaState, ReplicaStatus
+from appliance.observe.log import ExchangeRecord, Redactor, configure, log_exchange, log_replica
 
 RECORD = ExchangeRecord(
     request_id="r1",
@@ -140,3 +142,15 @@ def test_a_line_that_cannot_be_rendered_is_dropped_and_never_raised() -> None:
 
 def test_a_secret_with_quotes_is_masked_in_json_too() -> None:
     assert 'quo\\"te' not in Redactor([Secret('sk-quo"te')])('{"event": "sk-quo\\"te"}')
+
+
+def test_a_replicas_change_is_told_with_its_reason_and_once() -> None:
+    stream = io.StringIO()
+    sink = configure("json", stream)
+    ready = ReplicaStatus("m", "m", "llama.cpp", ReplicaState.READY, 0.0, pid=7)
+    crashed = replace(ready, state=ReplicaState.BACKOFF, reason="exit code 3", pid=None, restarts=1)
+    for before, after in ((None, ready), (ready, ready), (ready, crashed)):
+        log_replica(before, after)
+    logging.getLogger().removeHandler(sink)
+    (line,) = [json.loads(text) for text in stream.getvalue().splitlines()]
+    assert (line["level"], line["state"], line["was"], line["reason"]) == ("warning", "backoff", "ready", "exit code 3")

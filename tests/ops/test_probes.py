@@ -19,6 +19,18 @@ async def test_readyz_is_503_until_every_model_is_ready_and_tells_why() -> None:
     assert json.loads(reply.body)["models"]["m"]["reason"] == "exit code 1"
 
 
+async def test_a_stranger_learns_whether_a_model_is_ready_and_not_why() -> None:
+    path = Path()
+    path.fleet.set_replica(
+        ReplicaStatus("m", "m-0", "llama.cpp", ReplicaState.BACKOFF, 0.0, "/secret/path: no such file")
+    )
+    for headers, seen in (([], False), ([("x-api-key", "sk-a")], True)):
+        reply = await path.dispatch(Request("GET", "/readyz", "", headers, "192.0.2.7", Bytes(b"")))
+        assert isinstance(reply.body, bytes)
+        assert (b"/secret/path" in reply.body) is seen
+        assert json.loads(reply.body)["models"]["m"]["state"] == "backoff"
+
+
 async def test_metrics_are_for_this_machine_or_a_key_with_the_scope() -> None:
     path = Path()
     assert (await path.ask("GET", "/metrics", key=None)).status == 200

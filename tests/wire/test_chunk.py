@@ -26,7 +26,7 @@ def test_text_reasoning_and_tool_calls_are_content(fields: dict[str, Any]) -> No
     chunk = peek(delta(**fields))
     assert chunk.content
     assert chunk.pieces == 1
-    assert not chunk.finished
+    assert (chunk.open, chunk.ended) == (frozenset({0}), frozenset())
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_a_completion_brings_text() -> None:
 
 
 def test_a_finish_reason_finishes() -> None:
-    chunk = peek(b'{"choices":[{"delta":{},"finish_reason":"stop"}]}')
-    assert chunk.finished
+    chunk = peek(b'{"choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}')
+    assert (chunk.open, chunk.ended) == (frozenset(), frozenset({1}))
     assert not chunk.content
 
 
