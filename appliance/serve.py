@@ -8,6 +8,7 @@ A second signal skips the wait.
 import logging
 import secrets
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -18,6 +19,7 @@ from pathlib import Path
 import trio
 
 from appliance import __version__
+from appliance.access.hosts import KnownHosts
 from appliance.access.keys import KeyRing
 from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
@@ -181,22 +183,23 @@ def _build(config: Config, api_keys: Sequence[Secret], credentials: dict[str, Se
     )
     attempts = Attempts(fleet, supervisor, upstreams, deadlines, _caps(config.backends), metrics)
     gateway = Gateway(catalogue, fleet, attempts)
-    keys = _key_ring(config, api_keys)
+    keyless = _needs_no_key(config, api_keys)
+    if keyless:
+        _LOG.warning("no key is asked for: whoever reaches %s may use every model", server.listen)
+    keys = KeyRing(config.keys, api_keys, open=keyless)
+    hosts = KnownHosts(server.names, socket.gethostname()) if keyless else None
     accounts = Accounts(metrics, time.monotonic, partial(secrets.token_hex, 16))
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
-    dispatch = Dispatch(Router(endpoints.routes() + probes.routes()), metrics, accounts.new_id)
+    dispatch = Dispatch(Router(endpoints.routes() + probes.routes()), metrics, accounts.new_id, hosts)
     app = build_app(dispatch, max_body=server.max_body, body_timeout=server.body_timeout)
     return _Parts(fleet, upstreams, supervisor, prober, gateway, Handover(app, write_stall=server.write_stall))
 
 
-def _key_ring(config: Config, api_keys: Sequence[Secret]) -> KeyRing:
+def _needs_no_key(config: Config, api_keys: Sequence[Secret]) -> bool:
     """`check` has refused a server that is open by accident: without keys it listens on loopback only."""
-    keyless = not config.keys and not api_keys
-    if keyless or config.server.auth == "open":
-        _LOG.warning("no key is asked for: whoever reaches %s may use every model", config.server.listen)
-    return KeyRing(config.keys, api_keys, open=keyless or config.server.auth == "open")
+    return config.server.auth == "open" or not (config.keys or api_keys)
 
 
 def _caps(backends: Sequence[Backend]) -> dict[str, int]:

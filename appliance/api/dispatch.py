@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from appliance.access.hosts import KnownHosts
 from appliance.api.endpoints import client_request_id
 from appliance.api.reply import error_reply, with_ids
 from appliance.api.routes import Router
@@ -20,17 +21,21 @@ class Dispatch:
 
     Attributes:
         new_id: 32 fresh hex digits.
+        hosts: checked where no key is asked for; a key is protection enough.
     """
 
     router: Router
     metrics: Metrics
     new_id: Callable[[], str]
+    hosts: KnownHosts | None = None
 
     async def __call__(self, request: Request) -> Reply:
         """The reply to a request; never raises except when cancelled. The door closes a streamed body."""
         template = "_unknown"
         request_id = client_request_id(request) or f"req_{self.new_id()}"
         try:
+            if self.hosts is not None:
+                self.hosts.check(request.header("host"))
             route, argument = self.router.find(request.method, request.path)
             template = route.template
             reply = await route.endpoint(request, argument)

@@ -36,7 +36,7 @@ class Server(Section, frozen=True):
     ] = "keys"
     tls: Annotated[str | Tls, Doc('"off", "internal" or { cert, key }', later=True)] = "off"
     http2: Annotated[bool, Doc("offer HTTP/2 over TLS", later=True)] = False
-    names: Annotated[tuple[str, ...], Doc("host names we answer to beside our own", later=True)] = ()
+    names: Annotated[tuple[str, ...], Doc("host names we answer to beside our own, where no key is asked for")] = ()
     state_dir: Annotated[str, Doc("logs, sockets and records; created with parents, mode 0700")] = "/var/lib/appliance"
     drain: Annotated[Seconds, Doc("how long streams may finish when the appliance is told to stop")] = Seconds(30)
     max_body: Annotated[Size, Doc("largest request body")] = Size(32 * 2**20)

@@ -1,8 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from tests.fakes.path import Path, header
+from appliance.access.hosts import KnownHosts
+from appliance.domain.http import Request
+from tests.fakes.path import Bytes, Path, header
 
 
 @pytest.mark.parametrize(
@@ -38,3 +41,11 @@ async def test_a_bug_in_an_endpoint_is_a_500_and_a_traceback_in_the_log(
     reply = await box.ask("GET", "/metrics")
     assert reply.status == 500
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_where_no_key_protects_a_foreign_host_name_is_421() -> None:
+    box = Path()
+    guarded = replace(box.dispatch, hosts=KnownHosts([], "box"))
+    for host, status in (("box:8000", 200), ("evil.example", 421)):
+        request = Request("GET", "/healthz", "", [("host", host)], "127.0.0.1", Bytes(b""))
+        assert (await guarded(request)).status == status

@@ -51,7 +51,6 @@ def test_a_good_configuration_has_no_problems(text: str) -> None:
         ('server.tls = "internal"', "server.tls"),
         ('server.tls = { cert = "c", key = "k" }', "server.tls"),
         ("server.http2 = true", "server.http2"),
-        ('server.names = ["x"]', "server.names"),
         (f'keys = [{{ name = "k", hash = "{HASH}", limits = {{ concurrent = 1 }} }}]', "keys[0].limits"),
         (LLAMA % ', memory = "1GiB"', "runtimes[0].memory"),
         (LLAMA % ", gpus = []", "runtimes[0].gpus"),

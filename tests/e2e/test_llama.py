@@ -187,6 +187,7 @@ def test_no_secret_or_prompt_in_any_sink(real: Product, client: openai.OpenAI) -
     sinks = [real.log.read_text(), real.metrics(), httpx.get(f"{real.url}/readyz").text]
     sinks += [Path(f"/proc/{pid}/cmdline").read_text() for pid in [real.process.pid, *real.engines()]]
     sinks += [Path(f"/proc/{pid}/environ").read_text() for pid in real.engines()]
+    sinks += [path.read_text(errors="replace") for path in (real.state / "s" / "logs").iterdir()]
     for sink in sinks:
         assert canary not in sink
         assert KEY not in sink
