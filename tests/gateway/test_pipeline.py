@@ -17,6 +17,14 @@ USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7}}
 DONE = b"data: [DONE]\n\n"
 
 
+class Mute(ScriptedReply):
+    """Headers at once, and then nothing."""
+
+    async def receive(self) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
 async def test_a_stream_carries_the_headers_that_proxies_need_and_is_settled_at_its_end() -> None:
     path = Path(ScriptedUpstreams(ScriptedReply(CHUNK, USAGE, DONE)))
     reply = await path.ask("POST", "/v1/chat/completions", CHAT)
@@ -78,11 +86,6 @@ async def test_a_loading_model_is_told_with_state_and_reason() -> None:
 
 @pytest.mark.parametrize("stream", [b"true", b"false"])
 async def test_a_client_that_leaves_while_the_engine_thinks_is_settled(stream: bytes) -> None:
-    class Mute(ScriptedReply):
-        async def receive(self) -> bytes:
-            await trio.sleep_forever()
-            raise AssertionError
-
     mute = Mute(headers=None if stream == b"true" else JSON)
     path = Path(ScriptedUpstreams(mute))
     async with trio.open_nursery() as nursery:
@@ -114,11 +117,6 @@ async def test_half_an_answer_never_looks_like_success(body: bytes, code: str) -
 
 @pytest.mark.parametrize("stream", [b"true", b"false"])
 async def test_a_call_that_waits_is_told_when_the_server_goes_away(stream: bytes) -> None:
-    class Mute(ScriptedReply):
-        async def receive(self) -> bytes:
-            await trio.sleep_forever()
-            raise AssertionError
-
     path = Path(ScriptedUpstreams(Mute(headers=None if stream == b"true" else JSON)))
     replies = []
 
