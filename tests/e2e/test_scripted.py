@@ -48,7 +48,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     with product(
         tmp_path_factory.mktemp("box"),
         tables,
-        "load_wait = '3s'\nmax_body = '64KiB'\nfirst_byte_timeout = '2s'\nbody_timeout = '1s'\n",
+        "load_wait = '12s'\nmax_body = '64KiB'\nfirst_byte_timeout = '6s'\nbody_timeout = '3s'\n",
     ) as running:
         running.ready("m", "slow", "mute", "cut", "short", "nothing", "moved", "odd", "ill")
         yield running
@@ -316,7 +316,7 @@ def test_stop_leaves_no_process_also_when_the_top_process_is_killed_meanwhile(tm
     with product(tmp_path, tables) as running:
         running.ready("stubborn")
         top = min(running.engines())
-        running.process.send_signal(signal.SIGTERM)
+        running.terminate()
         time.sleep(0.5)
         os.kill(top, signal.SIGKILL)
         assert running.process.wait(20) == 0
@@ -349,17 +349,17 @@ def test_terminate_lets_a_stream_finish(tmp_path: Path) -> None:
         with httpx.stream("POST", url, json=STREAM, headers=running.headers, timeout=60) as reply:
             lines = reply.iter_lines()
             next(lines)
-            running.process.send_signal(signal.SIGTERM)
+            running.terminate()
             rest = list(lines)
         assert "data: [DONE]" in rest
 
 
 def test_terminate_lets_a_whole_answer_finish(tmp_path: Path) -> None:
-    with product(tmp_path, runtime("m", "--first-byte-delay", "1.5")) as running, ThreadPoolExecutor(1) as pool:
+    with product(tmp_path, runtime("m", "--first-byte-delay", "4")) as running, ThreadPoolExecutor(1) as pool:
         running.ready("m")
         asked = pool.submit(running.post, "/v1/chat/completions", CHAT)
-        time.sleep(0.5)
-        running.process.send_signal(signal.SIGTERM)
+        time.sleep(1.5)
+        running.terminate()
         assert asked.result().status_code == 200
 
 
@@ -370,7 +370,7 @@ def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event(tmp_path: Pat
         with httpx.stream("POST", url, json=STREAM, headers=running.headers, timeout=60) as reply:
             lines = reply.iter_lines()
             next(lines)
-            running.process.send_signal(signal.SIGTERM)
+            running.terminate()
             rest = "\n".join(lines)
         assert '"draining"' in rest
         assert "[DONE]" not in rest

@@ -53,6 +53,7 @@ class Product:
         self.process: subprocess.Popen[bytes]
 
     def start(self, *, wait: float = 60) -> None:
+        self.told = False
         argv = [sys.executable, "-m", "appliance", "serve", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, env=self.environment)
@@ -86,9 +87,14 @@ class Product:
                     found.append(int(entry.name))
         return found
 
-    def stop(self, wait: float = 30) -> int:
-        if self.process.poll() is None:
+    def terminate(self) -> None:
+        """Send TERM once: a second one would hurry it, or meet an interpreter that is already on its way out."""
+        if not self.told and self.process.poll() is None:
+            self.told = True
             self.process.send_signal(signal.SIGTERM)
+
+    def stop(self, wait: float = 30) -> int:
+        self.terminate()
         return self.process.wait(wait)
 
     @property
