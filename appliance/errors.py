@@ -47,6 +47,7 @@ _BROKEN: tuple[str, str, Fault] = ("backend_error", "api_error", "engine")
 
 TABLE: dict[str, Row] = {
     "missing_required_parameter": Row(400, *_BAD, "A required field is absent, null or empty."),
+    "malformed_request": Row(400, *_BAD, "The bytes are not an HTTP/1.1 request that a server may accept."),
     "invalid_payload": Row(422, *_BAD, "The body is not a JSON object, or a field has a wrong type, role or range."),
     "model_category_mismatch": Row(422, *_BAD, "The model exists but is of another kind than this route serves."),
     "invalid_api_key": Row(
@@ -63,6 +64,9 @@ TABLE: dict[str, Row] = {
     "request_too_large": Row(413, "invalid_request", "request_too_large", "caller", "The body exceeds `max_body`."),
     "misdirected_host": Row(421, *_BAD, "The Host header names a host that this server does not answer to."),
     "headers_too_large": Row(431, *_BAD, "The request head exceeds the limit."),
+    "rate_limit_exceeded": Row(
+        429, "rate_limit_exceeded", "rate_limit_error", "caller", "The key has used up one of its limits for now."
+    ),
     "unsupported": Row(
         501,
         "unsupported",
@@ -89,6 +93,7 @@ TABLE: dict[str, Row] = {
     "model_loading": Row(503, *_BUSY, "The model did not finish loading within the time a request may wait."),
     "model_crashed": Row(503, *_BUSY, "The model's process ended by itself; it is started again after a pause."),
     "queue_full": Row(503, *_BUSY, "Too many requests are already waiting for this model to load."),
+    "too_many_connections": Row(503, *_BUSY, "The server has as many connections open as it can take."),
     "draining": Row(503, *_BUSY, "The server is shutting down and takes no new work."),
     "backend_timeout": Row(
         504,
