@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BINARY_VENV := .venv-binary
 LOCK_VENV := .venv-lock
+FUZZ := .fuzz
+ATHERIS_VERSION := 3.0.0
 LOCK := packaging/lock
 PIP := -m pip --disable-pip-version-check install --quiet
 UV := $(LOCK_VENV)/bin/uv
@@ -15,14 +17,15 @@ PIN := $(RESOLVE) pyproject.toml --generate-hashes --constraint $(LOCK_VENV)/pin
 RUN_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run test test-system binary bench lock clean
+.PHONY: help run test test-system binary bench fuzz lock clean
 
 help:
 	@echo 'make run          serve a real small model here and print a request to paste (ARGS="--port 9000")'
 	@echo 'make test         format, lint, types and the tests that need nothing but Python'
 	@echo 'make test-system  the tests that need Debian packages or the binary'
 	@echo 'make binary       build dist/appliance'
-	@echo 'make bench        the gateway compared with the engine behind it'
+	@echo 'make bench        the gateway beside vllm-router, nginx and haproxy (ARGS="--only flood --rounds 1")'
+	@echo 'make fuzz         look for requests that are read wrongly (ARGS="-max_total_time=60")'
 	@echo 'make lock         choose all versions anew'
 	@echo 'make clean        remove what was built'
 
@@ -36,7 +39,10 @@ test-system: $(DEV_READY)
 	@$(VENV)/bin/python -m pytest -m system $(ARGS)
 
 bench: $(DEV_READY)
-	@$(VENV)/bin/python tests/bench.py $(ARGS)
+	@$(VENV)/bin/python -m bench $(ARGS)
+
+fuzz: $(FUZZ)/.ready
+	@PYTHONPATH=. $(FUZZ)/venv/bin/python fuzz/incoming.py -artifact_prefix=$(FUZZ)/ -max_len=4096 $(ARGS) $(FUZZ)/corpus
 
 binary: dist/appliance
 
@@ -51,6 +57,12 @@ $(DEV_READY): $(LOCK)/dev.txt pyproject.toml | $(VENV)/bin/python
 $(RUN_READY): $(LOCK)/demo.txt pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP) --require-hashes -r $(LOCK)/demo.txt
 	$(VENV)/bin/python $(PIP) --no-deps -e .
+	@touch $@
+
+$(FUZZ)/.ready: $(LOCK)/dev.txt
+	$(PYTHON) -m venv --clear $(FUZZ)/venv
+	$(FUZZ)/venv/bin/python $(PIP) --require-hashes -r $(LOCK)/dev.txt
+	$(FUZZ)/venv/bin/python $(PIP) atheris==$(ATHERIS_VERSION)
 	@touch $@
 
 $(BINARY_VENV)/.ready: $(LOCK)/binary.txt
@@ -77,4 +89,4 @@ lock:
 	rm -rf $(LOCK_VENV)
 
 clean:
-	rm -rf build dist $(BINARY_VENV) $(LOCK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .bench $(FUZZ) $(BINARY_VENV) $(LOCK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,12 +5,14 @@ work, let streams finish for `drain`, end the rest with an error event, close co
 A second signal skips the wait.
 """
 
+import gc
 import logging
+import resource
 import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,16 +25,23 @@ from appliance.access.hosts import KnownHosts
 from appliance.access.keys import KeyRing
 from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
-from appliance.api.quart_app import build_app
+from appliance.api.quart_app import App, build_app
 from appliance.api.routes import Router
-from appliance.config.check import split_listen
+from appliance.config.check import is_loopback, split_listen
+from appliance.config.pem import pairs_of
 from appliance.config.schema import Backend, Config
 from appliance.domain.engines import ENGINES
 from appliance.domain.secret import Secret
 from appliance.domain.status import ProbeAnswer
 from appliance.domain.targets import Address, Endpoint
+from appliance.door.certificates import Certificates
+from appliance.door.connection import Patience, Surroundings
 from appliance.door.handover import Handover
-from appliance.door.listener import Listener
+from appliance.door.listener import Caps, Listener, descriptors
+from appliance.door.reception import Reception
+from appliance.door.reply import Clock
+from appliance.door.tls import handshake
+from appliance.door.watch import Watch
 from appliance.errors import GatewayError, OperatorError
 from appliance.fleet.table import FleetTable
 from appliance.gateway.accounting import Accounts
@@ -40,10 +49,13 @@ from appliance.gateway.attempts import Attempts
 from appliance.gateway.listing import Listing
 from appliance.gateway.pipeline import Gateway
 from appliance.health.prober import Prober
-from appliance.observe.log import log_replica
+from appliance.http1.incoming import HeadLimits
+from appliance.limits.ledger import Ledger
+from appliance.observe.log import ExchangeRecord, log_exchange, log_replica
 from appliance.observe.metrics import Metrics
 from appliance.ops.probes import Probes
 from appliance.routing.catalogue import Catalogue
+from appliance.sockets.outbox import Outbox
 from appliance.supervisor.supervisor import Supervisor
 from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.probe import probe
@@ -51,6 +63,7 @@ from appliance.upstream.upstreams import Upstreams
 
 _LOG = logging.getLogger("appliance.serve")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_IDS_AT_ONCE = 64
 _CLOSING = 5.0  # seconds for error events and last bytes to leave, after `drain`
 
 
@@ -74,6 +87,7 @@ async def serve(
     api_keys: Sequence[Secret] = (),
     credentials: dict[str, Secret] | None = None,
     listen_signals: bool = True,
+    log: Callable[[ExchangeRecord], None] = log_exchange,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until a signal or cancellation; no process of ours is left when it returns.
@@ -83,13 +97,15 @@ async def serve(
         api_keys: keys from the environment.
         credentials: of backends, by backend name.
         listen_signals: INT and TERM end it gracefully.
+        log: takes the line of each exchange.
         task_status: started once the API listens; models may still be loading.
 
     Raises:
         OperatorError: the address or the state directory cannot be used.
     """
     try:
-        await _serve(config, _build(config, api_keys, credentials or {}), task_status, listen_signals=listen_signals)
+        parts = _build(config, api_keys, credentials or {}, log)
+        await _serve(config, parts, task_status, listen_signals=listen_signals)
     except* OperatorError as group:
         raise _first_mistake(group) from None
 
@@ -102,19 +118,30 @@ async def _serve(
         signals = stack.enter_context(trio.open_signal_receiver(*_STOP_SIGNALS)) if listen_signals else None
         stack.push_async_callback(parts.upstreams.aclose)
         host, port = split_listen(config.server.listen)
-        listener = await Listener.bind(host, port, parts.handover.connection)
-        stack.push_async_callback(listener.aclose)
+        server = config.server
+        caps = Caps(server.max_connections or descriptors(), server.connections_per_address)
+        listener = await Listener.bind(host, port, parts.reception, caps)
+        stack.callback(listener.close)
+        parts.metrics.watch_connections(lambda: listener.connections)
         async with trio.open_nursery() as core:
             await core.start(parts.supervisor.run, name="supervisor")
             core.start_soon(parts.prober.run, name="prober")
             await core.start(parts.handover.run_lifespan, name="quart")
+            core.start_soon(parts.watch.run, name="watch")
+            if parts.certificates is not None:
+                core.start_soon(parts.certificates.watch, name="certificates")
             core.start_soon(listener.run, name="door")
+            # What exists now stays: looking at it again at each collection takes tens of milliseconds.
+            gc.collect()
+            gc.freeze()
             _LOG.info("listening on %s:%d", listener.host, listener.port)
             task_status.started(Running(listener.host, listener.port, parts.fleet))
+            stack.callback(gc.unfreeze)
             if signals is not None:
                 await anext(signals)
                 await _stop(parts, listener, config.server.drain, signals)
                 parts.handover.abort()
+                parts.reception.cut()
                 core.cancel_scope.cancel()
         _LOG.info("stopped")
 
@@ -142,17 +169,18 @@ async def _drain(parts: "_Parts", listener: Listener, drain: float) -> None:
     parts.gateway.draining = True
     parts.supervisor.drain()
     listener.stop_accepting()
+    parts.reception.close_idle()
     await parts.handover.close_idle()
     with trio.move_on_after(drain):
         await _connections_end(listener)
     message = "The server is going away and could not wait for the end of this answer. Try again."
-    parts.gateway.interrupt(GatewayError("draining", message, retry_after=5))
+    parts.interrupt(GatewayError("draining", message, retry_after=5))
     with trio.move_on_after(_CLOSING):
         await _connections_end(listener)
 
 
 async def _connections_end(listener: Listener) -> None:
-    """Hypercorn closes each connection after its current exchange, so the last one to end is the last answer sent."""
+    """Each connection closes after its current exchange, so the last one to end is the last answer sent."""
     while listener.connections:
         await trio.sleep(0.02)
 
@@ -165,11 +193,28 @@ class _Parts:
     prober: Prober
     gateway: Gateway
     handover: Handover
+    reception: Reception
+    watch: Watch
+    metrics: Metrics
+    certificates: Certificates | None
+    quart: App
+
+    def interrupt(self, error: GatewayError) -> None:
+        """End everything under way: streams with an error event, requests without an answer yet with the error."""
+        self.gateway.interrupt(error)
+        self.reception.interrupt(error)
+        self.quart.interrupt(error)
 
 
-def _build(config: Config, api_keys: Sequence[Secret], credentials: dict[str, Secret]) -> _Parts:
+def _build(
+    config: Config,
+    api_keys: Sequence[Secret],
+    credentials: dict[str, Secret],
+    log: Callable[[ExchangeRecord], None],
+) -> _Parts:
     server = config.server
-    fleet, metrics, upstreams = FleetTable(), Metrics(), Upstreams()
+    fleet, metrics, outbox = FleetTable(), Metrics(), Outbox()
+    upstreams = Upstreams(outbox=outbox)
     metrics.build_info(__version__)
     fleet.watch_replicas(metrics.replica_changed)
     fleet.watch_replicas(log_replica)
@@ -182,19 +227,73 @@ def _build(config: Config, api_keys: Sequence[Secret], credentials: dict[str, Se
         server.connect_timeout, server.first_byte_timeout, server.between_bytes_timeout, server.total_timeout
     )
     attempts = Attempts(fleet, supervisor, upstreams, deadlines, _caps(config.backends), metrics)
+    ledger = Ledger({key.name: key.limits for key in config.keys if key.limits is not None})
     gateway = Gateway(catalogue, fleet, attempts)
     keyless = _needs_no_key(config, api_keys)
     if keyless:
         _LOG.warning("no key is asked for: whoever reaches %s may use every model", server.listen)
     keys = KeyRing(config.keys, api_keys, open=keyless)
     hosts = KnownHosts(server.names, socket.gethostname()) if keyless else None
-    accounts = Accounts(metrics, time.monotonic, partial(secrets.token_hex, 16))
+    accounts = Accounts(metrics, time.monotonic, _Ids(), log)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
-    endpoints = Endpoints(keys, gateway, listing, accounts, server.max_body)
+    endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
     dispatch = Dispatch(Router(endpoints.routes() + probes.routes()), metrics, accounts.new_id, hosts)
     app = build_app(dispatch, max_body=server.max_body, body_timeout=server.body_timeout)
-    return _Parts(fleet, upstreams, supervisor, prober, gateway, Handover(app, write_stall=server.write_stall))
+    handover = Handover(app, write_stall=server.write_stall)
+    watch = Watch()
+    around = _surroundings(config, dispatch, handover, watch, metrics, outbox, upstreams)
+    certificates = _certificates(config)
+    secure = partial(handshake, certificates=certificates) if certificates else None
+    reception = Reception(around, metrics, secure)
+    return _Parts(fleet, upstreams, supervisor, prober, gateway, handover, reception, watch, metrics, certificates, app)
+
+
+def _certificates(config: Config) -> Certificates | None:
+    server = config.server
+    pairs = pairs_of(server.tls)
+    if pairs:
+        return Certificates(pairs, http2=server.http2, now=partial(time.clock_gettime, time.CLOCK_REALTIME))
+    if not is_loopback(split_listen(server.listen)[0]):
+        _LOG.warning("TLS is off: keys and prompts cross the network to %s in the clear", server.listen)
+    return None
+
+
+def _surroundings(
+    config: Config,
+    dispatch: Dispatch,
+    handover: Handover,
+    watch: Watch,
+    metrics: Metrics,
+    outbox: Outbox,
+    upstreams: Upstreams,
+) -> Surroundings:
+    server = config.server
+    return Surroundings(
+        dispatch,
+        handover.connection,
+        watch,
+        Clock(partial(time.clock_gettime, time.CLOCK_REALTIME)),
+        events=metrics,
+        patience=Patience(server.head_timeout, server.body_timeout, server.idle_timeout, server.write_stall),
+        limits=HeadLimits(head=server.max_head, headers=server.max_headers),
+        max_body=server.max_body,
+        outbox=outbox,
+        tokens_first=upstreams.relay_now,
+    )
+
+
+class _Ids:
+    """Random ids of 32 hex digits; the system is asked for many at a time."""
+
+    def __init__(self) -> None:
+        self._left: list[str] = []
+
+    def __call__(self) -> str:
+        if not self._left:
+            digits = secrets.token_hex(_IDS_AT_ONCE * 16)
+            self._left = [digits[at : at + 32] for at in range(0, len(digits), 32)]
+        return self._left.pop()
 
 
 def _needs_no_key(config: Config, api_keys: Sequence[Secret]) -> bool:
@@ -220,6 +319,7 @@ def _supervisor(config: Config, fleet: FleetTable, upstreams: Upstreams) -> Supe
         load_wait=server.load_wait,
         load_queue=server.load_queue,
         probe_interval=server.probe_interval,
+        open_files=resource.getrlimit(resource.RLIMIT_NOFILE),
     )
 
 

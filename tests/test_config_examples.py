@@ -80,7 +80,8 @@ def written(value: object) -> str:
     if isinstance(value, Seconds):
         return f"`{duration(value)}`"
     if isinstance(value, Size):
-        return f'`"{value // 2**20}MiB"`'
+        unit, size = ("MiB", 2**20) if value % 2**20 == 0 else ("KiB", 2**10)
+        return f'`"{value // size}{unit}"`'
     if isinstance(value, tuple):
         return "`[" + ", ".join(f'"{item}"' for item in value) + "]`"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"

@@ -10,7 +10,8 @@ from appliance.errors import GatewayError
 
 def may_use(caller: Caller, model: str) -> bool:
     """Whether one of the key's patterns covers the model; "*" stands for any run of characters."""
-    return any(_covers(pattern, model) for pattern in caller.models)
+    models = caller.models
+    return "*" in models or model in models or any(_covers(pattern, model) for pattern in models)
 
 
 def _covers(pattern: str, model: str) -> bool:

@@ -29,23 +29,34 @@ class Dispatch:
     new_id: Callable[[], str]
     hosts: KnownHosts | None = None
 
+    def serves(self, path: str) -> bool:
+        """Whether a path is in the route table."""
+        return self.router.knows(path)
+
     async def __call__(self, request: Request) -> Reply:
         """The reply to a request; never raises except when cancelled. The door closes a streamed body."""
         template = "_unknown"
-        request_id = client_request_id(request) or f"req_{self.new_id()}"
         try:
             if self.hosts is not None:
                 self.hosts.check(request.header("host"))
             route, argument = self.router.find(request.method, request.path)
             template = route.template
             reply = await route.endpoint(request, argument)
-            if not any(name == "x-request-id" for name, _ in reply.headers):
-                reply = with_ids(reply, request_id)
+            if not reply.identified:
+                with_ids(reply, self._id(request))
         except GatewayError as error:
-            reply = error_reply(error, request_id)
+            reply = error_reply(error, self._id(request))
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
             # The traceback is for the log; the client gets the id to quote.
+            request_id = self._id(request)
             _LOG.exception("request %s failed", request_id)
             reply = error_reply(GatewayError("internal_error", "A bug in the appliance; its log has more."), request_id)
         self.metrics.http_request(template, request.method, reply.status)
         return reply
+
+    def refusal(self, error: GatewayError) -> Reply:
+        """The reply to something that is no request at all, or that is refused before it is looked at."""
+        return error_reply(error, f"req_{self.new_id()}")
+
+    def _id(self, request: Request) -> str:
+        return client_request_id(request) or f"req_{self.new_id()}"

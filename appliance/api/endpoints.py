@@ -15,6 +15,7 @@ from appliance.errors import GatewayError
 from appliance.gateway.accounting import Accounts, Exchange
 from appliance.gateway.listing import Listing
 from appliance.gateway.pipeline import Gateway
+from appliance.limits.ledger import Ledger, estimate_tokens
 from appliance.wire.models import model_list
 from appliance.wire.openai_request import parse_call
 
@@ -25,8 +26,10 @@ _LOG = logging.getLogger("appliance.api")
 
 def client_request_id(request: Request) -> str | None:
     """The correlation id of the header, if the client sent a valid one."""
-    sent = request.header("x-request-id")
-    return sent if sent is not None and _VALID_ID.fullmatch(sent) else None
+    for name, value in request.headers:
+        if name == "x-request-id":
+            return value if _VALID_ID.fullmatch(value) else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Endpoints:
     gateway: Gateway
     listing: Listing
     accounts: Accounts
+    ledger: Ledger
     max_body: int
 
     def routes(self) -> list[Route]:
@@ -63,23 +67,29 @@ class Endpoints:
             reply = await self._answer(operation, request, exchange)
         except GatewayError as error:
             exchange.failed(error)
-            return error_reply(error, exchange.request_id)
+            reply = error_reply(error, exchange.request_id)
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
             # The traceback is for the log; the client gets the id to quote.
             _LOG.exception("request %s failed", exchange.request_id)
             bug = GatewayError("internal_error", "A bug in the appliance, not in your request. Its log has more.")
             exchange.failed(bug)
-            return error_reply(bug, exchange.request_id)
+            reply = error_reply(bug, exchange.request_id)
         except BaseException:  # cancelled, alone or in a group of a nursery on the way
-            exchange.client_left()
+            exchange.cancelled(self.gateway.interruption)
             raise
-        return with_ids(reply, exchange.request_id)
+        else:
+            with_ids(reply, exchange.request_id)
+        if exchange.key:
+            reply.headers += self.ledger.headers(exchange.key, self.accounts.clock())
+        return reply
 
     async def _answer(self, operation: Operation, request: Request, exchange: Exchange) -> Reply:
         caller = self.keys.find(request.headers)  # before the body is read, let alone parsed
         exchange.key = caller.name
         require_scope(caller, "infer")
-        call = parse_call(operation, await request.body.read(self.max_body))
+        body = await request.body.read(self.max_body)
+        exchange.permit = self.ledger.admit(caller.name, estimate_tokens(len(body)), self.accounts.clock())
+        call = parse_call(operation, body)
         if call.request_id is not None:
             exchange.request_id = call.request_id
         return await self.gateway.answer(call, caller, exchange)

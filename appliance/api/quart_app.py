@@ -16,7 +16,7 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from appliance.domain.http import Headers, Reply, Request
+from appliance.domain.http import Application, Headers, Reply, Request
 from appliance.errors import GatewayError
 
 Scope = dict[str, Any]  # an ASGI scope
@@ -67,17 +67,45 @@ class _Body:
         return body
 
 
-def build_app(dispatch: Callable[[Request], Awaitable[Reply]], *, max_body: int, body_timeout: float) -> QuartTrio:
+class App(QuartTrio):
+    """The ASGI application.
+
+    Attributes:
+        waiting: the requests that have no answer yet.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("appliance", static_folder=None)
+        self.waiting: set[trio.CancelScope] = set()
+        self.interruption: GatewayError | None = None
+
+    def interrupt(self, error: GatewayError) -> None:
+        """Answer every request that has no answer yet with an error."""
+        self.interruption = error
+        for scope in self.waiting:
+            scope.cancel()
+
+
+def build_app(application: Application, *, max_body: int, body_timeout: float) -> App:
     """The ASGI application.
 
     Args:
-        dispatch: finds and runs the endpoint.
+        application: finds and runs the endpoint.
         max_body: bytes; Quart stops buffering there.
         body_timeout: seconds for a request's body to arrive.
     """
-    app = QuartTrio("appliance", static_folder=None)
+    app = App()
     app.asgi_http_class = _Connection
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=max_body)
+
+    async def dispatch(request: Request) -> Reply:
+        with trio.CancelScope() as waiting:
+            app.waiting.add(waiting)
+            try:
+                return await application(request)
+            finally:
+                app.waiting.discard(waiting)
+        return application.refusal(app.interruption or GatewayError("draining", "The server is going away."))
 
     async def carry(path: str = "") -> Response:  # noqa: ARG001 - the raw path is taken from the scope
         scope = cast("Scope", request.scope)

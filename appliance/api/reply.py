@@ -21,4 +21,5 @@ def json_reply(value: object, status: int = 200) -> Reply:
 def with_ids(reply: Reply, request_id: str) -> Reply:
     """The correlation id under both names: OpenAI's SDKs read one, Anthropic's the other."""
     reply.headers += [("x-request-id", request_id), ("request-id", request_id)]
+    reply.identified = True
     return reply

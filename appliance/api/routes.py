@@ -27,10 +27,18 @@ class Route:
 
 
 class Router:
-    """The table, searched top to bottom."""
+    """The table. Paths without `{…}` are looked up, the others searched top to bottom."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._routes = tuple(routes)
+        self._fixed: dict[str, list[tuple[Route, str]]] = {}
+        for route in routes:
+            if "{" not in route.template:
+                self._fixed.setdefault(route.template, []).append((route, ""))
+        self._open = tuple(route for route in routes if "{" in route.template)
+
+    def knows(self, path: str) -> bool:
+        """Whether any route has this path."""
+        return bool(self._found(path))
 
     def find(self, method: str, path: str) -> tuple[Route, str]:
         """The route and its argument. HEAD is answered like GET.
@@ -38,17 +46,23 @@ class Router:
         Raises:
             GatewayError: `unknown_url` or `method_not_allowed`.
         """
-        wanted = "GET" if method == "HEAD" else method
-        found = [(route, argument) for route in self._routes if (argument := route.match(path)) is not None]
+        found = self._found(path)
         if not found:
             raise GatewayError(
                 "unknown_url",
                 f"There is no {path[:200]!r} here. The API is under /v1; a client's base URL ends in /v1.",
             )
-        for route, argument in found:
-            if route.method == wanted:
-                return route, argument
+        wanted = "GET" if method == "HEAD" else method
+        for match in found:
+            if match[0].method == wanted:
+                return match
         allowed = ", ".join(sorted({route.method for route, _ in found}))
         raise GatewayError(
             "method_not_allowed", f"{method} does not work here; use {allowed}.", extras={"allow": allowed}
         )
+
+    def _found(self, path: str) -> list[tuple[Route, str]]:
+        fixed = self._fixed.get(path)
+        if fixed is not None:
+            return fixed
+        return [(route, argument) for route in self._open if (argument := route.match(path)) is not None]

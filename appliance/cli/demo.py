@@ -23,7 +23,7 @@ from appliance.config.schema import Config, Key, Runtime, Server
 from appliance.domain.secret import Secret
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.errors import OperatorError
-from appliance.observe.log import configure
+from appliance.observe.sink import Sink, configure
 from appliance.serve import Running, serve
 
 CHAT = "gemma-3-270m"
@@ -196,26 +196,25 @@ async def _demo(args: argparse.Namespace) -> int:
     default_state = _xdg("XDG_STATE_HOME", ".local/state") / "appliance" / "demo"
     state_dir = Path(await trio.Path(args.state_dir or default_state).absolute())
     key = secrets.token_urlsafe(24)
-    with _log_to(state_dir / "demo.log", key):
-        return await _serve(build_config(args, model, state_dir, key), key, progress)
+    with _log_to(state_dir / "demo.log", key) as sink:
+        return await sink.around(partial(_serve, build_config(args, model, state_dir, key), key, progress, sink))
 
 
 @contextmanager
-def _log_to(path: Path, key: str) -> Iterator[None]:
+def _log_to(path: Path, key: str) -> Iterator[Sink]:
     """The product's own log goes to a file, so that what is printed stays ready to paste."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        configure("json", file, secrets=[Secret(key)])
-        yield
+        yield configure("json", file, secrets=[Secret(key)])
 
 
-async def _serve(config: Config, key: str, progress: Progress) -> int:
+async def _serve(config: Config, key: str, progress: Progress, sink: Sink) -> int:
     """Run the product until it stops, and show the way meanwhile."""
     code = 0
     async with trio.open_nursery() as nursery:
 
         async def product(*, task_status: trio.TaskStatus[Running]) -> None:
-            await serve(config, task_status=task_status)
+            await serve(config, log=sink.exchange, task_status=task_status)
             nursery.cancel_scope.cancel()
 
         try:

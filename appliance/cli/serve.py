@@ -9,7 +9,7 @@ import trio
 
 from appliance.config.load import load_config
 from appliance.config.secrets import backend_credential, environment_keys, process_environment
-from appliance.observe.log import configure
+from appliance.observe.sink import configure
 from appliance.serve import serve
 
 DEFAULT_CONFIG = "/etc/appliance/appliance.toml"
@@ -23,13 +23,18 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until INT or TERM; 0 after a clean stop."""
+    """Serve until INT or TERM; 0 after a clean stop, 130 when interrupted before the server ran or after it ended."""
     environment = process_environment()
     keys = environment_keys(environment)
     config = load_config(Path(args.config), has_environment_keys=bool(keys))
     credentials = {
         backend.name: secret for backend in config.backends if (secret := backend_credential(backend, environment))
     }
-    configure(config.server.log_format, sys.stderr, secrets=[*keys, *credentials.values()])
-    trio.run(partial(serve, config, api_keys=keys, credentials=credentials))
-    return 0
+    sink = configure(config.server.log_format, sys.stderr, secrets=[*keys, *credentials.values()])
+    code = 130
+    try:
+        trio.run(sink.around, partial(serve, config, api_keys=keys, credentials=credentials, log=sink.exchange))
+        code = 0
+    except* KeyboardInterrupt:
+        pass
+    return code

@@ -20,12 +20,24 @@ from appliance.domain.targets import Address
 
 _NAME = re.compile(r"[A-Za-z0-9._:@+-]{1,200}")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9._:@+/-]{1,200}")
+_OWN_CALLER = re.compile(r"env-[0-9]+|anonymous")  # callers without an entry: `access.keys` names them so
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _URL_PATH = re.compile(r"/[!-~]*")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")  # narrow, so that JSON in an argument is not taken for one
 _PLACEHOLDERS = ("socket", "host", "port", "model", "gpus")
 _OWN_FLAGS = ("--host", "--port", "--uds", "--api-key", "--api-key-file")
-_POSITIVE_SERVER = ("max_body", "body_timeout", "write_stall", "load_queue", "probe_interval")
+_POSITIVE_SERVER = (
+    "max_body",
+    "max_head",
+    "max_headers",
+    "head_timeout",
+    "idle_timeout",
+    "body_timeout",
+    "write_stall",
+    "load_queue",
+    "probe_interval",
+)
+_POSITIVE_LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent")
 _POSITIVE_RUNTIME = ("context", "slots", "load_stall", "load_limit")
 
 
@@ -56,6 +68,7 @@ def check(config: Config, *, has_environment_keys: bool) -> list[Finding]:
         *_server(config.server, has_keys=has_environment_keys or bool(config.keys)),
         *_names(config),
         *_hashes(config.keys),
+        *_callers(config.keys),
         *(found for index, row in enumerate(config.runtimes) for found in _runtime(row, ("runtimes", index))),
         *(found for index, row in enumerate(config.backends) for found in _backend(row, ("backends", index))),
         *(found for index, row in enumerate(config.models) for found in _model(row, ("models", index), config)),
@@ -138,7 +151,21 @@ def _server(server: Server, *, has_keys: bool) -> Iterator[Finding]:
             )
     if not server.state_dir:
         yield Finding(("server", "state_dir"), "`server.state_dir` is empty", "name a directory, or remove the line")
+    yield from _tls(server)
     yield from _positive(server, ("server",), _POSITIVE_SERVER)
+
+
+def _tls(server: Server) -> Iterator[Finding]:
+    path: ConfigPath = ("server", "tls")
+    fix = 'write "off", or { cert = "/path/to/chain.pem", key = "/path/to/key.pem" }'
+    if server.tls == "internal":
+        yield Finding(path, '`server.tls` = "internal" is not in this version', fix)
+    elif isinstance(server.tls, str) and server.tls != "off":
+        yield Finding(path, '`server.tls` must be "off", a table, or a list of tables', fix)
+    elif not server.tls:
+        yield Finding(path, "`server.tls` is empty", fix)
+    if server.http2 and server.tls == "off":
+        yield Finding(("server", "http2"), "`server.http2` needs TLS, which is off", "remove it, or set `server.tls`")
 
 
 def _positive(section: Section, path: ConfigPath, names: Iterable[str]) -> Iterator[Finding]:
@@ -186,6 +213,16 @@ def _hashes(keys: tuple[Key, ...]) -> Iterator[Finding]:
         elif key.hash in seen:
             yield Finding(path, f"`{dotted(path)}` is the key of keys[{seen[key.hash]}] too", "give each its own key")
         seen.setdefault(key.hash, index)
+
+
+def _callers(keys: tuple[Key, ...]) -> Iterator[Finding]:
+    for index, key in enumerate(keys):
+        path: ConfigPath = ("keys", index)
+        if _OWN_CALLER.fullmatch(key.name):  # it would share its limits and its place in the log with that caller
+            what = f'`{dotted(path)}.name`: "{key.name}" is how the appliance calls a caller without a [[keys]] entry'
+            yield Finding((*path, "name"), what, "rename it")
+        if key.limits is not None:
+            yield from _positive(key.limits, (*path, "limits"), _POSITIVE_LIMITS)
 
 
 def _runtime(runtime: Runtime, path: ConfigPath) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import msgspec
 
 from appliance.config.check import Finding, any_of, check, nearest, printable
 from appliance.config.locate import ConfigPath, Positions, dotted, locate
+from appliance.config.pem import check_files
 from appliance.config.schema import Config, Section
 from appliance.config.units import Seconds, Size
 from appliance.errors import OperatorError
@@ -74,11 +75,12 @@ def count(problems: Sized) -> str:
 
 
 def inspect(text: str, *, has_environment_keys: bool) -> tuple[Config | None, list[Problem]]:
-    """Parse and check: a Config and no problems, or problems and perhaps a Config."""
+    """Parse and check, the files that it names too: a Config and no problems, or problems and perhaps a Config."""
     config, problems = parse(text)
     if config is None:
         return None, problems
-    return config, place(check(config, has_environment_keys=has_environment_keys), locate(text))
+    findings = [*check(config, has_environment_keys=has_environment_keys), *check_files(config.server)]
+    return config, place(findings, locate(text))
 
 
 def parse(text: str) -> tuple[Config | None, list[Problem]]:
@@ -227,10 +229,13 @@ def _is_section(kind: Any) -> bool:
 
 
 def _member(kind: Any, value: object) -> Any:
-    """Which member of "text or a table" a value is meant to be."""
-    tables = [member for member in get_args(kind) if _is_section(member)]
-    others = [member for member in get_args(kind) if not _is_section(member)]
-    return tables[0] if tables and isinstance(value, dict) else others[0]
+    """Which member of "text, a table or a list" a value is meant to be."""
+    members = get_args(kind)
+    if isinstance(value, dict):
+        return next((member for member in members if _is_section(member)), members[0])
+    if isinstance(value, list):
+        return next((member for member in members if get_origin(member) is tuple), members[0])
+    return members[0]
 
 
 def _home(name: str) -> str | None:

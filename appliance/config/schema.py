@@ -34,12 +34,24 @@ class Server(Section, frozen=True):
     auth: Annotated[
         Literal["keys", "open"], Doc('"open" serves anyone without a key; needed to listen off loopback without keys')
     ] = "keys"
-    tls: Annotated[str | Tls, Doc('"off", "internal" or { cert, key }', later=True)] = "off"
-    http2: Annotated[bool, Doc("offer HTTP/2 over TLS", later=True)] = False
+    tls: Annotated[
+        str | Tls | tuple[Tls, ...], Doc('"off", { cert, key }, or a list of these from which a host name chooses')
+    ] = "off"
+    http2: Annotated[bool, Doc("offer HTTP/2 beside HTTP/1.1; needs TLS")] = False
     names: Annotated[tuple[str, ...], Doc("host names we answer to beside our own, where no key is asked for")] = ()
     state_dir: Annotated[str, Doc("logs, sockets and records; created with parents, mode 0700")] = "/var/lib/appliance"
     drain: Annotated[Seconds, Doc("how long streams may finish when the appliance is told to stop")] = Seconds(30)
     max_body: Annotated[Size, Doc("largest request body")] = Size(32 * 2**20)
+    max_head: Annotated[Size, Doc("largest request line and headers")] = Size(64 * 2**10)
+    max_headers: Annotated[int, Doc("most header lines of a request")] = 100
+    max_connections: Annotated[
+        int, Doc("most client connections; 0 is what the limit of open files allows, less 64")
+    ] = 0
+    connections_per_address: Annotated[
+        int, Doc("most connections of one client address; 0 is no limit, since a NAT or a proxy is one address")
+    ] = 0
+    head_timeout: Annotated[Seconds, Doc("a request's head must arrive within this")] = Seconds(10)
+    idle_timeout: Annotated[Seconds, Doc("how long an idle client connection is kept")] = Seconds(75)
     body_timeout: Annotated[Seconds, Doc("a request's body must arrive within this")] = Seconds(60)
     connect_timeout: Annotated[Seconds, Doc("connecting to a model server; 0 is off")] = Seconds(5)
     first_byte_timeout: Annotated[Seconds, Doc("from sending a request to the first byte of the answer; 0 is off")] = (
@@ -59,9 +71,9 @@ class Server(Section, frozen=True):
 class KeyLimits(Section, frozen=True):
     """What one key may use; absent means unlimited."""
 
-    requests_per_minute: Annotated[int | None, Doc("requests a minute", later=True)] = None
-    tokens_per_minute: Annotated[int | None, Doc("tokens a minute", later=True)] = None
-    concurrent: Annotated[int | None, Doc("requests at once", later=True)] = None
+    requests_per_minute: Annotated[int | None, Doc("requests a minute")] = None
+    tokens_per_minute: Annotated[int | None, Doc("tokens a minute, input and output")] = None
+    concurrent: Annotated[int | None, Doc("requests at once")] = None
     tokens_per_day: Annotated[int | None, Doc("tokens a day", later=True)] = None
 
 
@@ -72,7 +84,7 @@ class Key(Section, frozen=True):
     hash: Annotated[str, Doc('"sha256:" and the hex SHA-256 of the key')]
     scopes: Annotated[tuple[Literal["infer", "metrics", "admin"], ...], Doc("what the key may do")] = ("infer",)
     models: Annotated[tuple[str, ...], Doc('models it may use; "*" stands for any run of characters')] = ("*",)
-    limits: Annotated[KeyLimits | None, Doc("what it may use", later=True)] = None
+    limits: Annotated[KeyLimits | None, Doc("what it may use")] = None
 
 
 class Runtime(Section, frozen=True):
@@ -114,7 +126,7 @@ class Backend(Section, frozen=True):
     url: Annotated[str, Doc("its root, or ending in /v1")]
     key_env: Annotated[str, Doc("environment variable that holds its credential")] = ""
     key_file: Annotated[str, Doc("file that holds its credential")] = ""
-    max_connections: Annotated[int, Doc("most connections at once; more requests wait")] = 256
+    max_connections: Annotated[int, Doc("most connections at once; more requests wait")] = 4096
 
 
 class Provider(Section, frozen=True):

@@ -1,6 +1,6 @@
 """What a client asked for: one operation on one model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -42,6 +42,8 @@ class Call:
         stream: the client wants server-sent events.
         wants_usage: the client asked for the usage chunk itself (`stream_options.include_usage`).
         request_id: the client's own correlation id from the body, if it sent a valid one.
+        appendable: the body is known to have neither `request_id` nor `stream_options`, so that nothing has to be taken
+            out, and what has to be added can follow its last member.
     """
 
     operation: Operation
@@ -50,6 +52,7 @@ class Call:
     stream: bool = False
     wants_usage: bool = False
     request_id: str | None = None
+    appendable: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

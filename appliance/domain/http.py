@@ -3,9 +3,11 @@
 Endpoints know these values and neither llhttp nor Quart, so any door can carry them.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from appliance.errors import GatewayError
 
 Headers = list[tuple[str, str]]
 
@@ -54,10 +56,15 @@ class ReplyStream(Protocol):
     """A reply's body that is still being made. Whoever gets it closes it, also when cancelled."""
 
     broken: bool  # it ended with an error: the connection must close after the last byte
+    ended: bool  # what was given out last was the last of it
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def __anext__(self) -> bytes: ...
+
+    async def pump(self, offer: Callable[[bytes], bool]) -> None:
+        """Give pieces to `offer` as they come, until it returns False or iterating has to go on. It may do nothing."""
+        ...
 
     async def aclose(self) -> None:
         """Release the upstream and settle the accounts; safe to call twice and while cancelled."""
@@ -72,8 +79,26 @@ class Reply:
         status: HTTP status.
         headers: names in lower case; the door adds framing and date.
         body: all of it, or a stream that the door must close.
+        identified: the headers hold the request's id.
     """
 
     status: int
     headers: Headers = field(default_factory=list)
     body: bytes | ReplyStream = b""
+    identified: bool = False
+
+
+class Application(Protocol):
+    """What stands behind every door: requests in, replies out."""
+
+    def serves(self, path: str) -> bool:
+        """Whether a path is in the route table; what is not belongs to the pages behind Quart."""
+        ...
+
+    async def __call__(self, request: Request) -> Reply:
+        """The reply to a request; never raises except when cancelled. The door closes a streamed body."""
+        ...
+
+    def refusal(self, error: GatewayError) -> Reply:
+        """The reply to something that is no request at all, or that is refused before it is looked at."""
+        ...

@@ -1,5 +1,10 @@
-"""Gives a connection to Hypercorn, with every write bounded and a close that the client can read."""
+"""Gives a connection to Hypercorn, with every write bounded and a close that the client can read.
 
+Hypercorn's parser is laxer than ours and its defects are known, so it gets as little as possible: over HTTP/1.1 the one
+request that the door has already checked (or one websocket), over TLS what chose HTTP/2.
+"""
+
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,58 +17,94 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework
 
-_KEEP_ALIVE = 75.0  # seconds an idle client connection is kept: longer than the SDKs' own pools
+from appliance.door.transport import Transport, reset
+
+_KEEP_ALIVE = 75.0  # seconds an idle HTTP/2 connection is kept
 _LINGER = 2.0  # seconds that unread request bytes are drained, so that a refusal is not lost in a reset
 _LINGER_BYTES = 2**18
 
 
 class _Stream(trio.abc.HalfCloseableStream):
-    """A socket whose writes have a deadline. Hypercorn shields its writes, so nothing else could end them."""
+    """A transport whose writes have a deadline. Hypercorn shields its writes, so nothing else could end them."""
 
-    def __init__(self, stream: trio.SocketStream, write_stall: float) -> None:
-        self._stream = stream
+    def __init__(self, transport: Transport, replay: bytes, write_stall: float, *, more: bool) -> None:
+        self._transport = transport
+        self._replay = replay  # what the door has read already
+        self._more = more  # what comes after it is for Hypercorn too
         self._write_stall = write_stall
-        self.socket = stream.socket
+        self.socket = transport.socket
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
             with trio.fail_after(self._write_stall):
-                await self._stream.send_all(data)
+                await self._transport.send(bytes(data))
         except trio.TooSlowError:
             # The reader is gone in all but name: cut it, so that its upstream is cancelled too.
             self.abort()
             raise trio.BrokenResourceError from None
+        except OSError:
+            raise trio.BrokenResourceError from None
 
     def abort(self) -> None:
         """Close at once, with a reset; a write that is under way ends with an error."""
-        if self.socket.fileno() >= 0:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            self.socket.close()
+        reset(self.socket)
+        self._transport.close()
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
+        await trio.lowlevel.checkpoint()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return bytes(await self._stream.receive_some(max_bytes))
+        if self._replay:
+            data, self._replay = self._replay, b""
+            await trio.lowlevel.checkpoint()
+            return data
+        if self.socket.fileno() < 0:
+            raise trio.ClosedResourceError
+        try:
+            data = await self._transport.receive(max_bytes or 65536)
+            while data and not self._more:
+                data = await self._transport.receive()
+        except OSError:
+            raise trio.BrokenResourceError from None
+        return data
 
     async def send_eof(self) -> None:
-        await self._stream.send_eof()
+        if self.socket.fileno() >= 0:
+            await self._transport.end()
 
     def hang_up(self) -> None:
         """Make the reader see the end of input; Hypercorn then closes once it has sent what it holds."""
         if self.socket.fileno() >= 0:
-            self.socket.shutdown(socket.SHUT_RD)
+            with contextlib.suppress(OSError):  # the client was faster
+                self.socket.shutdown(socket.SHUT_RD)
 
     async def aclose(self) -> None:
         try:
             with trio.move_on_after(_LINGER):
                 drained = 0
-                while drained < _LINGER_BYTES and (data := await self._stream.receive_some(65536)):
+                while drained < _LINGER_BYTES and (data := await self.receive_some()):
                     drained += len(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             pass  # the other side is gone already, or somebody still reads
         finally:
-            await self._stream.aclose()
+            self._transport.close()
+            await trio.lowlevel.checkpoint()
+
+
+class _SecureStream(_Stream):
+    """The same after a TLS handshake, which Hypercorn asks for once more."""
+
+    @property
+    def transport_stream(self) -> "_Stream":
+        """Where Hypercorn looks for the socket."""
+        return self
+
+    async def do_handshake(self) -> None:
+        """Done by the door."""
+
+    def selected_alpn_protocol(self) -> str:
+        """What the client and we agreed on."""
+        return self._transport.alpn or "http/1.1"
 
 
 class _Server(TCPServer):
@@ -79,12 +120,8 @@ class Handover:
 
     def __init__(self, app: ASGIFramework, *, write_stall: float) -> None:
         """`write_stall` is how long, in seconds, one write may take."""
-        self._config = Config()
-        self._config.keep_alive_timeout = _KEEP_ALIVE
-        self._config.accesslog = None
-        self._config.errorlog = None
-        self._config.include_server_header = False
-        self._config.h11_max_incomplete_size = 65536
+        self._http1, self._http2 = _config(), _config()
+        self._http1.keep_alive_max_requests = 0  # what follows on this connection has not been checked by the door
         self._app = ASGIWrapper(app)
         self._context = WorkerContext(None)
         self._write_stall = write_stall
@@ -92,7 +129,7 @@ class Handover:
 
     async def run_lifespan(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start the application, and stop it when cancelled."""
-        lifespan = Lifespan(self._app, self._config, {})
+        lifespan = Lifespan(self._app, self._http1, {})
         async with trio.open_nursery() as nursery:
             await nursery.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
@@ -102,15 +139,24 @@ class Handover:
             finally:
                 nursery.cancel_scope.cancel()
 
-    async def connection(self, stream: trio.SocketStream) -> None:
-        """Serve one connection until it ends."""
-        bounded = _Stream(stream, self._write_stall)
-        state: dict[str, Callable[[], None]] = {"appliance.hang_up": bounded.hang_up}
-        self._open.add(bounded)
+    async def connection(self, transport: Transport, replay: bytes, *, more: bool) -> None:
+        """Serve one connection until it ends.
+
+        Args:
+            transport: the connection.
+            replay: what was read from it and is for Hypercorn.
+            more: what follows is for Hypercorn too; else it is dropped. A second request that arrives early makes
+                Hypercorn wait for ever when the client leaves during the first.
+        """
+        stream = (_SecureStream if transport.secure else _Stream)(transport, replay, self._write_stall, more=more)
+        shared = transport.alpn == "h2"  # many requests at once: one that ends badly must not end the others
+        config = self._http2 if shared else self._http1
+        state: dict[str, Callable[[], None]] = {} if shared else {"appliance.hang_up": stream.hang_up}
+        self._open.add(stream)
         try:
-            await _Server(self._app, self._config, self._context, cast("Any", state), cast("Any", bounded))
+            await _Server(self._app, config, self._context, cast("Any", state), cast("Any", stream))
         finally:
-            self._open.discard(bounded)
+            self._open.discard(stream)
 
     def abort(self) -> None:
         """Cut every connection: what is still open now is a reader that does not read."""
@@ -120,3 +166,13 @@ class Handover:
     async def close_idle(self) -> None:
         """Close connections that wait for a request; those in the middle of one go on."""
         await self._context.terminated.set()
+
+
+def _config() -> Config:
+    config = Config()
+    config.keep_alive_timeout = _KEEP_ALIVE
+    config.accesslog = None
+    config.errorlog = None
+    config.include_server_header = False
+    config.h11_max_incomplete_size = 65536
+    return config

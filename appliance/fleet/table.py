@@ -33,10 +33,13 @@ class FleetTable:
         self._backends: dict[str, BackendStatus] = {}
         self._watchers: list[Callable[[ReplicaStatus | None, ReplicaStatus], None]] = []
         self._backend_watchers: list[Callable[[BackendStatus], None]] = []
+        self._snapshot: Fleet | None = None  # the last one, while nothing has been written since
 
     def snapshot(self) -> Fleet:
-        """What is known now; later writes do not change it."""
-        return Fleet(MappingProxyType(dict(self._replicas)), MappingProxyType(dict(self._backends)))
+        """What is known now; later writes do not change it. The same object as before when nothing was written."""
+        if self._snapshot is None:
+            self._snapshot = Fleet(MappingProxyType(dict(self._replicas)), MappingProxyType(dict(self._backends)))
+        return self._snapshot
 
     def watch_replicas(self, watcher: Callable[[ReplicaStatus | None, ReplicaStatus], None]) -> None:
         """Call `watcher(before, after)` on every write of a replica's row (metrics, events). It must not raise."""
@@ -50,6 +53,7 @@ class FleetTable:
         """Written by the replica's owner task only."""
         before = self._replicas.get(row.replica)
         self._replicas[row.replica] = row
+        self._snapshot = None
         for watcher in self._watchers:
             watcher(before, row)
 
@@ -57,6 +61,7 @@ class FleetTable:
         """Written by the prober only; what was learnt about missing operations is kept."""
         known = self._backends.get(row.name)
         self._backends[row.name] = replace(row, cannot=row.cannot | known.cannot) if known else row
+        self._snapshot = None
         for watcher in self._backend_watchers:
             watcher(row)
 
@@ -64,3 +69,4 @@ class FleetTable:
         """A reply showed that this backend does not offer an operation."""
         row = self._backends[backend]
         self._backends[backend] = replace(row, cannot=row.cannot | {operation})
+        self._snapshot = None

@@ -6,10 +6,12 @@ from typing import Literal
 
 from appliance.domain.calls import Operation, Usage
 from appliance.errors import GatewayError
-from appliance.observe.log import ExchangeRecord, log_exchange
+from appliance.limits.ledger import Permit
+from appliance.observe.log import ExchangeRecord
 from appliance.observe.metrics import Metrics
 
 UNKNOWN_MODEL = "_unknown"  # a name that a client made up is never a label
+_ENGINE_WORKED = {"backend_timeout", "backend_died", "stream_truncated"}  # it read the prompt at least
 Phase = Literal["request", "loading", "first_byte", "streaming"]
 
 
@@ -22,6 +24,7 @@ class Exchange:
         model: public name, once it is known to exist.
         request_id: the id the client sees.
         internal_id: ours, unique; what an engine sees.
+        permit: what it was admitted with, where its key has limits.
     """
 
     operation: Operation
@@ -40,6 +43,7 @@ class Exchange:
     usage: Usage = field(default_factory=Usage)
     first_token: float | None = None
     bytes_out: int = 0
+    permit: Permit | None = None
     settled: bool = False
 
     def model_known(self, model: str) -> None:
@@ -56,6 +60,13 @@ class Exchange:
         """Settle as an error that we made; `status` when another one was sent before it."""
         self._settle(status or error.row.status, "error", error.code)
 
+    def cancelled(self, interruption: GatewayError | None) -> None:
+        """Settle after a cancellation: by a server that goes away, or by a client that did."""
+        if interruption is None:
+            self.client_left()
+        else:
+            self.failed(interruption)
+
     def client_left(self) -> None:
         """Settle as a client that went away; harmless after any other settlement."""
         if not self.settled:
@@ -71,6 +82,8 @@ class Exchange:
             return
         self.settled = True
         now = self.accounts.clock()
+        if self.permit is not None:
+            self._settle_permit(self.permit, worked=self._engine_worked(status, outcome, code), now=now)
         ttft = None if self.first_token is None else self.first_token - self.started
         record = ExchangeRecord(
             request_id=self.request_id,
@@ -90,7 +103,22 @@ class Exchange:
             peer=self.peer,
         )
         self.accounts.metrics.exchange_ended(record, counted=self.model != UNKNOWN_MODEL)
-        log_exchange(record)
+        self.accounts.log(record)
+
+    def _settle_permit(self, permit: Permit, *, worked: bool, now: float) -> None:
+        """Charge what the engine counted; where it never said, the estimate and what was seen."""
+        usage = self.usage
+        if usage.input and not usage.estimated:
+            permit.settle(usage.input + usage.output, now)
+        elif worked or usage.output:
+            permit.settle(permit.reserved + usage.output, now)
+        else:
+            permit.cancel()
+
+    def _engine_worked(self, status: int, outcome: str, code: str) -> bool:
+        if outcome == "client_gone":
+            return self.phase in ("first_byte", "streaming")
+        return status < 300 or code in _ENGINE_WORKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +128,13 @@ class Accounts:
     Attributes:
         clock: monotonic seconds.
         new_id: 32 fresh hex digits.
+        log: takes the canonical line.
     """
 
     metrics: Metrics
     clock: Callable[[], float]
     new_id: Callable[[], str]
+    log: Callable[[ExchangeRecord], None]
 
     def open(self, operation: Operation, peer: str, request_id: str | None) -> Exchange:
         """A fresh account; `request_id` is the client's own, if it sent a valid one."""

@@ -4,6 +4,7 @@ Safe: no connection, a connection that broke before any reply byte, a replica th
 502, 503 or 504. Never: 4xx, 429, 500 (an engine's 500 is deterministic), a deadline (the engine may still be working).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,13 +32,18 @@ from appliance.wire.openai_request import outgoing_body
 
 
 class EngineReply(Protocol):
-    """A model server's reply, as `upstream` gives it."""
+    """A model server's reply, as `upstream` gives it; `ended` when the body has arrived whole and nothing is held."""
 
     status: int
     headers: Headers
+    ended: bool
 
     async def receive(self) -> bytes:
         """The next bytes of the body; b"" at its end."""
+        ...
+
+    async def pump(self, taken: Callable[[bytes], bool]) -> None:
+        """Give body bytes to `taken` as they arrive, until it returns False or there are no more."""
         ...
 
     async def read(self, limit: int) -> bytes:
@@ -56,10 +62,14 @@ class _ReadAlready:
     status: int
     headers: Headers
     body: bytes
+    ended: bool = True
 
     async def receive(self) -> bytes:
         body, self.body = self.body, b""
         return body
+
+    async def pump(self, taken: Callable[[bytes], bool]) -> None:
+        taken(await self.receive())
 
     async def read(self, limit: int) -> bytes:
         return (await self.receive())[:limit]

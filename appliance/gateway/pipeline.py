@@ -6,17 +6,18 @@ import trio
 
 from appliance.access.keys import Caller
 from appliance.access.policy import may_use
-from appliance.domain.calls import Call
+from appliance.domain.calls import Call, Operation
 from appliance.domain.engines import ENGINES
 from appliance.domain.http import Headers, Reply
+from appliance.domain.targets import Target
 from appliance.errors import GatewayError, UpstreamError
-from appliance.fleet.table import FleetTable
+from appliance.fleet.table import Fleet, FleetTable
 from appliance.gateway.accounting import Exchange
 from appliance.gateway.attempts import Attempts, EngineReply, in_gateway_terms
 from appliance.gateway.relay import Relay
-from appliance.routing.catalogue import Catalogue
+from appliance.routing.catalogue import Catalogue, PublicModel
 from appliance.routing.pick import candidates
-from appliance.wire.reply import is_object, usage_of, with_request_id
+from appliance.wire.reply import examine
 
 _LARGEST_REPLY = 256 * 2**20  # bytes; 2,048 embeddings of 4,096 floats as text are about 180 MB
 _PASSED_ON = {"content-type", "retry-after", "retry-after-ms", "openai-processing-ms"}
@@ -28,15 +29,17 @@ class Gateway:
 
     Attributes:
         draining: set when the server is going away; new calls are refused.
+        interruption: why what is under way was ended, once that has happened.
     """
 
     catalogue: Catalogue
     fleet: FleetTable
     attempts: Attempts
     draining: bool = False
+    interruption: GatewayError | None = None
     _relays: set[Relay] = field(default_factory=set)
-    _waiting: set[trio.CancelScope] = field(default_factory=set)  # calls that nothing was answered to yet
-    _interruption: GatewayError = field(default_factory=lambda: GatewayError("draining", "The server is going away."))
+    _fleet: Fleet = field(default_factory=Fleet)  # what `_choices` were made from
+    _choices: dict[tuple[str, Operation], tuple[PublicModel, list[Target]]] = field(default_factory=dict)
 
     async def answer(self, call: Call, caller: Caller, exchange: Exchange) -> Reply:
         """The reply to one call; a streamed one is settled when its stream is closed.
@@ -44,33 +47,38 @@ class Gateway:
         Raises:
             GatewayError: an error that we answer with; the account is not settled yet.
         """
-        fleet = self.fleet.snapshot()
-        model = self.catalogue.resolve(call.model, fleet)
-        if model is not None and not may_use(caller, model.name):
-            raise GatewayError("model_not_allowed", f"This key may not use model {call.model!r}.", param="model")
-        if model is None:
-            raise GatewayError(
-                "model_not_found",
-                f"No active model is called {call.model!r}. GET /v1/models lists those that this key may use.",
-                param="model",
-            )
+        model, targets = self._choice(call, caller)
         exchange.model_known(model.name)
         exchange.stream = call.stream
         if self.draining:
             raise GatewayError(
                 "draining", "The server is shutting down and takes no new requests. Try again soon.", retry_after=5
             )
-        targets = candidates(model, call.operation, fleet)
-        with trio.CancelScope() as scope:
-            self._waiting.add(scope)
-            try:
-                upstream = await self.attempts.first_reply(call, targets, exchange)
-                if upstream.status == 200 and _is(upstream, "text/event-stream"):
-                    return await self._streamed(call, upstream, exchange)
-                return await self._whole(upstream, exchange)
-            finally:
-                self._waiting.discard(scope)
-        raise self._interruption
+        if targets is None:
+            targets = candidates(model, call.operation, self._fleet)
+            self._choices[call.model, call.operation] = model, targets
+        upstream = await self.attempts.first_reply(call, targets, exchange)
+        if upstream.status == 200 and _is(upstream, "text/event-stream"):
+            return await self._streamed(call, upstream, exchange)
+        return await self._whole(upstream, exchange)
+
+    def _choice(self, call: Call, caller: Caller) -> tuple[PublicModel, list[Target] | None]:
+        """The model, and the targets worth trying if they were chosen since the fleet last changed."""
+        fleet = self.fleet.snapshot()
+        if fleet is not self._fleet:
+            self._fleet = fleet
+            self._choices.clear()
+        known = self._choices.get((call.model, call.operation))
+        model = known[0] if known else self.catalogue.resolve(call.model, fleet)
+        if model is None:
+            raise GatewayError(
+                "model_not_found",
+                f"No active model is called {call.model!r}. GET /v1/models lists those that this key may use.",
+                param="model",
+            )
+        if not may_use(caller, model.name):
+            raise GatewayError("model_not_allowed", f"This key may not use model {call.model!r}.", param="model")
+        return model, known[1] if known else None
 
     async def _streamed(self, call: Call, upstream: EngineReply, exchange: Exchange) -> Reply:
         relay = Relay(upstream, exchange, hide_usage=not call.wants_usage, on_close=self._relays.discard)
@@ -96,41 +104,47 @@ class Gateway:
         except UpstreamError as error:
             raise in_gateway_terms(error, exchange.target) from error
         finally:
-            with trio.CancelScope(shield=True):  # closing is bounded: it only shuts a socket
-                await upstream.aclose()
-        headers = [(name, value) for name, value in upstream.headers if name in _PASSED_ON]
-        if upstream.status < 300:
-            self._refuse_half_an_answer(upstream, body, exchange.target)
-            exchange.usage = usage_of(body) or exchange.usage
-            body = with_request_id(body, exchange.request_id)
+            if not upstream.ended:
+                with trio.CancelScope(shield=True):  # closing is bounded: it only shuts a socket
+                    await upstream.aclose()
+        status = upstream.status
+        headers = [header for header in upstream.headers if header[0] in _PASSED_ON]
+        if status < 300:
+            seen = examine(body, exchange.request_id)
+            if seen is not None:
+                body, usage = seen
+                exchange.usage = usage or exchange.usage
+            else:
+                _refuse_half_an_answer(upstream, body, exchange.target)
         else:
             headers.append(("x-error-source", "backend"))
-            if upstream.status == 500 and ENGINES[exchange.engine].deterministic_500:
+            if status == 500 and ENGINES[exchange.engine].deterministic_500:
                 headers.append(("x-should-retry", "false"))
         exchange.bytes_out = len(body)
-        exchange.done(upstream.status, "ok" if upstream.status < 400 else "backend_error")
-        return Reply(upstream.status, headers + _ours(exchange), body)
-
-    @staticmethod
-    def _refuse_half_an_answer(upstream: EngineReply, body: bytes, target: str) -> None:
-        if not body:
-            raise GatewayError("empty_response", f"The model server {target!r} answered with nothing. Try again.")
-        if _is(upstream, "application/json") and not is_object(body):
-            raise GatewayError(
-                "stream_truncated", f"The answer of the model server {target!r} is not whole; it ended too early."
-            )
+        exchange.done(status, "ok" if status < 400 else "backend_error")
+        return Reply(status, headers + _ours(exchange), body)
 
     def interrupt(self, error: GatewayError) -> None:
-        """End everything under way: streams with an error event, calls without an answer yet with the error."""
-        self._interruption = error
+        """End every stream with an error event. Calls without an answer yet are ended by the doors that carry them."""
+        self.interruption = error
         for relay in list(self._relays):
             relay.interrupt(error)
-        for scope in self._waiting:
-            scope.cancel()
+
+
+def _refuse_half_an_answer(upstream: EngineReply, body: bytes, target: str) -> None:
+    if not body:
+        raise GatewayError("empty_response", f"The model server {target!r} answered with nothing. Try again.")
+    if _is(upstream, "application/json"):
+        raise GatewayError(
+            "stream_truncated", f"The answer of the model server {target!r} is not whole; it ended too early."
+        )
 
 
 def _is(upstream: EngineReply, kind: str) -> bool:
-    return any(name == "content-type" and value.startswith(kind) for name, value in upstream.headers)
+    for name, value in upstream.headers:
+        if name == "content-type":
+            return value.startswith(kind)
+    return False
 
 
 def _ours(exchange: Exchange) -> Headers:

@@ -14,28 +14,37 @@ from appliance.domain.calls import Usage
 from appliance.errors import GatewayError, UpstreamError
 from appliance.gateway.accounting import Exchange
 from appliance.gateway.attempts import EngineReply, in_gateway_terms
-from appliance.sse import Splitter, data_of, is_done
+from appliance.sse import Splitter, cut, data_of, is_done
 from appliance.wire.chunk import peek
 from appliance.wire.error_body import error_event
+from appliance.wire.token_shape import TokenShape, shape_of
 
 _DONE_EVENT = b"data: [DONE]\n\n"
 _TAIL_SECONDS = 0.2
+_FLOOD = 2048  # bytes of one read; from here on comparing all events at once pays
+_LONG = 4096  # bytes of an event; one like it is not worth waiting for
 
 
 class Relay:
-    """A streamed reply. Iterate it for bytes; whoever has it closes it."""
+    """A streamed reply. Iterate it for bytes; whoever has it closes it.
+
+    Attributes:
+        broken: it ended with an error: the connection must close after the last byte.
+        ended: what was given out last was the last of it.
+    """
 
     def __init__(
         self, upstream: EngineReply, exchange: Exchange, *, hide_usage: bool, on_close: Callable[["Relay"], None]
     ) -> None:
         self.broken = False
+        self.ended = False
         self._upstream = upstream
         self._exchange = exchange
         self._hide_usage = hide_usage
         self._on_close = on_close
         self._splitter = Splitter()
         self._first = b""
-        self._ended = False
+        self._shape: TokenShape | None = None
         self._open: set[int] = set()  # choices that were begun and have no finish reason yet
         self._finished = False  # a finish reason was seen
         self._done = False  # `[DONE]` was passed on
@@ -44,6 +53,7 @@ class Relay:
         self._content = 0  # chunks with content, the estimate when the engine never reports usage
         self._scope: trio.CancelScope | None = None
         self._interruption: GatewayError | None = None
+        self._problem: UpstreamError | None = None  # met while pumping
 
     async def prime(self) -> None:
         """Wait for the first event, while a failure can still be answered with a real status.
@@ -73,9 +83,11 @@ class Relay:
         if self._first:
             out, self._first = self._first, b""
             return self._sent(out)
-        if self._ended:
+        if self.ended:
             raise StopAsyncIteration
         try:
+            if self._problem is not None:
+                raise self._problem
             out = await self._next_bytes()
         except UpstreamError as error:
             return self._break(in_gateway_terms(error, self._exchange.target))
@@ -83,11 +95,31 @@ class Relay:
             return self._break(self._interruption)
         return self._sent(out) if out else self._end()
 
+    async def pump(self, offer: Callable[[bytes], bool]) -> None:
+        """Give pieces to `offer` as they come, while it takes them and nothing else happens.
+
+        It returns when `offer` has returned False, and at the end of the stream or when something went wrong; then
+        iterating goes on where this stopped.
+        """
+        if self._first or self.ended or self._interruption is not None:
+            return
+
+        def taken(data: bytes) -> bool:
+            run = self._splitter.feed(data)
+            out = self._looked_through(run) if run else b""
+            return not out or (offer(self._sent(out)) and not self.ended)
+
+        try:
+            with trio.CancelScope() as self._scope:
+                await self._upstream.pump(taken)
+        except UpstreamError as error:
+            self._problem = error
+
     def _sent(self, out: bytes) -> bytes:
         self._exchange.phase = "streaming"
         self._exchange.bytes_out += len(out)
-        if self._done and not self._ended:
-            self._ended = True
+        if self._done and not self.ended:
+            self.ended = True
             self._estimate()
             self._exchange.done(200)
         return out
@@ -95,7 +127,7 @@ class Relay:
     def _end(self) -> bytes:
         """The engine's body is over without `[DONE]`: is that a good end?"""
         if self._error_seen:
-            self._ended = self.broken = True
+            self.ended = self.broken = True
             self._exchange.failed(
                 GatewayError("backend_died", "the engine reported an error in its stream"), status=200
             )
@@ -106,7 +138,7 @@ class Relay:
         return self._break(self._bad_end())
 
     def _break(self, error: GatewayError) -> bytes:
-        self._ended = self.broken = True
+        self.ended = self.broken = True
         self._estimate()
         self._exchange.failed(error, status=200)
         return self._sent(error_event(error, self._exchange.request_id))
@@ -122,35 +154,63 @@ class Relay:
     async def _next_bytes(self) -> bytes:
         """Bytes for the client, or b"" when the engine's body is over."""
         while True:
-            with trio.CancelScope() as self._scope:
-                if self._interruption is not None:
-                    self._scope.cancel()
-                data = await self._upstream.receive()
-            if self._scope.cancelled_caught:
-                return b""
+            data = await self._receive()
             if not data:
                 return b""
-            out = [event for event in self._splitter.feed(data) if self._wanted(event)]
-            if out:
-                return b"".join(out)
+            if (run := self._splitter.feed(data)) and (out := self._looked_through(run)):
+                return out
+
+    async def _receive(self) -> bytes:
+        if self._interruption is not None:
+            return b""
+        with trio.CancelScope() as self._scope:
+            return await self._upstream.receive()
+        return b""  # interrupted
+
+    def _looked_through(self, run: bytes) -> bytes:
+        """What the client may see of a run of events."""
+        shape = self._shape
+        if shape is not None:
+            if shape.is_one(run):
+                self._open.add(shape.index)
+                self._count(1)
+                return run
+            if len(run) >= _FLOOD and (tokens := shape.tokens(run)) is not None:
+                self._open.add(shape.index)
+                self._count(tokens)
+                return run
+        events = [event for event in cut(run) if self._wanted(event)]
+        if events and self._content and len(events[-1]) < _LONG and not self._done:
+            data = data_of(events[-1])
+            self._shape = shape_of(data, peek(data)) or shape
+        return b"".join(events)
 
     def _wanted(self, event: bytes) -> bool:
         """Look at one event; False when the client must not see it."""
-        if is_done(event):
+        data = data_of(event)
+        if is_done(data):
             # After nothing at all, or after an error of the engine, it would look like success.
             self._done = not self._error_seen and (self._finished or self._content > 0)
             return self._done
-        chunk = peek(data_of(event))
+        chunk = peek(data)
+        if chunk.pieces:
+            self._count(1)
+        self._open.update(chunk.open)
+        if chunk.ended:
+            self._open.difference_update(chunk.ended)
+            self._finished = True
         if chunk.error:
             self._error_seen = True
-        if chunk.content:
-            self._content += 1
-            self._exchange.token_seen()
-        self._open = (self._open | chunk.open) - chunk.ended
-        self._finished = self._finished or bool(chunk.ended)
         if chunk.usage is not None:
             self._exchange.usage = chunk.usage
-        return not (self._hide_usage and chunk.usage_only)
+            return not (self._hide_usage and chunk.usage_only)
+        return True
+
+    def _count(self, tokens: int) -> None:
+        if tokens:
+            if not self._content:
+                self._exchange.token_seen()
+            self._content += tokens
 
     def _estimate(self) -> None:
         if self._exchange.usage == Usage() and self._content:
@@ -162,7 +222,7 @@ class Relay:
             self._estimate()
             self._exchange.client_left()
         self._on_close(self)
-        if self._done and not self._tail_read:
+        if self._done and not self._tail_read and not self._upstream.ended:
             self._tail_read = True
             # The end of the body follows at once; reading it keeps the connection for the next request.
             with trio.move_on_after(_TAIL_SECONDS), contextlib.suppress(UpstreamError):

@@ -1,5 +1,10 @@
-"""HTTP/1.1 as bytes: heads that we send to model servers, and replies that we read from them.
+"""HTTP/1.1 as bytes: what our clients send us, what we send to model servers, and what those reply.
+
+    incoming    the head of a client's request, read strictly
+    chunked     a client's chunked body, read strictly
+    request     the head of a request of ours to a model server
+    response    a model server's reply
 
 It exists so that framing can be tested byte by byte, without a socket. What does not belong here: sockets, deadlines,
-connection reuse (that is `upstream`), and requests of our own clients (that is the door's parser).
+connection reuse (those are `door` for clients and `upstream` for model servers), and what a request means (`api`).
 """

@@ -28,6 +28,48 @@ def check_parts(method: str, path: str, authority: str, headers: Headers) -> Non
             raise ValueError(f"the value of header {name} holds a line break or a NUL")
 
 
+class HeadTemplate:
+    """A request head, checked once and rendered often: only one header's value and the body's length still change.
+
+    Args:
+        method: upper case.
+        path: what stands in the request line, query included.
+        authority: the Host header.
+        headers: everything else but the framing, which is added here.
+        varying: name of the header whose value changes; it stands right after Host. Empty when there is none.
+
+    Raises:
+        ValueError: a part holds a CR, LF or NUL, or the method, path or a name is not one.
+    """
+
+    __slots__ = ("_after", "_before", "_sized", "_varying")
+
+    def __init__(self, method: str, path: str, authority: str, headers: Headers, varying: str = "") -> None:
+        check_parts(method, path, authority, [(varying, ""), *headers] if varying else headers)
+        self._before = f"{method} {path} HTTP/1.1\r\nhost: {authority}\r\n" + (f"{varying}: " if varying else "")
+        self._after = ("\r\n" if varying else "") + "".join(f"{name}: {value}\r\n" for name, value in headers)
+        self._varying = varying
+        self._sized = method != "GET"
+
+    def render(self, value: str, body_length: int) -> bytes:
+        """The request line and headers, up to and with the empty line.
+
+        Args:
+            value: of the varying header; empty when there is none.
+            body_length: bytes of the body; a GET without one gets no content-length.
+
+        Raises:
+            ValueError: the value holds a CR, LF or NUL, or a part is not encodable in latin-1.
+        """
+        if _BREAKS.search(value):
+            raise ValueError(f"the value of header {self._varying} holds a line break or a NUL")
+        if body_length or self._sized:
+            text = f"{self._before}{value}{self._after}content-length: {body_length}\r\n\r\n"
+        else:
+            text = f"{self._before}{value}{self._after}\r\n"
+        return text.encode("latin-1")
+
+
 def render_head(method: str, path: str, authority: str, headers: Headers, body_length: int) -> bytes:
     """The request line and headers, up to and with the empty line.
 
@@ -41,9 +83,4 @@ def render_head(method: str, path: str, authority: str, headers: Headers, body_l
     Raises:
         ValueError: a part holds a CR, LF or NUL, or is not encodable in latin-1.
     """
-    check_parts(method, path, authority, headers)
-    lines = [f"{method} {path} HTTP/1.1", f"host: {authority}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    if body_length or method != "GET":
-        lines.append(f"content-length: {body_length}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return HeadTemplate(method, path, authority, headers).render("", body_length)

@@ -9,11 +9,21 @@ from appliance.errors import ProtocolViolation
 
 HEAD_LIMIT = 64 * 1024  # bytes of a head, interim replies included; also of anything else that is not body
 HEADER_COUNT_LIMIT = 256
+_VERSIONS = frozenset({"1.0", "1.1"})
+# The names that replies use, in both usual spellings: a look-up is cheaper than decoding and lowering.
+_KNOWN = {
+    spelling.encode(): spelling.lower()
+    for name in (
+        *("Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Keep-Alive", "Retry-After"),
+        *("Server", "Transfer-Encoding", "Vary", "X-Request-Id", "Access-Control-Allow-Origin"),
+    )
+    for spelling in (name, name.lower())
+}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class Head:
-    """The status and headers of a reply; names in lower case, in order of arrival."""
+    """The status and headers of a reply; names in lower case, in order of arrival. Nobody changes one."""
 
     status: int
     headers: Headers
@@ -24,27 +34,40 @@ class _RefusedError(Exception):
 
 
 class ResponseParser:
-    """One reply. Feed it bytes; look at `head`, `take()` and `complete` after each piece.
+    """One reply after another. Feed it bytes; look at `head`, `take()` and `complete` after each piece.
 
     Attributes:
         head: None until the final head is whole; interim (1xx) replies are skipped.
         complete: the reply ended the way its framing says.
         started: at least one byte was fed.
+        on_body: what httptools calls with each piece of the body; a list's own method, so that a chunk costs no frame.
     """
 
     def __init__(self) -> None:
+        self._raw: list[tuple[bytes, bytes]] = []  # headers as they came, interim ones included
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
+        self._begin()
+        self._parser = httptools.HttpResponseParser(self)
+
+    def _begin(self) -> None:
         self.head: Head | None = None
         self.complete = False
         self.started = False
-        self._parser = httptools.HttpResponseParser(self)
-        self._headers: Headers = []
-        self._pieces: list[bytes] = []
+        self._interim = 0  # how many of the raw headers belong to interim replies
         self._ends_at_eof = False
         self._keep_alive = False
         self._trailing = False
-        self._head_size = 0  # as told by the headers themselves
         self._unframed = 0  # bytes fed since the last visible progress
-        self._progress = False
+        self._feeding = 0  # bytes being fed right now, unless they have brought progress
+
+    def restart(self) -> None:
+        """Forget the reply, for the next one on the same connection."""
+        if not self.keep_alive:  # llhttp is somewhere inside a message, or has stopped
+            self._parser = httptools.HttpResponseParser(self)
+        self._raw.clear()
+        self._pieces.clear()
+        self._begin()
 
     @property
     def keep_alive(self) -> bool:
@@ -53,26 +76,32 @@ class ResponseParser:
 
     def take(self) -> bytes:
         """The body bytes that arrived since the last call; b"" when there are none."""
-        pieces, self._pieces = self._pieces, []
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = b"".join(self._pieces)  # one piece is not copied
+        self._pieces.clear()
+        return data
 
-    def feed(self, data: bytes) -> None:
-        """Parse the next bytes.
+    def feed(self, data: bytes | memoryview) -> None:
+        """Parse the next bytes; none of them is kept.
 
         Raises:
             ProtocolViolation: they are not a reply that we accept; the parser is of no use afterwards.
         """
-        self.started = self.started or bool(data)
         if self.complete:
             # llhttp skips blank lines between messages, so however the bytes were cut they do not count as trailing.
-            self._trailing = self._trailing or bool(data.strip(b"\r\n"))
+            self._trailing = self._trailing or bool(bytes(data).strip(b"\r\n"))
             return
-        self._progress = False
+        self._feeding = size = len(data)
+        self.started = self.started or size > 0
+        pieces = len(self._pieces)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._stopped(error)
-        self._bound(len(data))
+        progress = len(self._pieces) > pieces or self._ends_at_eof
+        self._unframed = 0 if progress else self._unframed + self._feeding
+        # Heads, chunk extensions and trailers are buffered or skipped by llhttp without any limit of its own.
+        if self._unframed > HEAD_LIMIT:
+            raise ProtocolViolation(f"not an HTTP reply: more than {HEAD_LIMIT} bytes of head")
 
     def feed_eof(self) -> None:
         """The server closed its side.
@@ -92,59 +121,55 @@ class ResponseParser:
             raise ProtocolViolation(f"not an HTTP reply: {_words(error)}") from error
         self._trailing = True  # the reply itself was fine; what follows it is not our business
 
-    def _bound(self, size: int) -> None:
-        """Heads, chunk extensions and trailers are buffered or skipped by llhttp without any limit of its own."""
-        self._unframed = 0 if self._progress or self._ends_at_eof else self._unframed + size
-        if self._unframed > HEAD_LIMIT:
-            raise ProtocolViolation(f"not an HTTP reply: more than {HEAD_LIMIT} bytes of head")
-
-    # What httptools calls:
+    # What httptools calls, besides `on_body`:
 
     def on_message_begin(self) -> None:
-        """Start of a reply: the final one, an interim one, or one too many."""
-        self._trailing = self._trailing or self.complete
+        """Start of a reply: the final one, an interim one, or one too many, which stops the parser."""
+        if self.complete:
+            raise _RefusedError("a reply that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or a trailer, which is dropped."""
-        if self.complete or self.head is not None:
-            return
-        self._head_size += len(name) + len(value) + 4
-        if self._head_size > HEAD_LIMIT or len(self._headers) >= HEADER_COUNT_LIMIT:
-            raise _RefusedError("the head is too large")
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        if self.head is None:
+            self._raw.append((name, value))
 
     def on_headers_complete(self) -> None:
         """End of a head."""
-        if self.complete:
-            return
         status = self._parser.get_status_code()
-        if self._parser.get_http_version() not in ("1.0", "1.1"):
+        if self._parser.get_http_version() not in _VERSIONS:
             raise _RefusedError("not HTTP/1")
         if status == 101 or status < 100:
             raise _RefusedError(f"status {status} was not asked for")
+        raw = self._raw
+        # A head of this size needs counting only when that much was fed since the start.
+        if len(raw) > HEADER_COUNT_LIMIT or (self._unframed + self._feeding > HEAD_LIMIT and _size(raw) > HEAD_LIMIT):
+            raise _RefusedError("the head is too large")
         if status < 200:
-            self._headers = []
+            self._interim = len(raw)
             return
-        framing = [value.lower() for name, value in self._headers if name == "transfer-encoding"]
-        if framing not in ([], ["chunked"]):
+        headers = [
+            (_KNOWN.get(name) or name.decode("latin-1").lower(), value.decode("latin-1"))
+            for name, value in (raw[self._interim :] if self._interim else raw)
+        ]
+        names = dict(headers)
+        chunked = "transfer-encoding" in names
+        if chunked and [value.lower() for name, value in headers if name == "transfer-encoding"] != ["chunked"]:
             raise _RefusedError("an unknown transfer-encoding")
-        sized = any(name == "content-length" for name, _ in self._headers)
-        self._ends_at_eof = not framing and not sized
-        self._progress = True
-        self.head = Head(status, self._headers)
-
-    def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
-        if not self.complete:
-            self._progress = True
-            self._pieces.append(data)
+        self._ends_at_eof = not chunked and "content-length" not in names
+        self._unframed = self._feeding = 0
+        self.head = Head(status, headers)
 
     def on_message_complete(self) -> None:
         """End of a reply; of an interim one it means nothing."""
-        if self.head is not None and not self.complete:
+        if self.head is not None:
+            self._unframed = self._feeding = 0
             self._keep_alive = self._parser.should_keep_alive()
-            self._progress = True
             self.complete = True
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    """Bytes on the wire."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
 
 
 def _words(error: Exception) -> str:

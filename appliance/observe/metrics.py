@@ -4,19 +4,18 @@ Label values are closed sets or names from the configuration: a model name that 
 request id, address or text of a user is ever a label. Names of the OpenTelemetry GenAI conventions where they exist.
 """
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    exposition,
-)
-from prometheus_client.openmetrics import exposition as openmetrics
+from collections.abc import Callable
+from typing import Literal
+
+from prometheus_client import CollectorRegistry
 
 from appliance.domain.status import BackendStatus, ReplicaState, ReplicaStatus
+from appliance.errors import TABLE
+from appliance.observe.exposition import AnyFamily, render
+from appliance.observe.families import Buckets, Cell, Histogram, Numbers, Series, Watched
 from appliance.observe.log import ExchangeRecord
+from appliance.observe.process import Process
+from appliance.observe.sink import lines_dropped
 
 _DURATION = tuple(0.01 * 2**n for n in range(17))  # 10 ms to 655 s
 _FIRST_TOKEN = (
@@ -43,18 +42,27 @@ _FIRST_TOKEN = (
     60,
 )
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+_METHODS = {name: name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_CODES = {status: str(status) for status in range(100, 600)}
+
+_REFUSALS = frozenset({"limit", "address_limit", "handshake"})
 
 
 class Metrics:
-    """The registry and one method for each thing that can happen."""
+    """The registry and one method for each thing that can happen; only the event loop calls them.
+
+    Attributes:
+        registry: holds every family, for whoever reads single values or renders all at once.
+    """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        # The start times of counters: twice the lines, and nothing reads them.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        ProcessCollector(registry=self.registry)
+        self._process = Process()
+        self.registry.register(self._process)
+        self._families: list[AnyFamily] = []
         self._exchanges()
         self._targets()
+        self._door()
 
     def _exchanges(self) -> None:
         self._requests = self._counter(
@@ -106,76 +114,124 @@ class Metrics:
         self._backend_up = self._gauge("appliance_backend_up", "1 while the backend's last probe succeeded.", "backend")
         self._build = self._gauge("appliance_build_info", "Always 1; the version is the label.", "version")
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
+    def _door(self) -> None:
+        self._connections = Watched("gauge", "appliance_client_connections", "Connections of clients.", lambda: 0)
+        self._add(self._connections)
+        self._refused = self._counter(
+            "appliance_connections_refused_total", "Connections that were closed before any request.", "reason"
+        )
+        self._bad = self._counter(
+            "appliance_bad_requests_total", "Requests refused before any route was known.", "code"
+        )
+        self._stalls = self._counter("appliance_client_stalls_total", "Clients cut because they stopped reading.")
+        self._broken = self._counter(
+            "appliance_connection_errors_total", "Bugs of ours that ended one connection; the log has more."
+        )
+        self._add(
+            Watched(
+                "counter", "appliance_log_lines_dropped_total", "Log lines that could not be written.", lines_dropped
+            )
+        )
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Series[Cell]:
+        return self._numbers("counter", name, text, labels)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Series[Cell]:
+        return self._numbers("gauge", name, text, labels)
+
+    def _numbers(
+        self, kind: Literal["counter", "gauge"], name: str, text: str, labels: tuple[str, ...]
+    ) -> Series[Cell]:
+        family = Numbers(kind, name, text, labels)
+        self._add(family)
+        return family.series
+
+    def _histogram(self, name: str, text: str, bounds: tuple[float, ...], *labels: str) -> Series[Buckets]:
+        family = Histogram(name, text, bounds, labels)
+        self._add(family)
+        return family.series
+
+    def _add(self, family: AnyFamily) -> None:
+        self._families.append(family)
+        self.registry.register(family)
 
     def build_info(self, version: str) -> None:
         """Say which version runs."""
-        self._build.labels(version).set(1)
+        self._build[version,].value = 1
 
     def exchange_started(self, model: str) -> None:
         """An exchange for a model that exists is under way."""
-        self._in_flight.labels(model).inc()
+        self._in_flight[model,].value += 1
 
     def exchange_ended(self, record: ExchangeRecord, *, counted: bool) -> None:
         """An exchange is over; `counted` when `exchange_started` was called for it."""
+        model, operation, code = record.model, record.operation, record.error_code
         if counted:
-            self._in_flight.labels(record.model).dec()
-        self._requests.labels(record.model, record.operation, str(record.status)).inc()
+            self._in_flight[model,].value -= 1
+        self._requests[model, operation, _CODES.get(record.status, "other")].value += 1
         provider = record.engine.replace(".", "_") or "_none"
-        gen_ai = (record.operation, provider, record.model)
-        error_type = record.error_code or ("" if record.outcome == "ok" else record.outcome)
-        self._duration.labels(*gen_ai, error_type).observe(record.duration_s)
+        error_type = code or ("" if record.outcome == "ok" else record.outcome)
+        self._duration[operation, provider, model, error_type].observe(record.duration_s)
         if record.ttft_s is not None:
-            self._first_token.labels(*gen_ai).observe(record.ttft_s)
-        if record.error_code:
-            self._rejected.labels(record.model, record.error_code).inc()
-        counter = self._estimated if record.usage.estimated else self._tokens
-        for kind, number in (
-            ("input", record.usage.input),
-            ("output", record.usage.output),
-            ("cached", record.usage.cached),
-        ):
-            if number:
-                counter.labels(record.model, kind).inc(number)
+            self._first_token[operation, provider, model].observe(record.ttft_s)
+        if code:
+            self._rejected[model, code].value += 1
+        usage = record.usage
+        tokens = self._estimated if usage.estimated else self._tokens
+        if usage.input:
+            tokens[model, "input"].value += usage.input
+        if usage.output:
+            tokens[model, "output"].value += usage.output
+        if usage.cached:
+            tokens[model, "cached"].value += usage.cached
 
     def client_disconnected(self, model: str, phase: str) -> None:
         """A client left while its exchange was in a phase."""
-        self._gone.labels(model, phase).inc()
+        self._gone[model, phase].value += 1
 
     def http_request(self, route: str, method: str, status: int) -> None:
-        """Any HTTP request was answered; an odd method is counted as OTHER."""
-        known = method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "OTHER"
-        self._http.labels(route, known, str(status)).inc()
+        """Any HTTP request was answered; an odd method is counted as OTHER, an odd status as other."""
+        self._http[route, _METHODS.get(method, "OTHER"), _CODES.get(status, "other")].value += 1
 
     def upstream_failed(self, target: str, reason: str) -> None:
         """An attempt at a target failed."""
-        self._upstream_errors.labels(target, reason).inc()
+        self._upstream_errors[target, reason].value += 1
 
     def retried(self, target: str, reason: str) -> None:
         """Another target is tried because this one failed."""
-        self._retries.labels(target, reason).inc()
+        self._retries[target, reason].value += 1
 
     def replica_changed(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
         """A replica's row was written; a watcher of the fleet table."""
         for state in ReplicaState:
-            self._state.labels(after.runtime, after.replica, str(state)).set(state is after.state)
+            self._state[after.runtime, after.replica, str(state)].value = state is after.state
         crashes = after.restarts - (before.restarts if before else 0)
-        self._restarts.labels(after.runtime, after.replica, "crash").inc(max(0, crashes))
+        self._restarts[after.runtime, after.replica, "crash"].value += max(0, crashes)
 
     def backend_seen(self, row: BackendStatus) -> None:
         """A backend's row was written; a watcher of the fleet table."""
-        self._backend_up.labels(row.name).set(bool(row.healthy))
+        self._backend_up[row.name,].value = bool(row.healthy)
 
-    def render(self, accept: str | None) -> tuple[bytes, str]:
-        """The exposition and its content type: OpenMetrics if asked for, else the text format."""
-        if accept is not None and "application/openmetrics-text" in accept:
-            body: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
-            return body, openmetrics.CONTENT_TYPE_LATEST
-        return exposition.generate_latest(self.registry), exposition.CONTENT_TYPE_PLAIN_0_0_4
+    def watch_connections(self, count: Callable[[], int]) -> None:
+        """From now on the number of client connections is read there at each scrape."""
+        self._connections.read = count
+
+    def connection_refused(self, reason: str) -> None:
+        """A connection was closed before any request: "limit", "address_limit" (too many) or "handshake" (no TLS)."""
+        self._refused[reason if reason in _REFUSALS else "other",].value += 1
+
+    def bad_request(self, code: str) -> None:
+        """A request was refused before any route was known, with a code of `errors.TABLE`."""
+        self._bad[code if code in TABLE else "other",].value += 1
+
+    def client_stalled(self) -> None:
+        """A client was cut because it did not read its answer."""
+        self._stalls[()].value += 1
+
+    def connection_error(self) -> None:
+        """A bug of ours was contained at the boundary of one connection."""
+        self._broken[()].value += 1
+
+    async def render(self, accept: str | None) -> tuple[bytes, str]:
+        """The page for Prometheus and its content type; other tasks run between its slices."""
+        return await render(self._process, self._families, accept)

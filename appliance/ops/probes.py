@@ -54,5 +54,5 @@ class Probes:
     async def _metrics(self, request: Request, _: str) -> Reply:
         if not local_without_proxy(request):
             require_scope(self.keys.find(request.headers), "metrics")
-        body, content_type = self.metrics.render(request.header("accept"))
+        body, content_type = await self.metrics.render(request.header("accept"))
         return Reply(200, [("content-type", content_type)], body)

@@ -42,11 +42,13 @@ class Place:
         instance: the id of the state directory; tags every process.
         socket: where its engine listens, if it can.
         log: its output.
+        open_files: its soft and hard limit of open files; ours when absent.
     """
 
     instance: str
     socket: Path
     log: Path
+    open_files: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -184,7 +186,8 @@ class Replica:
         launch = command.build(self.runtime, binary, address, key)
         tags = Tags(place.instance, self.name)
         tail = Tail(place.log, [key])
-        process = spawn.spawn(launch.argv, environment.inherited({**needs, **launch.env, **tags.env()}), place.log)
+        inherited = environment.inherited({**needs, **launch.env, **tags.env()})
+        process = spawn.spawn(launch.argv, inherited, place.log, open_files=place.open_files)
         now = trio.current_time()
         endpoint = Endpoint(address, key)
         self._write(S.STARTING, pid=process.pid, endpoint=endpoint)

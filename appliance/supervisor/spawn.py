@@ -4,7 +4,9 @@
 parent-death signal then fires when the thread retires.
 """
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,9 @@ import trio
 from appliance.errors import OperatorError
 
 
-def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+def spawn(
+    argv: Sequence[str], env: Mapping[str, str], log: Path, *, open_files: tuple[int, int] | None = None
+) -> "subprocess.Popen[bytes]":
     """Start a program as the leader of its own session, writing to its own file.
 
     The log is a file that the child appends to by itself: with no pipe of ours in between, neither a slow reader nor
@@ -25,6 +29,8 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path) -> "subprocess
         argv: the command line.
         env: the whole environment.
         log: for stdout and stderr; created with mode 0600, never truncated.
+        open_files: soft and hard limit of open files; ours when absent. We raise our own, and a program that still
+            uses select() breaks where a file descriptor is 1024 or more.
 
     Raises:
         OperatorError: it cannot be started; the text says why.
@@ -34,7 +40,7 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path) -> "subprocess
     except OSError as error:
         raise OperatorError(f"cannot write the log {log}: {error.strerror}") from error
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             list(argv),
             env=dict(env),
             stdin=subprocess.DEVNULL,
@@ -52,6 +58,10 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path) -> "subprocess
         raise OperatorError(f"cannot start {argv[0]}: {error}") from error
     finally:
         os.close(output)
+    if open_files is not None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, open_files)
+    return process
 
 
 async def wait_exit(process: "subprocess.Popen[bytes]") -> None:

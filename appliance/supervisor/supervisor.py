@@ -39,6 +39,7 @@ class Supervisor:
         load_queue: requests that may wait for one model.
         probe_interval: seconds between two probes of a ready replica.
         random: from 0 to 1, for the jitter of restarts.
+        open_files: soft and hard limit of open files for the processes; ours when absent.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Supervisor:
         load_queue: int,
         probe_interval: float,
         random: Callable[[], float] = chance.random,
+        open_files: tuple[int, int] | None = None,
     ) -> None:
+        self._open_files = open_files
         self._state_dir = state_dir
         self._load_wait = load_wait
         self._load_queue = load_queue
@@ -79,7 +82,8 @@ class Supervisor:
             async with trio.open_nursery() as nursery:
                 for name, replica in self._replicas.items():
                     log = self._state_dir / "logs" / f"{quote(name, safe='')}.log"
-                    nursery.start_soon(replica.run, Place(instance, sockets[name], log), name=f"replica {name}")
+                    place = Place(instance, sockets[name], log, self._open_files)
+                    nursery.start_soon(replica.run, place, name=f"replica {name}")
                     if replica.runtime.start == "boot":
                         replica.start()
                 task_status.started()

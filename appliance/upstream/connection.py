@@ -1,5 +1,9 @@
 """One HTTP/1.1 connection to a model server, over TCP or a unix socket."""
 
+import contextlib
+import select
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,26 +14,36 @@ from appliance.domain.targets import Address
 from appliance.errors import ConnectFailed, ConnectionLost, ProtocolViolation, UpstreamError
 from appliance.http1.request import render_head
 from appliance.http1.response import Head, ResponseParser
-from appliance.upstream.deadlines import Countdown
+from appliance.sockets.outbox import Outbox, Writer
+from appliance.upstream.alarm import Alarm
+from appliance.upstream.deadlines import Countdown, Stage
+from appliance.upstream.pump import Pump
 
-_RECEIVE = 64 * 1024
+_RECEIVE = 256 * 1024  # bytes of one read
+_SEND_BUFFER = 1024 * 1024  # bytes; unix sockets do not grow theirs as TCP does. The system may allow less
+_BACKLOG_PAUSE = 0.005  # seconds between two tries to get into a full backlog
+_SHORT = 16 * 1024  # bytes of a body
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # 25 on Linux; Python names it from 3.12 on
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class OutRequest:
-    """A request to a model server.
+    """A request to a model server. Nobody changes one.
 
     Attributes:
         method: upper case.
         path: under the server's root, query included.
         headers: without framing, Host and accept-encoding, which are added.
         body: all of it.
+        head: the request line and headers as bytes, when they have been rendered already; method, path and headers
+            are not looked at then.
     """
 
     method: str
     path: str
     headers: Headers = field(default_factory=list)
     body: bytes = field(default=b"", repr=False)  # a prompt; never in a log
+    head: bytes = field(default=b"", repr=False)  # may hold a credential
 
 
 class Connection(Protocol):
@@ -45,11 +59,20 @@ class Connection(Protocol):
         ...
 
     async def exchange(self, request: OutRequest, countdown: Countdown) -> Head:
-        """Send a request and wait for the head of its reply.
+        """Send a request and wait for the head of its reply; the countdown bounds the body as well.
 
         Raises:
             UpstreamError: any kind; the connection is of no use afterwards.
         """
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """The reply has arrived to its end; `take` gives what is left of it."""
+        ...
+
+    def take(self) -> bytes:
+        """The body bytes that are here already; b"" when there are none."""
         ...
 
     async def receive(self) -> bytes:
@@ -60,28 +83,75 @@ class Connection(Protocol):
         """
         ...
 
+    async def pump(self, taken: Callable[[bytes], bool]) -> None:
+        """Give body bytes to `taken` as they arrive, until it returns False or the reply is complete.
+
+        Raises:
+            UpstreamError: as `receive`; and whatever `taken` raises.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Close the socket."""
         ...
 
 
-class PlainConnection:
-    """HTTP/1.1 over a socket that is open already."""
+class Shared:
+    """What all plain connections can use together.
 
-    def __init__(self, stream: trio.SocketStream, authority: str) -> None:
-        self._stream = stream
+    Attributes:
+        buffer: for the bytes of one read, none of which stays in it. A fresh one for every read would make malloc take
+            pages from the system and give them back each time.
+        alarm: ends the waits whose deadline passed.
+        pump: reads streams that flow.
+        outbox: short requests leave through it.
+    """
+
+    def __init__(self, outbox: Outbox | None = None) -> None:
+        self.outbox = outbox or Outbox()
+        self.buffer = memoryview(bytearray(_RECEIVE))
+        self.alarm = Alarm()
+        self.pump = Pump(self.outbox)
+
+
+class PlainConnection:
+    """HTTP/1.1 over a socket that is open already and does not block.
+
+    Trio's own streams would cost more than everything else here; we need neither their locks nor their checkpoints.
+
+    Args:
+        sock: connected.
+        authority: the Host header.
+        shared: what connections can have in common; a set of its own when absent.
+    """
+
+    def __init__(self, sock: socket.socket, authority: str, shared: Shared | None = None) -> None:
+        shared = shared or Shared()
+        self._socket = sock
+        self._buffer = shared.buffer
+        self._alarm = shared.alarm
+        self._pump = shared.pump
+        self._countdown: Countdown | None = None  # of the exchange under way
         self._authority = authority
         self._parser = ResponseParser()
-        self._sent = False  # the whole request is with the kernel
+        self._writer = Writer(sock, shared.outbox)
+        self._sent = False  # the whole request is with the kernel, or with the writer
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
 
     @property
     def reusable(self) -> bool:
         """The last exchange ended cleanly, and the server lets us send another."""
-        return self._sent and self._parser.keep_alive
+        return self._sent and self._parser.keep_alive and self._writer.idle
+
+    @property
+    def complete(self) -> bool:
+        """The reply has arrived to its end; `take` gives what is left of it."""
+        return self._parser.complete
 
     def stale(self) -> bool:
         """It was idle and is readable: that is the server's close, or bytes nobody asked for."""
-        return self._stream.socket.is_readable()
+        return bool(self._poll.poll(0))
 
     async def exchange(self, request: OutRequest, countdown: Countdown) -> Head:
         """Send a request and wait for the head of its reply.
@@ -92,20 +162,49 @@ class PlainConnection:
             UpstreamTimeout: no head in time.
             ValueError: the request cannot be written down as HTTP.
         """
-        head = render_head(request.method, request.path, self._authority, request.headers, len(request.body))
-        self._parser = ResponseParser()
-        self._sent = False
-        with countdown.within("first_byte"):
-            return await self._duplex(head + request.body)
+        head = request.head or render_head(
+            request.method, request.path, self._authority, request.headers, len(request.body)
+        )
+        parser = self._parser
+        parser.restart()
+        self._countdown = countdown
+        deadline = countdown.deadline("first_byte")
+        rest = self._send(head, request.body)
+        if rest:
+            return await self._duplex(rest, deadline)
+        while parser.head is None:
+            await self._read("first_byte", deadline)
+        return parser.head
 
-    async def _duplex(self, data: bytes) -> Head:
+    def _send(self, head: bytes, body: bytes) -> memoryview | None:
+        """Hand the kernel what it takes at once, which is nearly always everything; the rest is returned.
+
+        A failed write is not reported: reading tells whether there was a reply, and what broke.
+        """
+        self._sent = False
+        try:
+            if len(body) < _SHORT:
+                self._writer.write(head + body)
+                self._sent = True
+                return None
+            taken = self._socket.sendmsg((head, body))
+        except BlockingIOError:
+            taken = 0
+        except OSError:
+            return None
+        if taken == len(head) + len(body):
+            self._sent = True
+            return None
+        return memoryview(body)[taken - len(head) :] if taken >= len(head) else memoryview(head + body)[taken:]
+
+    async def _duplex(self, rest: memoryview, deadline: float) -> Head:
         """Write and read at once: a server may answer (413, 401) and close before it has read the body."""
         problem: UpstreamError | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write, data)
+            nursery.start_soon(self._write, rest)
             try:
                 while self._parser.head is None:
-                    await self._read()
+                    await self._read("first_byte", deadline)
             except UpstreamError as error:  # raised outside the nursery, which would wrap it in a group
                 problem = error
             nursery.cancel_scope.cancel()
@@ -115,22 +214,39 @@ class PlainConnection:
             raise ProtocolViolation("no head")
         return self._parser.head
 
-    async def _write(self, data: bytes) -> None:
-        """A failed write is not reported: reading tells whether there was a reply, and what broke."""
-        try:
-            await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
-        self._sent = True
+    async def _write(self, rest: memoryview) -> None:
+        """The part of a request that the kernel did not take at once. Failing is silent, as in `_send`."""
+        with contextlib.suppress(OSError, trio.ClosedResourceError):
+            while rest:
+                await trio.lowlevel.wait_writable(self._socket)
+                with contextlib.suppress(BlockingIOError):
+                    rest = rest[self._socket.send(rest) :]
+            self._sent = True
 
-    async def _read(self) -> None:
-        parser = self._parser
+    async def _read(self, stage: Stage, deadline: float) -> None:
+        """Wait, then read once. The wait is the checkpoint, and lets small pieces of a fast stream pile up."""
+        sock = self._socket
         try:
-            data = await self._stream.receive_some(_RECEIVE)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise ConnectionLost("the connection was reset", before_reply=not parser.started) from error
-        if data:
-            parser.feed(bytes(data))
+            await self._alarm.wait_readable(sock, deadline)
+            size = sock.recv_into(self._buffer)
+        except BlockingIOError:
+            return
+        except trio.TooSlowError:
+            if self._countdown is None:  # pragma: no cover - only an exchange has a deadline
+                raise
+            raise self._countdown.passed(stage, deadline) from None
+        except (OSError, trio.ClosedResourceError) as error:
+            raise self._reset() from error
+        self._arrived(size)
+
+    def _reset(self) -> ConnectionLost:
+        return ConnectionLost("the connection was reset", before_reply=not self._parser.started)
+
+    def _arrived(self, size: int) -> None:
+        """Feed the parser what one read brought."""
+        parser = self._parser
+        if size:
+            parser.feed(self._buffer[:size])
             return
         try:
             parser.feed_eof()
@@ -140,27 +256,82 @@ class PlainConnection:
                 f"the server closed the connection {words}", before_reply=not parser.started
             ) from error
 
+    def take(self) -> bytes:
+        """The body bytes that are here already; b"" when there are none."""
+        return self._parser.take()
+
     async def receive(self) -> bytes:
         """The next body bytes; b"" exactly at a complete end.
 
         Raises:
             ConnectionLost: the connection broke, or ended before the reply did.
             ProtocolViolation: the framing is wrong.
+            UpstreamTimeout: silence for too long, or the total passed.
         """
+        parser = self._parser
+        if (data := parser.take()) or parser.complete or self._countdown is None:
+            return data
+        deadline = self._countdown.deadline("between_bytes")
         while True:
-            if data := self._parser.take():
+            await self._read("between_bytes", deadline)
+            if (data := parser.take()) or parser.complete:
                 return data
-            if self._parser.complete:
-                return b""
-            await self._read()
+
+    async def pump(self, taken: Callable[[bytes], bool]) -> None:
+        """Give body bytes to `taken` as they arrive, until it returns False or the reply is complete.
+
+        Each call is one read. What `taken` raises is raised here.
+
+        Raises:
+            UpstreamError: as `receive`.
+        """
+        parser, countdown = self._parser, self._countdown
+        if parser.complete or countdown is None:
+            return
+        last, pump = trio.current_time(), self._pump
+
+        def step() -> bool:
+            nonlocal last
+            try:
+                size = self._socket.recv_into(self._buffer)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise self._reset() from error
+            last = pump.now
+            self._arrived(size)
+            data = parser.take()
+            return bool(data and not taken(data)) or parser.complete
+
+        while True:
+            # One scope for as long as nothing is late, where one for each read would cost as much as the read.
+            with trio.CancelScope(deadline=countdown.deadline("between_bytes", last)) as scope:
+                try:
+                    await pump.run(self._socket, step)
+                except trio.ClosedResourceError as error:
+                    raise self._reset() from error
+            if not scope.cancelled_caught:
+                return
+            deadline = countdown.deadline("between_bytes", last)
+            if deadline <= trio.current_time():
+                raise countdown.passed("between_bytes", deadline)
 
     async def aclose(self) -> None:
-        """Close the socket."""
-        await self._stream.aclose()
+        """Close the socket; whoever waits on it is told that the connection is lost."""
+        if self._socket.fileno() >= 0:
+            self._pump.stop(self._socket)
+            self._writer.close()
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
 
 
-async def open_plain(address: Address, countdown: Countdown) -> PlainConnection:
+async def open_plain(address: Address, countdown: Countdown, shared: Shared | None = None) -> PlainConnection:
     """Connect to a "unix" or "http" address.
+
+    Args:
+        address: where to.
+        countdown: bounds the connecting.
+        shared: what connections can have in common; a set of its own when absent.
 
     Raises:
         ConnectFailed: nothing listens there, or the name is unknown.
@@ -168,13 +339,37 @@ async def open_plain(address: Address, countdown: Countdown) -> PlainConnection:
     """
     try:
         with countdown.within("connect"):
-            if address.scheme == "unix":
-                stream = await trio.open_unix_socket(address.host)
-            else:
-                stream = await trio.open_tcp_stream(address.host, address.port)  # trio sets TCP_NODELAY itself
+            sock = await (_unix(address.host) if address.scheme == "unix" else _tcp(address.host, address.port))
     except (OSError, UnicodeError) as error:
         raise ConnectFailed(f"cannot connect to {address}: {_cause(error)}") from error
-    return PlainConnection(stream, address.authority)
+    return PlainConnection(sock, address.authority, shared)
+
+
+async def _tcp(host: str, port: int) -> socket.socket:
+    stream = await trio.open_tcp_stream(host, port)  # tries every address of a name, and sets TCP_NODELAY
+    with contextlib.suppress(OSError):  # back to the system's own: trio's 16 KiB makes long prompts slow
+        stream.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, 0)
+    sock = socket.socket(fileno=stream.socket.detach())
+    sock.settimeout(0)
+    return sock
+
+
+async def _unix(path: str) -> socket.socket:
+    """Trio's own takes a server with a full backlog for one that has answered."""
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.settimeout(0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        while True:
+            try:
+                sock.connect(path)
+            except BlockingIOError:  # nothing tells when there is room again
+                await trio.sleep(_BACKLOG_PAUSE)
+            else:
+                return sock
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _cause(error: BaseException) -> str:

@@ -39,11 +39,35 @@ class Deadlines:
 
 
 class Countdown:
-    """The deadlines of one exchange, which starts when this is made."""
+    """The deadlines of one exchange, which starts when this is made.
+
+    Attributes:
+        start: when that was, on trio's clock.
+    """
+
+    __slots__ = ("_end", "deadlines", "start")
 
     def __init__(self, deadlines: Deadlines) -> None:
         self.deadlines = deadlines
-        self._end = trio.current_time() + deadlines.total if deadlines.total else math.inf
+        self.start = trio.current_time()
+        self._end = self.start + deadlines.total if deadlines.total else math.inf
+
+    def deadline(self, stage: Stage, since: float | None = None) -> float:
+        """When a step has to end: by its own deadline or the total's; infinite when both are off.
+
+        Args:
+            stage: which one.
+            since: when it began, on trio's clock; now when absent.
+        """
+        seconds = 0.0 if stage == "total" else self.deadlines.seconds(stage)
+        if not seconds:
+            return self._end
+        return min((trio.current_time() if since is None else since) + seconds, self._end)
+
+    def passed(self, stage: Stage, deadline: float) -> UpstreamTimeout:
+        """The error for a step whose `deadline` passed; it names the stage or the total, whichever was nearer."""
+        nearer: Stage = stage if deadline < self._end else "total"
+        return UpstreamTimeout(nearer, self.deadlines.seconds(nearer))
 
     @contextmanager
     def within(self, stage: Stage) -> Iterator[None]:
@@ -52,10 +76,8 @@ class Countdown:
         Raises:
             UpstreamTimeout: either passed; it names the one that did.
         """
-        seconds = 0.0 if stage == "total" else self.deadlines.seconds(stage)
-        step = trio.current_time() + seconds if seconds else math.inf
-        with trio.CancelScope(deadline=min(step, self._end)) as scope:
+        deadline = self.deadline(stage)
+        with trio.CancelScope(deadline=deadline) as scope:
             yield
         if scope.cancelled_caught:
-            passed: Stage = stage if step < self._end else "total"
-            raise UpstreamTimeout(passed, self.deadlines.seconds(passed))
+            raise self.passed(stage, deadline)

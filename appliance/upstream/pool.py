@@ -11,6 +11,7 @@ from appliance.upstream.connection import Connection, OutRequest
 from appliance.upstream.deadlines import Countdown
 
 _CLOSE_GRACE = 2.0  # seconds; a close that takes longer is cut
+_FRESH = 0.5  # seconds
 _IDLE_SHARE = 0.8  # of the server's own idle time: we must be the first to let go
 
 
@@ -20,6 +21,8 @@ class Lease:
     Attributes:
         connection: what holds the slot; None while there is none.
     """
+
+    __slots__ = ("_pool", "connection")
 
     def __init__(self, pool: "Pool") -> None:
         self.connection: Connection | None = None
@@ -67,7 +70,7 @@ class Pool:
         self._slots = trio.Semaphore(cap, max_value=cap)
         self._leased: set[Lease] = set()
         self._idle: deque[tuple[float, Connection]] = deque()  # (expiry, connection), oldest first
-        self._entering = 0  # inside `begin`; the pool is not empty then, even without a lease
+        self._waiting = 0  # for a slot; the pool is not empty then, even without a lease
         self._closed = False
 
     @property
@@ -83,7 +86,7 @@ class Pool:
     @property
     def empty(self) -> bool:
         """Nobody uses it, nobody waits for it, and it holds no connection: it can be dropped."""
-        return not (self._leased or self._idle or self._entering)
+        return not (self._leased or self._idle or self._waiting)
 
     def __repr__(self) -> str:
         waiting = self._slots.statistics().tasks_waiting
@@ -98,32 +101,34 @@ class Pool:
         Raises:
             UpstreamError: any kind.
         """
-        self._entering += 1
-        try:
-            lease = await self._take_slot(countdown)
-            try:
-                return lease, await self._exchange(lease, request, countdown)
-            except BaseException:
-                await lease.discard()
-                raise
-        finally:
-            self._entering -= 1
-
-    async def _take_slot(self, countdown: Countdown) -> Lease:
         if self._closed:
             raise ConnectFailed(f"no more connections to {self._name}: closing down")
-        with countdown.within("total"):
-            await self._slots.acquire()
+        try:
+            self._slots.acquire_nowait()
+        except trio.WouldBlock:
+            await self._wait_for_slot(countdown)
         # No checkpoint since the slot was taken, so a cancellation cannot lose it.
         lease = Lease(self)
         self._leased.add(lease)
-        return lease
+        try:
+            return lease, await self._exchange(lease, request, countdown)
+        except BaseException:
+            await lease.discard()
+            raise
+
+    async def _wait_for_slot(self, countdown: Countdown) -> None:
+        self._waiting += 1
+        try:
+            with countdown.within("total"):
+                await self._slots.acquire()
+        finally:
+            self._waiting -= 1
 
     async def _exchange(self, lease: Lease, request: OutRequest, countdown: Countdown) -> Head:
-        lease.connection = await self._take_idle()
-        if lease.connection is not None:
+        lease.connection = connection = await self._take_idle(countdown.start) if self._idle else None
+        if connection is not None:
             try:
-                return await lease.connection.exchange(request, countdown)
+                return await connection.exchange(request, countdown)
             except ConnectionLost as lost:
                 if not lost.before_reply:
                     raise
@@ -131,11 +136,13 @@ class Pool:
         lease.connection = await self._connect(countdown)
         return await lease.connection.exchange(request, countdown)
 
-    async def _take_idle(self) -> Connection | None:
+    async def _take_idle(self, now: float) -> Connection | None:
         """The connection used last: it is the least likely to be stale, and the others can expire."""
         while self._idle:
             expiry, connection = self._idle.pop()
-            if trio.current_time() < expiry and not connection.stale():
+            left = expiry - now
+            # One that was busy a moment ago need not be asked: if it is dead after all, the request is sent once more.
+            if left > 0 and (self._idle_for - left < _FRESH or not connection.stale()):
                 return connection
             await _close(connection)
         return None

@@ -4,7 +4,7 @@ httpcore's pool loses slots when requests are cancelled, so none is shared: the 
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,6 +47,7 @@ class SecureConnection:
         self._response: httpx.Response | None = None
         self._body: AsyncIterator[bytes] | None = None
         self._ended = False
+        self._countdown: Countdown | None = None  # of the exchange under way
         self._socket: Any = None  # httpcore's stream of bytes below TLS
 
     @property
@@ -56,6 +57,15 @@ class SecureConnection:
         if response is None or not self._ended or response.http_version == "HTTP/1.0":
             return False
         return "close" not in response.headers.get("connection", "").lower()
+
+    @property
+    def complete(self) -> bool:
+        """The reply has arrived to its end."""
+        return self._ended
+
+    def take(self) -> bytes:
+        """Nothing: httpx keeps what it has until `receive` asks."""
+        return b""
 
     def stale(self) -> bool:
         """It was idle and is readable: that is the server's close."""
@@ -84,6 +94,7 @@ class SecureConnection:
             extensions={"timeout": {"connect": connect}, "trace": self._trace},
         )
         self._response, self._body, self._ended = None, None, False
+        self._countdown = countdown
         with _mapped(self._address, connect or 0.0, before_reply=True), countdown.within("first_byte"):
             self._response = await self._client.send(outgoing, stream=True)
         headers = [(name.lower(), value) for name, value in self._response.headers.multi_items()]
@@ -95,16 +106,27 @@ class SecureConnection:
         Raises:
             ConnectionLost: the connection broke, or ended before the reply did.
             ProtocolViolation: the framing is wrong.
+            UpstreamTimeout: silence for too long, or the total passed.
         """
-        if self._ended or self._response is None:
+        if self._ended or self._response is None or self._countdown is None:
             return b""
         body = self._body = self._body or self._response.aiter_raw()
-        with _mapped(self._address, 0.0, before_reply=False):
+        with _mapped(self._address, 0.0, before_reply=False), self._countdown.within("between_bytes"):
             async for piece in body:
                 if piece:
                     return piece
         self._ended = True
         return b""
+
+    async def pump(self, taken: Callable[[bytes], bool]) -> None:
+        """Give body bytes to `taken` as they arrive, until it returns False or the reply is complete.
+
+        Raises:
+            UpstreamError: as `receive`; and whatever `taken` raises.
+        """
+        while data := await self.receive():
+            if not taken(data):
+                return
 
     async def aclose(self) -> None:
         """Close the socket and the client."""

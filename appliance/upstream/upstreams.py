@@ -1,36 +1,25 @@
 """The one way to send a request to a model server."""
 
 import ssl
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import trio
 
-from appliance.domain.http import Headers
 from appliance.domain.targets import Address, Endpoint
 from appliance.errors import ConnectFailed, ConnectionLost, ProtocolViolation
 from appliance.http1.response import Head
-from appliance.upstream.connection import Connection, OutRequest, open_plain
+from appliance.sockets.outbox import Outbox
+from appliance.upstream.connection import Connection, OutRequest, Shared, open_plain
 from appliance.upstream.deadlines import Countdown, Deadlines
+from appliance.upstream.outgoing import Outgoing, end_to_end
 from appliance.upstream.pool import Lease, Pool
 from appliance.upstream.secure import open_secure, system_trust
 
 __all__ = ["OutRequest", "UpstreamReply", "Upstreams"]
 
 _SWEEP = 1.0  # seconds between two looks at the idle connections of all pools
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-_OURS = frozenset({"host", "content-length", "accept-encoding"})
+_ROUTES = 1024  # endpoints remembered; far more than any configuration has
 
 
 class UpstreamReply:
@@ -39,38 +28,35 @@ class UpstreamReply:
     Attributes:
         status: HTTP status.
         headers: names in lower case, without those that concern this connection only.
+        ended: the body has arrived whole, and the connection is given back.
     """
 
-    def __init__(self, head: Head, lease: Lease, countdown: Countdown) -> None:
+    __slots__ = ("_lease", "ended", "headers", "status")
+
+    def __init__(self, head: Head, lease: Lease) -> None:
         self.status = head.status
-        self.headers = _end_to_end(head.headers)
+        self.headers = end_to_end(head.headers)
         self._lease = lease
-        self._countdown = countdown
-        self._ended = False
+        self.ended = False
 
     async def receive(self) -> bytes:
         """The next body bytes; b"" exactly at a complete end, and again after it.
 
-        Being cancelled closes the connection, as any error does.
+        What has arrived already is given without waiting. Being cancelled closes the connection, as any error does.
 
         Raises:
             ConnectionLost: the connection broke, or ended before the reply did; or this was closed before.
             ProtocolViolation: the framing is wrong.
             UpstreamTimeout: stage "between_bytes" or "total".
         """
-        if self._ended:
+        if self.ended:
             return b""
-        connection = self._lease.connection
-        if connection is None:
-            raise ConnectionLost("this reply was closed before its end", before_reply=False)
-        try:
-            with self._countdown.within("between_bytes"):
-                data = await connection.receive()
-        except BaseException:
-            await self._lease.discard()
-            raise
-        if not data:
-            self._ended = True
+        connection = self._connection()
+        data = connection.take()
+        if not data and not connection.complete:
+            data = await self._next(connection)
+        if connection.complete:  # the next request can have the connection while this piece is being worked on
+            self.ended = True
             await self._lease.finish()
         return data
 
@@ -84,15 +70,60 @@ class UpstreamReply:
             ProtocolViolation: there are more; the connection is closed.
             UpstreamError: as `receive`.
         """
+        if self.ended:
+            return b""
+        connection = self._connection()
         pieces: list[bytes] = []
         size = 0
-        while data := await self.receive():
+        while True:
+            data = connection.take()
+            if not data and not connection.complete:
+                data = await self._next(connection)
             size += len(data)
             if size > limit:
                 await self._lease.discard()
                 raise ProtocolViolation(f"the reply is larger than {limit} bytes")
             pieces.append(data)
+            if connection.complete:
+                break
+        self.ended = True
+        await self._lease.finish()
         return b"".join(pieces)
+
+    async def pump(self, taken: Callable[[bytes], bool]) -> None:
+        """Give body bytes to `taken` as they arrive, until it returns False or there are no more.
+
+        Being cancelled closes the connection, as any error does, also one that `taken` raises.
+
+        Raises:
+            UpstreamError: as `receive`.
+        """
+        if self.ended:
+            return
+        connection = self._connection()
+        data = connection.take()
+        try:
+            if not data or taken(data):
+                await connection.pump(taken)
+        except BaseException:
+            await self._lease.discard()
+            raise
+        if connection.complete:
+            self.ended = True
+            await self._lease.finish()
+
+    def _connection(self) -> Connection:
+        connection = self._lease.connection
+        if connection is None:
+            raise ConnectionLost("this reply was closed before its end", before_reply=False)
+        return connection
+
+    async def _next(self, connection: Connection) -> bytes:
+        try:
+            return await connection.receive()
+        except BaseException:
+            await self._lease.discard()
+            raise
 
     async def aclose(self) -> None:
         """Let go of the connection; before the end of the body that closes it, and the engine stops working.
@@ -102,16 +133,34 @@ class UpstreamReply:
         await self._lease.finish()
 
 
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """How to reach an endpoint; it keeps the endpoint alive, so that nothing else can have its identity."""
+
+    endpoint: Endpoint
+    cap: int
+    idle_close: float
+    pool: Pool
+    outgoing: Outgoing
+
+    def fits(self, endpoint: Endpoint, cap: int, idle_close: float) -> bool:
+        """Whether it is the way for these."""
+        return self.endpoint is endpoint and self.cap == cap and self.idle_close == idle_close
+
+
 class Upstreams:
     """The connections to all model servers.
 
     Args:
         ssl_context: whom to trust for https; the system's certificate authorities when absent.
+        outbox: shared with whoever answers clients; one of its own when absent.
     """
 
-    def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, outbox: Outbox | None = None) -> None:
         self._ssl_context = ssl_context
         self._pools: dict[tuple[Address, int, float], Pool] = {}
+        self._routes: dict[int, _Route] = {}  # by the identity of the endpoint: hashing one costs as much as sending
+        self._shared = Shared(outbox)
         self._swept = 0.0
         self._closed = False
 
@@ -143,19 +192,34 @@ class Upstreams:
             UpstreamTimeout: a deadline passed.
             ValueError: the request cannot be written down as HTTP.
         """
-        await self._sweep()
+        countdown = Countdown(deadlines)
+        if countdown.start - self._swept >= _SWEEP:
+            await self._sweep()
         if self._closed:
             raise ConnectFailed("no more connections: closing down")
-        countdown = Countdown(deadlines)
-        pool = self._pool(endpoint.address, max_connections, idle_close)
-        lease, head = await pool.begin(_prepare(endpoint, request), countdown)
-        return UpstreamReply(head, lease, countdown)
+        route = self._routes.get(id(endpoint))
+        if route is None or not route.fits(endpoint, max_connections, idle_close):
+            route = self._route(endpoint, max_connections, idle_close)
+        lease, head = await route.pool.begin(route.outgoing.prepare(request), countdown)
+        return UpstreamReply(head, lease)
+
+    def relay_now(self) -> None:
+        """Pass on what streams have brought, now: for whoever has a request to work on, while tokens are waiting."""
+        self._shared.pump.round()
 
     async def aclose(self) -> None:
         """Close what is idle; exchanges still under way close theirs when they end. No request is sent any more."""
         self._closed = True
         for pool in list(self._pools.values()):
             await pool.aclose()
+
+    def _route(self, endpoint: Endpoint, cap: int, idle_close: float) -> "_Route":
+        """How to reach an endpoint, remembered until its pool is dropped."""
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        route = _Route(endpoint, cap, idle_close, self._pool(endpoint.address, cap, idle_close), Outgoing(endpoint))
+        self._routes[id(endpoint)] = route
+        return route
 
     def _pool(self, address: Address, cap: int, idle_close: float) -> Pool:
         """The pool of an address. The limits are part of the key, so that a changed one starts anew."""
@@ -167,7 +231,7 @@ class Upstreams:
             async def connect(countdown: Countdown) -> Connection:
                 if address.scheme == "https":
                     return await open_secure(address, self._trust())
-                return await open_plain(address, countdown)
+                return await open_plain(address, countdown, self._shared)
 
             pool = self._pools[key] = Pool(str(address), connect, cap=cap, idle_close=idle_close)
         return pool
@@ -179,28 +243,9 @@ class Upstreams:
 
     async def _sweep(self) -> None:
         """Now and then close what expired, and drop the pools of addresses that nobody uses any more."""
-        now = trio.current_time()
-        if now - self._swept < _SWEEP:
-            return
-        self._swept = now
+        self._swept = trio.current_time()
         for key, pool in list(self._pools.items()):
             await pool.expire()
             if pool.empty and self._pools.get(key) is pool:
                 del self._pools[key]
-
-
-def _prepare(endpoint: Endpoint, request: OutRequest) -> OutRequest:
-    """The request as it goes out."""
-    credential = endpoint.credential
-    dropped = _OURS | _HOP_BY_HOP | ({"authorization"} if credential else set())
-    headers = [(name, value) for name, value in request.headers if name.lower() not in dropped]
-    headers.append(("accept-encoding", "identity"))
-    if credential:
-        headers.append(("authorization", f"Bearer {credential.reveal}"))
-    return replace(request, path=endpoint.address.prefix + request.path, headers=headers)
-
-
-def _end_to_end(headers: Headers) -> Headers:
-    """Without the headers that concern one connection only, and those that Connection names."""
-    named = {part.strip().lower() for name, value in headers if name == "connection" for part in value.split(",")}
-    return [(name, value) for name, value in headers if name not in _HOP_BY_HOP and name not in named]
+                self._routes = {key: route for key, route in self._routes.items() if route.pool is not pool}

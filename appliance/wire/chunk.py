@@ -1,7 +1,5 @@
 """One event of a streamed answer, looked at without being built: does it bring content, an end, or the bill?"""
 
-from dataclasses import dataclass
-
 import msgspec
 
 from appliance.domain.calls import Usage
@@ -11,30 +9,27 @@ _NO_CONTENT = (b"", b"null", b'""', b"[]", b"{}")
 _FALSY = (*_NO_CONTENT, b"false", b"0")
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True, gc=False):
     """What one chunk says.
 
     Attributes:
-        content: it brings text, reasoning or a part of a tool call.
+        pieces: choices with text, reasoning or a part of a tool call; about as many tokens.
         open: indexes of the choices that this chunk says something about without ending them.
         ended: indexes of the choices that have their finish reason.
         usage: the engine's count, if this chunk has one.
         usage_only: nothing but the count: the chunk that only clients who asked for it may see.
         error: it is the engine's own error.
-        pieces: choices with content; about as many tokens.
     """
 
-    content: bool
-    open: frozenset[int]
-    ended: frozenset[int]
-    usage: Usage | None
-    usage_only: bool
-    error: bool
     pieces: int
+    open: tuple[int, ...]
+    ended: tuple[int, ...]
+    usage: Usage | None = None
+    usage_only: bool = False
+    error: bool = False
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: msgspec.Raw = msgspec.Raw()
     reasoning: msgspec.Raw = msgspec.Raw()
     reasoning_content: msgspec.Raw = msgspec.Raw()
@@ -44,7 +39,7 @@ class _Delta(msgspec.Struct):
     audio: msgspec.Raw = msgspec.Raw()
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     delta: _Delta | None = None
     text: msgspec.Raw = msgspec.Raw()  # of a completion
@@ -68,7 +63,7 @@ class TokenCount(msgspec.Struct):
         return Usage(self.prompt_tokens or 0, self.completion_tokens or 0, cached or 0)
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: TokenCount | None = None
     error: msgspec.Raw = msgspec.Raw()
@@ -87,30 +82,30 @@ def peek(data: bytes) -> Chunk:
         chunk = _CHUNK.decode(data)
     except (ValueError, RecursionError) as error:
         raise ProtocolViolation(f"an event of the stream is not a chunk: {error}") from error
-    choices = chunk.choices or []
-    pieces = sum(_has_content(choice) for choice in choices)
+    choices = chunk.choices or ()
+    if len(choices) == 1 and chunk.usage is None and not len(chunk.error):
+        # Nearly every token of every stream comes this way.
+        choice = choices[0]
+        if choice.finish_reason:
+            return Chunk(_has_content(choice), (), (choice.index,))
+        return Chunk(_has_content(choice), (choice.index,), ())
     usage = chunk.usage.as_usage() if chunk.usage else None
     failed = bytes(chunk.error) not in _FALSY
     return Chunk(
-        content=pieces > 0,
-        open=frozenset(choice.index for choice in choices if not choice.finish_reason),
-        ended=frozenset(choice.index for choice in choices if choice.finish_reason),
-        usage=usage,
+        sum(_has_content(choice) for choice in choices),
+        tuple([choice.index for choice in choices if not choice.finish_reason]),
+        tuple([choice.index for choice in choices if choice.finish_reason]),
+        usage,
         usage_only=usage is not None and not choices and not failed,
         error=failed,
-        pieces=pieces,
     )
 
 
-def _has_content(choice: _Choice) -> bool:
-    if bytes(choice.text) not in _NO_CONTENT:
-        return True
+def _has_content(choice: _Choice) -> int:
     delta = choice.delta
-    if delta is None:
-        return False
-    # The usual one first: this runs once for every token of every stream.
-    return bytes(delta.content) not in _NO_CONTENT or any(
-        bytes(part) not in _NO_CONTENT
+    if delta is not None:
+        if _says(delta.content):  # the usual one first
+            return 1
         for part in (
             delta.reasoning,
             delta.reasoning_content,
@@ -118,5 +113,13 @@ def _has_content(choice: _Choice) -> bool:
             delta.function_call,
             delta.refusal,
             delta.audio,
-        )
-    )
+        ):
+            if _says(part):
+                return 1
+    return int(_says(choice.text))
+
+
+def _says(value: msgspec.Raw) -> bool:
+    # Whatever is longer than `null` says something; asking for the length saves making bytes of it.
+    size = len(value)
+    return size > 4 or (size > 0 and bytes(value) not in _NO_CONTENT)

@@ -2,10 +2,13 @@
 
 Members that the API names are checked for type, role and range; an engine's own parameters pass unseen. Values stay
 undecoded bytes unless their content matters, so a body with a megabyte of images costs one scan.
+
+A body is first read as one that has nothing wrong with it, all checks in the decoder's one pass. Only what that refuses
+is read again, member by member, to say what is wrong; the careful reading alone decides what is refused.
 """
 
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -16,11 +19,48 @@ _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LONGEST_MODEL = 512  # characters; the name comes back in error messages and log lines
 _INDEXES = re.compile(r"at `\$((?:\[\d+\])+)")
-_ABSENT = re.compile(rb"|null")
 _NOTHING = re.compile(rb'|null|""|\[\s*\]')
 _FIRST_ITEM = re.compile(rb"\[\s*(.)")
+_ASKS_FOR_USAGE = b',"stream_options":{"include_usage":true}}'
 _T = TypeVar("_T")
 _INPUT = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDING: "input"}
+
+
+class _SoundMessage(msgspec.Struct, gc=False):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: msgspec.Raw = msgspec.Raw()
+
+
+class _StreamOptions(msgspec.Struct, gc=False):
+    include_usage: bool | None = None
+
+
+class _Sound(msgspec.Struct, gc=False):
+    """What every body must have, and what it may have."""
+
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_MODEL)]
+    request_id: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _SoundGeneration(_Sound, gc=False):
+    stream: bool | None = None
+    stream_options: _StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_completion_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+class _SoundChat(_SoundGeneration, kw_only=True, gc=False):
+    messages: Annotated[list[_SoundMessage], msgspec.Meta(min_length=1)]
+
+
+class _SoundCompletion(_SoundGeneration, kw_only=True, gc=False):
+    prompt: msgspec.Raw
+
+
+class _SoundEmbedding(_Sound, kw_only=True, gc=False):
+    input: msgspec.Raw
 
 
 class _Body(msgspec.Struct):
@@ -44,10 +84,9 @@ class _Message(msgspec.Struct):
     content: msgspec.Raw = msgspec.Raw()
 
 
-class _StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
-
-
+_CHAT = msgspec.json.Decoder(_SoundChat)
+_COMPLETION = msgspec.json.Decoder(_SoundCompletion)
+_EMBEDDING = msgspec.json.Decoder(_SoundEmbedding)
 _BODY = msgspec.json.Decoder(_Body)
 _MESSAGES = msgspec.json.Decoder(list[_Message])
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -65,6 +104,48 @@ def parse_call(operation: Operation, body: bytes) -> Call:
     Raises:
         GatewayError: `missing_required_parameter` or `invalid_payload`, with `param` naming the field.
     """
+    try:
+        sound = _sound_call(operation, body)
+    except (ValueError, RecursionError):
+        sound = None
+    return sound or _checked_call(operation, body)
+
+
+def _sound_call(operation: Operation, body: bytes) -> Call | None:
+    """The call of a body with nothing wrong; None or any ValueError when that is not certain."""
+    if not body.isascii():
+        body.decode()  # the JSON scanner does not look inside the strings that it skips
+    if operation is Operation.EMBEDDING:
+        embedding = _EMBEDDING.decode(body)
+        _require(embedding.input, "input")
+        _check_text(embedding.input, "input")
+        request_id = embedding.request_id or None
+        if embedding.request_id == "" or (request_id and not _REQUEST_ID.fullmatch(request_id)):
+            return None
+        appendable = embedding.request_id is msgspec.UNSET
+        return Call(operation, embedding.model, body, request_id=request_id, appendable=appendable)
+    fields: _SoundChat | _SoundCompletion
+    if operation is Operation.CHAT:
+        fields = chat = _CHAT.decode(body)
+        for message in chat.messages:
+            # What is not a string or an array may be null, or wrong.
+            if len(message.content) and memoryview(message.content)[0] not in b'"[' and not _absent(message.content):
+                return None
+    else:
+        fields = completion = _COMPLETION.decode(body)
+        _require(completion.prompt, "prompt")
+        _check_text(completion.prompt, "prompt")
+    request_id = fields.request_id or None
+    if fields.request_id == "" or (request_id and not _REQUEST_ID.fullmatch(request_id)):
+        return None
+    options = fields.stream_options
+    stream = bool(fields.stream)
+    wants_usage = stream and isinstance(options, _StreamOptions) and bool(options.include_usage)
+    appendable = fields.request_id is msgspec.UNSET and options is msgspec.UNSET
+    return Call(operation, fields.model, body, stream, wants_usage, request_id, appendable)
+
+
+def _checked_call(operation: Operation, body: bytes) -> Call:
     fields = _read_body(body)
     model = _model(fields.model)
     name = _INPUT[operation]
@@ -92,6 +173,11 @@ def outgoing_body(call: Call, model: str) -> bytes:
         call: as parsed; its body is a JSON object.
         model: the name that the engine knows the model by; empty leaves the client's.
     """
+    if call.appendable and (not model or model == call.model):
+        if not call.stream:
+            return call.body
+        end = call.body.rindex(b"}")  # a call has at least its model before it
+        return b"".join((memoryview(call.body)[:end], _ASKS_FOR_USAGE))
     members = _MEMBERS.decode(call.body)
     changed = members.pop("request_id", None) is not None
     if model and model != call.model:
@@ -104,7 +190,7 @@ def outgoing_body(call: Call, model: str) -> bytes:
 
 
 def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
-    members = {} if options is None or _ABSENT.fullmatch(options) else _MEMBERS.decode(options)
+    members = {} if options is None or _absent(options) else _MEMBERS.decode(options)
     members["include_usage"] = msgspec.Raw(b"true")
     return msgspec.Raw(msgspec.json.encode(members))
 
@@ -132,6 +218,11 @@ def _wrong(param: str, expected: str) -> GatewayError:
     return GatewayError("invalid_payload", f"{param!r} must be {expected}.", param=param)
 
 
+def _absent(raw: msgspec.Raw) -> bool:
+    size = len(raw)
+    return not size or (size == 4 and bytes(raw) == b"null")
+
+
 def _first_byte(raw: msgspec.Raw) -> bytes:
     return bytes(memoryview(raw)[:1])
 
@@ -142,7 +233,7 @@ def _scalar(raw: msgspec.Raw, wanted: type[_T], param: str, expected: str) -> _T
     Raises:
         GatewayError: `invalid_payload`.
     """
-    if _ABSENT.fullmatch(raw):
+    if _absent(raw):
         return None
     try:
         return msgspec.json.decode(raw, type=wanted)
@@ -186,7 +277,7 @@ def _check_count(raw: msgspec.Raw, param: str) -> None:
 
 
 def _wants_usage(raw: msgspec.Raw) -> bool:
-    if not _ABSENT.fullmatch(raw) and _first_byte(raw) != b"{":
+    if not _absent(raw) and _first_byte(raw) != b"{":
         raise _wrong("stream_options", "an object")
     options = _scalar(raw, _StreamOptions, "stream_options.include_usage", "true or false")
     return options is not None and bool(options.include_usage)
@@ -202,7 +293,7 @@ def _check_messages(raw: msgspec.Raw, param: str) -> None:
     for index, message in enumerate(messages):
         _check_role(message.role, f"{param}[{index}].role")
         # A message may have no content at all: an assistant's that only calls tools.
-        if not _ABSENT.fullmatch(message.content) and _first_byte(message.content) not in (b'"', b"["):
+        if not _absent(message.content) and _first_byte(message.content) not in (b'"', b"["):
             raise _wrong(f"{param}[{index}].content", "a string, an array of parts, or null")
 
 
@@ -216,8 +307,7 @@ def _check_text(raw: msgspec.Raw, param: str) -> None:
     """A string, or a list of strings, of tokens, or of lists of tokens."""
     expected = "a string, or an array of strings, of token numbers or of arrays of token numbers"
     if _first_byte(raw) == b'"':
-        _scalar(raw, str, param, expected)
-        return
+        return  # the scanner has seen to the rest
     first_item = _FIRST_ITEM.match(raw)
     kind = next((kind for kind in _ITEMS if first_item and first_item[1] in kind[0]), None)
     if kind is None:

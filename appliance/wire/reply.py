@@ -5,41 +5,65 @@ import msgspec
 from appliance.domain.calls import Usage
 from appliance.wire.chunk import TokenCount
 
-
-class _Bill(msgspec.Struct):
-    usage: TokenCount | None = None
+_WHITE = b" \t\r\n"
 
 
-_BILL = msgspec.json.Decoder(_Bill)
+class _Reply(msgspec.Struct, gc=False):
+    """The members that we look at, undecoded; empty when absent."""
+
+    usage: msgspec.Raw = msgspec.Raw()
+    request_id: msgspec.Raw = msgspec.Raw()
+
+
+_REPLY = msgspec.json.Decoder(_Reply)
+_USAGE = msgspec.json.Decoder(TokenCount | None)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def examine(body: bytes, request_id: str) -> tuple[bytes, Usage | None] | None:
+    """The reply with `request_id` as a member, and its token counts; one look at the body serves both.
+
+    Returns:
+        None when the body is not one whole JSON object. The counts are None when there are none that we can read; an id
+        of the engine's own is replaced.
+    """
+    try:
+        seen = _REPLY.decode(body)
+        value = msgspec.json.encode(request_id)
+        if len(seen.request_id):
+            members = _MEMBERS.decode(body)
+            return msgspec.json.encode(members | {"request_id": msgspec.Raw(value)}), _usage(seen.usage)
+    except (ValueError, RecursionError):
+        return None
+    end = body.rindex(b"}")  # only white space can follow the last brace
+    if body[end - 1] in _WHITE:
+        end = len(body[:end].rstrip(_WHITE))
+    comma = b"" if body[end - 1] == ord("{") else b","
+    return b"".join((memoryview(body)[:end], comma, b'"request_id":', value, b"}")), _usage(seen.usage)
+
+
+def _usage(raw: msgspec.Raw) -> Usage | None:
+    if not len(raw):
+        return None
+    try:
+        count = _USAGE.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+    return count.as_usage() if count else None
 
 
 def usage_of(body: bytes) -> Usage | None:
     """The token counts of a reply; None when it has none or is not a reply that we can read."""
-    try:
-        bill = _BILL.decode(body)
-    except (ValueError, RecursionError):
-        return None
-    return bill.usage.as_usage() if bill.usage else None
+    seen = examine(body, "")
+    return seen[1] if seen else None
 
 
 def is_object(body: bytes) -> bool:
     """Whether the reply is one whole JSON object."""
-    try:
-        _MEMBERS.decode(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
+    return examine(body, "") is not None
 
 
 def with_request_id(body: bytes, request_id: str) -> bytes:
     """The reply with `request_id` as a member; an engine's own is replaced. What is no JSON object stays as it is."""
-    try:
-        members = _MEMBERS.decode(body)
-    except (ValueError, RecursionError):
-        return body
-    value = msgspec.json.encode(request_id)
-    if "request_id" in members:
-        return msgspec.json.encode(members | {"request_id": msgspec.Raw(value)})
-    head = body[: body.rindex(b"}")].rstrip(b" \t\r\n")  # only white space can follow the last brace
-    return b"".join((head, b"," if members else b"", b'"request_id":', value, b"}"))
+    seen = examine(body, request_id)
+    return seen[0] if seen else body

@@ -5,6 +5,7 @@ import pytest
 
 from appliance.access.hosts import KnownHosts
 from appliance.domain.http import Request
+from tests.fakes.accounts import text_of
 from tests.fakes.path import Bytes, Path, header
 
 
@@ -18,13 +19,13 @@ async def test_a_wrong_address_is_a_json_error_with_an_id(method: str, path: str
     assert isinstance(reply.body, bytes)
     assert (reply.status, json.loads(reply.body)["error"]["code"]) == (status, code)
     assert header(reply, "x-request-id") == "req_" + "1" * 32
-    assert 'route="_unknown"' in box.metrics.render(None)[0].decode()
+    assert 'route="_unknown"' in text_of(box.metrics)
 
 
 async def test_replies_are_counted_by_route_template_never_by_path() -> None:
     box = Path()
     await box.ask("GET", "/v1/models/some/secret/name")
-    text = box.metrics.render(None)[0].decode()
+    text = text_of(box.metrics)
     assert 'route="/v1/models/{id}"' in text
     assert "secret" not in text
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from appliance.errors import GatewayError
+from tests.fakes.accounts import text_of
 from tests.fakes.path import Path, header
 from tests.fakes.upstream_reply import ScriptedReply
 from tests.fakes.upstreams import ScriptedUpstreams
@@ -62,4 +63,4 @@ async def test_an_error_settles_the_exchange_under_its_code() -> None:
     path = Path(ScriptedUpstreams())
     path.runtime.refusal = GatewayError("model_crashed", "crashed", retry_after=1)
     assert (await path.ask("POST", "/v1/chat/completions", CHAT)).status == 503
-    assert 'appliance_rejections_total{model="m",reason="model_crashed"} 1.0' in path.metrics.render(None)[0].decode()
+    assert 'appliance_rejections_total{model="m",reason="model_crashed"} 1.0' in text_of(path.metrics)

@@ -1,102 +1,57 @@
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+"""What every door owes an endpoint and a client, asked of both: the door itself and Quart."""
 
+import pytest
 import trio
 
-from appliance.api.quart_app import build_app
 from appliance.api.reply import error_reply
 from appliance.domain.http import Reply, Request
-from appliance.door.handover import Handover
-from appliance.door.listener import Listener
+from appliance.door.connection import Patience
 from appliance.errors import GatewayError
+from tests.fakes.doors import Pieces, Which, served, until
+
+BOTH = pytest.mark.parametrize("which", ["door", "quart"])
 
 
-class Pieces:
-    """A streamed body of given pieces."""
-
-    def __init__(self, *pieces: bytes, broken: bool = False) -> None:
-        self.broken = broken
-        self.closed = 0
-        self._pieces = list(pieces)
-
-    def __aiter__(self) -> "Pieces":
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._pieces:
-            raise StopAsyncIteration
-        return self._pieces.pop(0)
-
-    async def aclose(self) -> None:
-        self.closed += 1
-
-
-@asynccontextmanager
-async def served(
-    dispatch: Callable[[Request], Awaitable[Reply]], **settings: float
-) -> AsyncIterator[trio.SocketStream]:
-    app = build_app(dispatch, max_body=int(settings.get("max_body", 100)), body_timeout=settings.get("body_timeout", 5))
-    handover = Handover(app, write_stall=5)
-    listener = await Listener.bind("127.0.0.1", 0, handover.connection)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(handover.run_lifespan)
-        nursery.start_soon(listener.run)
-        async with await trio.open_tcp_stream("127.0.0.1", listener.port) as stream:
-            yield stream
-        nursery.cancel_scope.cancel()
-
-
-async def until(stream: trio.SocketStream, end: bytes) -> bytes:
-    data = b""
-    with trio.fail_after(5):
-        while end not in data:
-            piece = await stream.receive_some(65536)
-            if not piece:
-                break
-            data += piece
-    return data
-
-
-async def test_the_request_arrives_as_it_was_sent() -> None:
+@BOTH
+async def test_the_request_arrives_as_it_was_sent(which: Which) -> None:
     seen: list[tuple[str, str, str, str | None, str, bytes]] = []
 
-    async def dispatch(request: Request) -> Reply:
+    async def answer(request: Request) -> Reply:
         body = await request.body.read(100)
         seen.append((request.method, request.path, request.query, request.header("x-a"), request.peer, body))
         return Reply(201, [("x-b", "2")], b"done")
 
-    async with served(dispatch) as stream:
+    async with served(answer, which=which) as server, await server.connect() as stream:
         await stream.send_all(b"POST /v1/a%2Fb//c?q=1 HTTP/1.1\r\nHost: x\r\nX-A: 1\r\nContent-Length: 2\r\n\r\nhi")
-        answer = await until(stream, b"done")
+        got = await until(stream, b"done")
     assert seen == [("POST", "/v1/a%2Fb//c", "q=1", "1", "127.0.0.1", b"hi")]
-    assert answer.startswith(b"HTTP/1.1 201")
-    assert b"x-b: 2" in answer
-    assert b"content-length: 4" in answer
+    assert got.startswith(b"HTTP/1.1 201")
+    assert b"x-b: 2" in got
+    assert b"content-length: 4" in got
 
 
-async def test_a_good_stream_keeps_the_connection() -> None:
-    bodies = [Pieces(b"a", b"b"), Pieces(b"c")]
-    handed = list(bodies)
+@BOTH
+async def test_a_stream_arrives_whole_and_is_closed(which: Which) -> None:
+    body = Pieces(b"a", b"b")
 
-    async def dispatch(request: Request) -> Reply:
-        return Reply(200, [], handed.pop(0))
+    async def answer(request: Request) -> Reply:
+        return Reply(200, [], body)
 
-    async with served(dispatch) as stream:
-        for _ in range(2):
-            await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert b"HTTP/1.1 200" in await until(stream, b"0\r\n\r\n")
-    assert all(body.closed for body in bodies)
+    async with served(answer, which=which) as server, await server.connect() as stream:
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        got = await until(stream, b"0\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 200")
+    assert b"1\r\na\r\n1\r\nb\r\n" in got
+    assert body.closed
 
 
-async def test_a_broken_stream_ends_its_body_and_then_the_connection() -> None:
-    async def dispatch(request: Request) -> Reply:
+@BOTH
+async def test_a_broken_stream_ends_its_body_and_then_the_connection(which: Which) -> None:
+    async def answer(request: Request) -> Reply:
         return Reply(200, [], Pieces(b"a", b"error", broken=True))
 
-    async with served(dispatch) as stream:
-        await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"error\r\n0\r\n\r\n" in await until(stream, b"0\r\n\r\n")
-        with trio.fail_after(5):
-            assert await stream.receive_some(10) == b""
+    async with served(answer, which=which) as server:
+        assert (await server.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")).endswith(b"error\r\n0\r\n\r\n")
 
 
 async def read_all(request: Request) -> Reply:
@@ -106,35 +61,84 @@ async def read_all(request: Request) -> Reply:
         return error_reply(error, "id")
 
 
-async def test_a_body_over_the_limit_is_refused_with_an_answer_that_can_be_read() -> None:
-    async with served(read_all) as stream:
+@BOTH
+async def test_a_body_over_the_limit_is_refused_with_an_answer_that_can_be_read(which: Which) -> None:
+    async with served(read_all, which=which) as server, await server.connect() as stream:
         await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n" + b"x" * 100_000)
-        answer = await until(stream, b'"request_id":"id"}')
-    assert answer.startswith(b"HTTP/1.1 413")
+        got = await until(stream, b'"request_id":"id"}')
+    assert got.startswith(b"HTTP/1.1 413")
 
 
-async def test_a_chunked_body_over_the_limit_is_refused_too() -> None:
-    async with served(read_all) as stream:
+@BOTH
+async def test_a_chunked_body_over_the_limit_is_refused_too(which: Which) -> None:
+    async with served(read_all, which=which) as server, await server.connect() as stream:
         await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(10):
             await stream.send_all(b"64\r\n" + b"x" * 100 + b"\r\n")
         await stream.send_all(b"0\r\n\r\n")
-        answer = await until(stream, b'"request_id":"id"}')
-    assert answer.startswith(b"HTTP/1.1 413")
+        got = await until(stream, b'"request_id":"id"}')
+    assert got.startswith(b"HTTP/1.1 413")
 
 
-async def test_a_body_that_does_not_arrive_is_a_408() -> None:
-    async with served(read_all, body_timeout=0.2) as stream:
+@BOTH
+async def test_a_body_that_does_not_arrive_is_a_408(which: Which) -> None:
+    async with served(read_all, which=which, patience=Patience(body=0.2)) as server, await server.connect() as stream:
         await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nx")
         assert (await until(stream, b'"request_id":"id"}')).startswith(b"HTTP/1.1 408")
 
 
-async def test_an_odd_method_gets_an_answer_of_ours() -> None:
-    async def dispatch(request: Request) -> Reply:
+@BOTH
+async def test_an_odd_method_gets_an_answer_of_ours(which: Which) -> None:
+    async def answer(request: Request) -> Reply:
         return error_reply(GatewayError("method_not_allowed", request.method), "id")
 
-    async with served(dispatch) as stream:
-        await stream.send_all(b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n")
-        answer = await until(stream, b'"request_id":"id"}')
-    assert answer.startswith(b"HTTP/1.1 405")
-    assert b"BREW" in answer
+    async with served(answer, which=which) as server, await server.connect() as stream:
+        await stream.send_all(b"PATCH / HTTP/1.1\r\nHost: x\r\n\r\n")
+        got = await until(stream, b'"request_id":"id"}')
+    assert got.startswith(b"HTTP/1.1 405")
+    assert b"PATCH" in got
+
+
+@BOTH
+async def test_a_head_request_has_no_body(which: Which) -> None:
+    async def answer(request: Request) -> Reply:
+        return Reply(200, [], b"hello")
+
+    async with served(answer, which=which) as server:
+        got = await server.ask(b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b"content-length: 5\r\n" in got
+    assert got.endswith(b"\r\n\r\n")
+
+
+@BOTH
+async def test_a_client_that_leaves_cancels_the_endpoint(which: Which) -> None:
+    begun, cancelled = trio.Event(), trio.Event()
+
+    async def think(request: Request) -> Reply:
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    async with served(think, which=which) as server:
+        stream = await server.connect()
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await begun.wait()
+        await stream.aclose()
+        with trio.fail_after(5):
+            await cancelled.wait()
+
+
+async def test_a_request_through_quart_that_cannot_be_waited_for_is_told_why() -> None:
+    async def wait(request: Request) -> Reply:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with served(wait, which="quart") as server, await server.connect() as client:
+        await client.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await trio.sleep(0.1)
+        server.quart.interrupt(GatewayError("draining", "going away", retry_after=1))
+        answer = await until(client, b"going away")
+    assert answer.startswith(b"HTTP/1.1 503")

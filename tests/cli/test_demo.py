@@ -36,7 +36,7 @@ def fake_serve(
     """A product that goes through these states, then stops as if Ctrl-C had been pressed (or waits)."""
     story: list[str] = []
 
-    async def serve(config: Config, *, task_status: trio.TaskStatus[Running]) -> None:
+    async def serve(config: Config, *, log: object, task_status: trio.TaskStatus[Running]) -> None:
         if error:
             raise error
         fleet = FleetTable()

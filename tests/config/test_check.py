@@ -7,6 +7,7 @@ LLAMA = 'runtimes = [{ name = "a", engine = "llama.cpp", model = "m.gguf" %s }]\
 COMMAND = 'runtimes = [{ name = "a", engine = "command" %s }]\n'
 BACKEND = 'backends = [{ name = "box", engine = "tgi", url = "http://h:1" %s }]\n'
 HASH = "sha256:" + "0" * 64
+KEY = 'keys = [{ name = "k", hash = "' + HASH + '", limits = { %s } }]'
 
 
 def problems(text: str, *, has_environment_keys: bool = False) -> list[tuple[str, str]]:
@@ -39,6 +40,10 @@ def only(text: str) -> str:
         f'server.listen = "[::]:0"\nkeys = [{{ name = "k", hash = "{HASH}" }}]',
         "[server]\ndrain = 0\nload_wait = 0\ntotal_timeout = 0\nfirst_byte_timeout = 0",
         '[server]\ntls = "off"\nhttp2 = false',
+        'server.tls = { cert = "c", key = "k" }',
+        '[server]\nhttp2 = true\ntls = [{ cert = "c", key = "k" }, { cert = "d", key = "l" }]',
+        KEY % "requests_per_minute = 1, tokens_per_minute = 200_000, concurrent = 8",
+        KEY % "",
     ],
 )
 def test_a_good_configuration_has_no_problems(text: str) -> None:
@@ -48,10 +53,7 @@ def test_a_good_configuration_has_no_problems(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "setting"),
     [
-        ('server.tls = "internal"', "server.tls"),
-        ('server.tls = { cert = "c", key = "k" }', "server.tls"),
-        ("server.http2 = true", "server.http2"),
-        (f'keys = [{{ name = "k", hash = "{HASH}", limits = {{ concurrent = 1 }} }}]', "keys[0].limits"),
+        (KEY % "tokens_per_day = 1", "keys[0].limits.tokens_per_day"),
         (LLAMA % ', memory = "1GiB"', "runtimes[0].memory"),
         (LLAMA % ", gpus = []", "runtimes[0].gpus"),
         (LLAMA % ', idle_stop = "1h"', "runtimes[0].idle_stop"),
@@ -109,7 +111,14 @@ def test_listening_off_loopback_without_keys_is_refused_with_the_three_ways_to_a
     [
         ("server.load_queue = 0", "`server.load_queue` must be more than 0"),
         ("server.probe_interval = 0", "`server.probe_interval` must be more than 0"),
+        ('server.tls = "internal"', '`server.tls` = "internal" is not in this version  write "off", or { cert = '),
+        ('server.tls = "on"', '`server.tls` must be "off", a table, or a list of tables'),
+        ("server.tls = []", "`server.tls` is empty"),
+        ("server.http2 = true", "`server.http2` needs TLS, which is off"),
         ('server.state_dir = ""', "`server.state_dir` is empty"),
+        (KEY % "requests_per_minute = 0", "`keys[0].limits.requests_per_minute` must be more than 0"),
+        (KEY % "tokens_per_minute = -1", "`keys[0].limits.tokens_per_minute` must be more than 0"),
+        (KEY % "concurrent = 0", "`keys[0].limits.concurrent` must be more than 0"),
         (LLAMA % ", slots = 0", "`runtimes[0].slots` must be more than 0"),
         (LLAMA % ", context = -1", "`runtimes[0].context` must be more than 0"),
         (BACKEND % ", max_connections = 0", "`backends[0].max_connections` must be more than 0"),
@@ -175,6 +184,13 @@ def test_models_and_keys_are_named_once_too() -> None:
     assert '`models[1].name`: "m" is taken by models[0]' in only(text)
     keys = f'keys = [{{ name = "k", hash = "{HASH}" }}, {{ name = "k", hash = "sha256:{"1" * 64}" }}]'
     assert '`keys[1].name`: "k" is taken by keys[0]' in only(keys)
+
+
+@pytest.mark.parametrize(("name", "free"), [("env-1", False), ("anonymous", False), ("env-a", True), ("env", True)])
+def test_a_key_is_not_named_like_a_caller_without_an_entry(name: str, free: bool) -> None:
+    found = problems(f'keys = [{{ name = "{name}", hash = "{HASH}" }}]')
+    assert (found == []) == free
+    assert all(what.startswith("`keys[0].name`") for what, _ in found)
 
 
 @pytest.mark.parametrize("text", ["sk-secret", "sha256:abc", "0" * 64, "sha256:" + "A" * 64, HASH + "0"])

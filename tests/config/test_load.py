@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config.load import Problem, inspect, load_config, parse
-from appliance.config.schema import Config
+from appliance.config.schema import Config, Tls
 from appliance.config.units import Seconds, Size
 from appliance.errors import OperatorError
 
@@ -38,12 +38,33 @@ def test_an_empty_file_is_the_defaults() -> None:
 
 
 def test_settings_for_later_versions_parse() -> None:
-    text = '[server]\ntls = { cert = "c", key = "k" }\n' + RUNTIME + 'memory = "1GiB"\ngpus = [0]\nidle_stop = "1h"\n'
+    text = "[server]\n" + RUNTIME + 'memory = "1GiB"\ngpus = [0]\nidle_stop = "1h"\n'
     config, problems = parse(text)
     assert problems == []
     assert config is not None
     assert config.runtimes[0].memory == 2**30
     assert config.runtimes[0].gpus == (0,)
+
+
+def test_tls_is_a_word_a_table_or_a_list_of_tables() -> None:
+    pair = Tls(cert="c", key="k")
+    for text, value in (
+        ('"off"', "off"),
+        ('{ cert = "c", key = "k" }', pair),
+        ('[{ cert = "c", key = "k" }]', (pair,)),
+    ):
+        config, problems = parse(f"server.tls = {text}\n")
+        assert problems == []
+        assert config is not None
+        assert config.server.tls == value
+
+
+def test_the_files_that_a_setting_names_are_looked_at() -> None:
+    config, problems = inspect('[server]\ntls = { cert = "/gone/c", key = "/gone/k" }\n', has_environment_keys=False)
+    assert config is not None
+    assert [(problem.what, problem.line) for problem in problems] == [
+        ("`server.tls.cert` cannot be read (No such file or directory)", 2)
+    ]
 
 
 def test_all_problems_are_reported_at_once_in_the_order_of_the_file() -> None:
@@ -81,6 +102,12 @@ def test_a_problem_reads_as_file_line_column_what_and_fix() -> None:
         ("[server]\nnames = [1]\n", "`server.names[0]` must be text, not a whole number", "put it in quotes"),
         ("[server]\ntls = 1\n", "`server.tls` must be text, not a whole number", "put it in quotes"),
         ("[server.tls]\ncert = 'c'\n", "`server.tls.key` is missing", 'write key = "…"'),
+        ("[[server.tls]]\ncert = 'c'\n", "`server.tls[0].key` is missing", 'write key = "…"'),
+        (
+            "[server]\ntls = ['c']\n",
+            "`server.tls[0]` must be a table, not text",
+            "write it as a table: { key = value }",
+        ),
         (
             "[server]\nhttp2 = 'yes'\n",
             "`server.http2` must be true or false, not text",

@@ -21,8 +21,9 @@ CHAT = "gemma"
 ASK = [{"role": "user", "content": "The capital of France is"}]
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+@pytest.fixture(scope="module", params=["door", "quart"])
+def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """Once through the door, and once over HTTP/2, which is Quart."""
     cache = Path.home() / ".cache" / "appliance" / "models"
     model = assemble(cache / "gemma-3-270m-q4_k_m.gguf")
     tables = f"""
@@ -42,14 +43,15 @@ kinds = ["embedding"]
 args = ["--pooling", "mean"]
 start = "on-demand"
 """
-    with product(tmp_path_factory.mktemp("real"), tables) as running:
+    with product(tmp_path_factory.mktemp("real"), tables, http2=request.param == "quart") as running:
         running.ready(CHAT)
         yield running
 
 
 @pytest.fixture
 def client(real: Product) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{real.url}/v1", api_key=KEY, max_retries=0) as sdk:
+    http = openai.DefaultHttpxClient(verify=real.verify, http2=real.http2)
+    with openai.OpenAI(base_url=f"{real.url}/v1", api_key=KEY, max_retries=0, http_client=http) as sdk:
         yield sdk
 
 
@@ -146,7 +148,7 @@ def test_errors_are_the_sdks_own_classes(real: Product, client: openai.OpenAI) -
     with pytest.raises(openai.UnprocessableEntityError) as kind:
         client.embeddings.create(model=CHAT, input="x")
     assert kind.value.code == "model_category_mismatch"
-    stranger = openai.OpenAI(base_url=f"{real.url}/v1", api_key="sk-wrong", max_retries=0)
+    stranger = client.with_options(api_key="sk-wrong")
     with pytest.raises(openai.AuthenticationError):
         stranger.models.list()
     stranger.close()
@@ -157,6 +159,7 @@ def test_a_disconnect_frees_the_slot(real: Product, client: openai.OpenAI) -> No
     next(iter(stream))
     assert slots_busy(real) == 1
     stream.close()
+    client.close()  # over HTTP/2 httpx tells nobody that it has left a stream, until the connection goes
     left = time.monotonic()
     while slots_busy(real):
         assert time.monotonic() - left < 5, "the engine still works for a client that left"
@@ -184,7 +187,7 @@ def test_many_at_once_all_get_an_answer(client: openai.OpenAI) -> None:
 def test_no_secret_or_prompt_in_any_sink(real: Product, client: openai.OpenAI) -> None:
     canary = "PROMPT-CANARY-41"
     chat(client, messages=[{"role": "user", "content": canary}], max_tokens=2)
-    sinks = [real.log.read_text(), real.metrics(), httpx.get(f"{real.url}/readyz").text]
+    sinks = [real.log.read_text(), real.metrics(), real.get("/readyz").text]
     sinks += [Path(f"/proc/{pid}/cmdline").read_text() for pid in [real.process.pid, *real.engines()]]
     sinks += [Path(f"/proc/{pid}/environ").read_text() for pid in real.engines()]
     sinks += [path.read_text(errors="replace") for path in (real.state / "s" / "logs").iterdir()]

@@ -2,17 +2,18 @@
 
 from itertools import count
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from appliance.domain.calls import Operation
 from appliance.gateway.accounting import Accounts, Exchange
+from appliance.observe.log import log_exchange
 from appliance.observe.metrics import Metrics
 
 
 def accounts() -> Accounts:
     ids = count(1)
     ticks = count(0)
-    return Accounts(Metrics(CollectorRegistry()), lambda: float(next(ticks)), lambda: f"{next(ids):032x}")
+    return Accounts(Metrics(CollectorRegistry()), lambda: float(next(ticks)), lambda: f"{next(ids):032x}", log_exchange)
 
 
 def exchange(model: str = "m") -> Exchange:
@@ -24,4 +25,4 @@ def exchange(model: str = "m") -> Exchange:
 
 
 def text_of(metrics: Metrics) -> str:
-    return metrics.render(None)[0].decode()
+    return generate_latest(metrics.registry).decode()

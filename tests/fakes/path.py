@@ -8,7 +8,7 @@ from appliance.access.keys import KeyRing
 from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
 from appliance.api.routes import Router
-from appliance.config.schema import Backend, Model, Runtime
+from appliance.config.schema import Backend, KeyLimits, Model, Runtime
 from appliance.domain.http import Headers, Reply, Request
 from appliance.domain.secret import Secret
 from appliance.domain.targets import Address, Endpoint
@@ -17,6 +17,8 @@ from appliance.gateway.accounting import Accounts
 from appliance.gateway.attempts import Attempts
 from appliance.gateway.listing import Listing
 from appliance.gateway.pipeline import Gateway
+from appliance.limits.ledger import Ledger
+from appliance.observe.log import ExchangeRecord, log_exchange
 from appliance.observe.metrics import Metrics
 from appliance.ops.probes import Probes
 from appliance.routing.catalogue import Catalogue
@@ -40,7 +42,12 @@ class Bytes:
 class Path:
     """Everything from `Dispatch` to the fake upstreams, in one place for a test."""
 
-    def __init__(self, upstreams: ScriptedUpstreams | None = None, runtime: FakeRuntime | None = None) -> None:
+    def __init__(
+        self,
+        upstreams: ScriptedUpstreams | None = None,
+        runtime: FakeRuntime | None = None,
+        limits: dict[str, KeyLimits] | None = None,
+    ) -> None:
         self.metrics = Metrics(CollectorRegistry())
         self.fleet = FleetTable()
         self.runtime = runtime or FakeRuntime()
@@ -58,12 +65,18 @@ class Path:
         )
         self.gateway = Gateway(catalogue, self.fleet, self.attempts)
         ticks = iter(range(10**6))
-        self.accounts = Accounts(self.metrics, lambda: float(next(ticks)), lambda: "0" * 32)
+        self.records: list[ExchangeRecord] = []
+        self.accounts = Accounts(self.metrics, lambda: float(next(ticks)), lambda: "0" * 32, self._log)
+        self.ledger = Ledger(limits or {})
         self.keys = KeyRing((), [Secret("sk-a")])
         listing = Listing(catalogue, self.fleet, 1_700_000_000)
-        endpoints = Endpoints(self.keys, self.gateway, listing, self.accounts, 10_000)
+        endpoints = Endpoints(self.keys, self.gateway, listing, self.accounts, self.ledger, 10_000)
         probes = Probes(self.keys, self.fleet, catalogue, self.metrics)
         self.dispatch = Dispatch(Router(endpoints.routes() + probes.routes()), self.metrics, lambda: "1" * 32)
+
+    def _log(self, record: ExchangeRecord) -> None:
+        self.records.append(record)
+        log_exchange(record)
 
     async def ask(
         self, method: str, path: str, body: bytes = b"", *, key: str | None = "sk-a", headers: Headers | None = None

@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+
+from tests.fakes.pem_files import Authority
 
 KEY = "sk-test-canary-7f3a9c"
 SCRIPTED = f'["{sys.executable}", "-m", "appliance", "_engine", "--socket", "{{socket}}"'
@@ -38,11 +41,33 @@ def free_port() -> int:
 class Product:
     """One running appliance."""
 
-    def __init__(self, state: Path, tables: str, server: str = "", environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        tables: str,
+        server: str = "",
+        environment: dict[str, str] | None = None,
+        *,
+        http2: bool = False,
+        prefix: tuple[str, ...] = (),
+    ) -> None:
+        """With `http2` it speaks TLS, and clients that offer HTTP/2 get it: that is Quart as the door.
+
+        `prefix` is a command that runs the command that follows it, in its own place.
+        """
+        self.prefix = prefix
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.state = state
         state.mkdir(parents=True, exist_ok=True)
+        self.http2 = http2
+        self.verify: ssl.SSLContext | bool = True
+        if http2:
+            authority = Authority(state)
+            tls = authority.write("box", "127.0.0.1")
+            self.url = self.url.replace("http:", "https:")
+            self.verify = authority.client()
+            server = f'{server}\nhttp2 = true\ntls = {{ cert = "{tls.cert}", key = "{tls.key}" }}\n'
         self.config = state / "appliance.toml"
         self.config.write_text(
             f'[server]\nlisten = "127.0.0.1:{self.port}"\nstate_dir = "{state / "s"}"\nlog_format = "json"\n{server}\n'
@@ -54,10 +79,10 @@ class Product:
 
     def start(self, *, wait: float = 60) -> None:
         self.told = False
-        argv = [sys.executable, "-m", "appliance", "serve", "--config", str(self.config)]
+        argv = [*self.prefix, sys.executable, "-m", "appliance", "serve", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, env=self.environment)
-        self.until(lambda: httpx.get(f"{self.url}/healthz").status_code == 200, wait)
+        self.until(lambda: self.get("/healthz").status_code == 200, wait)
 
     def until(self, condition: "Iterator[bool] | object", seconds: float) -> None:
         """Wait for a condition on the running product; its log is the failure's message."""
@@ -72,7 +97,7 @@ class Product:
 
     def ready(self, *models: str, wait: float = 60) -> None:
         def all_ready() -> bool:
-            report = httpx.get(f"{self.url}/readyz").json()["models"]
+            report = self.get("/readyz").json()["models"]
             return all(report[model]["ready"] for model in models)
 
         self.until(all_ready, wait)
@@ -101,17 +126,34 @@ class Product:
     def headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {KEY}"}
 
+    def client(self) -> httpx.Client:
+        """As the SDKs want it."""
+        return httpx.Client(verify=self.verify, http2=self.http2, timeout=60)
+
+    def get(self, path: str) -> httpx.Response:
+        with self.client() as client:
+            return client.get(f"{self.url}{path}")
+
     def post(self, path: str, body: object, **kwargs: object) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", json=body, headers=self.headers, timeout=60, **kwargs)  # type: ignore[arg-type]
+        with self.client() as client:
+            return client.post(f"{self.url}{path}", json=body, headers=self.headers, **kwargs)  # type: ignore[arg-type]
 
     def metrics(self) -> str:
-        return httpx.get(f"{self.url}/metrics").text
+        return self.get("/metrics").text
 
 
 @contextlib.contextmanager
-def product(state: Path, tables: str, server: str = "", environment: dict[str, str] | None = None) -> Iterator[Product]:
+def product(
+    state: Path,
+    tables: str,
+    server: str = "",
+    environment: dict[str, str] | None = None,
+    *,
+    http2: bool = False,
+    prefix: tuple[str, ...] = (),
+) -> Iterator[Product]:
     """A started product; afterwards it is stopped and none of its processes is left."""
-    running = Product(state, tables, server, environment)
+    running = Product(state, tables, server, environment, http2=http2, prefix=prefix)
     running.start()
     try:
         yield running

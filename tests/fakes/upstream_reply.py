@@ -1,5 +1,7 @@
 """An engine's reply, scripted piece by piece."""
 
+from collections.abc import Callable
+
 from appliance.domain.http import Headers
 
 
@@ -10,15 +12,22 @@ class ScriptedReply:
         self.status = status
         self.headers: Headers = headers or [("content-type", "text/event-stream")]
         self.closed = False
+        self.ended = False
         self._pieces = list(pieces)
 
     async def receive(self) -> bytes:
         if not self._pieces:
+            self.ended = True
             return b""
         piece = self._pieces.pop(0)
         if isinstance(piece, Exception):
             raise piece
         return piece
+
+    async def pump(self, taken: Callable[[bytes], bool]) -> None:
+        while data := await self.receive():
+            if not taken(data):
+                return
 
     async def read(self, limit: int) -> bytes:
         whole = b""

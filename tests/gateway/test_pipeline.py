@@ -5,6 +5,7 @@ import trio
 import trio.testing
 
 from appliance.errors import GatewayError
+from tests.fakes.accounts import text_of
 from tests.fakes.path import Path, header
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.upstream_reply import ScriptedReply
@@ -34,7 +35,7 @@ async def test_a_stream_carries_the_headers_that_proxies_need_and_is_settled_at_
     assert header(reply, "cache-control") == "no-cache"
     assert header(reply, "x-accel-buffering") == "no"
     assert header(reply, "x-gateway-model") == "m"
-    text = path.metrics.render(None)[0].decode()
+    text = text_of(path.metrics)
     assert 'appliance_tokens_total{model="m",type="output"} 7.0' in text
     assert 'appliance_requests_in_flight{model="m"} 0.0' in text
     assert not path.gateway._relays
@@ -56,7 +57,7 @@ async def test_a_whole_reply_has_its_usage_counted_and_the_request_id_added() ->
     reply = await path.ask("POST", "/v1/chat/completions", CHAT.replace(b"true", b"false"))
     assert isinstance(reply.body, bytes)
     assert json.loads(reply.body)["request_id"] == header(reply, "x-request-id")
-    assert 'type="input"} 3.0' in path.metrics.render(None)[0].decode()
+    assert 'type="input"} 3.0' in text_of(path.metrics)
 
 
 async def test_an_engines_error_is_marked_as_its_own_and_its_500_not_to_be_retried() -> None:
@@ -93,7 +94,7 @@ async def test_a_client_that_leaves_while_the_engine_thinks_is_settled(stream: b
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert mute.closed
-    text = path.metrics.render(None)[0].decode()
+    text = text_of(path.metrics)
     assert 'appliance_client_disconnects_total{model="m",phase="first_byte"} 1.0' in text
     assert 'appliance_requests_in_flight{model="m"} 0.0' in text
     assert not path.gateway._relays
@@ -115,20 +116,30 @@ async def test_half_an_answer_never_looks_like_success(body: bytes, code: str) -
     assert (reply.status, json.loads(reply.body)["error"]["code"]) == (502, code)
 
 
-@pytest.mark.parametrize("stream", [b"true", b"false"])
-async def test_a_call_that_waits_is_told_when_the_server_goes_away(stream: bytes) -> None:
-    path = Path(ScriptedUpstreams(Mute(headers=None if stream == b"true" else JSON)))
+async def test_a_stream_that_has_not_begun_is_told_when_the_server_goes_away() -> None:
+    path = Path(ScriptedUpstreams(Mute()))
     replies = []
 
     async def ask() -> None:
-        replies.append(await path.ask("POST", "/v1/chat/completions", CHAT.replace(b"true", stream)))
+        replies.append(await path.ask("POST", "/v1/chat/completions", CHAT))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
         await trio.testing.wait_all_tasks_blocked()
         path.gateway.interrupt(GatewayError("draining", "going away", retry_after=1))
     assert [reply.status for reply in replies] == [503]
-    assert 'appliance_requests_in_flight{model="m"} 0.0' in path.metrics.render(None)[0].decode()
+    assert 'appliance_requests_in_flight{model="m"} 0.0' in text_of(path.metrics)
+
+
+async def test_a_call_that_its_door_ends_because_the_server_goes_away_is_no_client_that_left() -> None:
+    path = Path(ScriptedUpstreams(Mute(headers=JSON)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(path.ask, "POST", "/v1/chat/completions", CHAT.replace(b"true", b"false"))
+        await trio.testing.wait_all_tasks_blocked()
+        path.gateway.interrupt(GatewayError("draining", "going away", retry_after=1))
+        nursery.cancel_scope.cancel()
+    assert [record.error_code for record in path.records] == ["draining"]
+    assert 'appliance_requests_in_flight{model="m"} 0.0' in text_of(path.metrics)
 
 
 async def test_a_cancellation_that_leaves_in_a_group_settles_the_account_too() -> None:
@@ -143,6 +154,6 @@ async def test_a_cancellation_that_leaves_in_a_group_settles_the_account_too() -
         nursery.start_soon(path.ask, "POST", "/v1/chat/completions", CHAT)
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    text = path.metrics.render(None)[0].decode()
+    text = text_of(path.metrics)
     assert 'appliance_requests_total{code="499"' in text
     assert 'appliance_requests_in_flight{model="m"} 0.0' in text

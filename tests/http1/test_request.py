@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.http1.request import render_head
+from appliance.http1.request import HeadTemplate, render_head
 
 
 def test_a_head_is_the_request_line_the_host_the_headers_and_the_length() -> None:
@@ -46,3 +46,30 @@ def test_no_text_adds_a_line(path: str, host: str, name: str, value: str) -> Non
     except ValueError:
         return
     assert head.count(b"\r") == head.count(b"\n") == 4
+
+
+def test_a_template_renders_what_varies_right_after_the_host() -> None:
+    template = HeadTemplate("POST", "/x", "box", [("a", "b")], "id")
+    assert template.render("1", 3) == b"POST /x HTTP/1.1\r\nhost: box\r\nid: 1\r\na: b\r\ncontent-length: 3\r\n\r\n"
+    assert template.render("2", 0) == b"POST /x HTTP/1.1\r\nhost: box\r\nid: 2\r\na: b\r\ncontent-length: 0\r\n\r\n"
+
+
+@given(st.text(), st.sampled_from(["GET", "POST"]))
+def test_no_varying_value_adds_a_line(value: str, method: str) -> None:
+    try:
+        head = HeadTemplate(method, "/", "h", [("a", "b")], "id").render(value, 1)
+    except ValueError:
+        return
+    assert head.count(b"\r") == head.count(b"\n") == 6
+
+
+@pytest.mark.parametrize("varying", ["a b", "a\r\n", "ü"])
+def test_the_name_of_what_varies_is_checked_too(varying: str) -> None:
+    with pytest.raises(ValueError):
+        HeadTemplate("GET", "/", "h", [], varying)
+
+
+def test_a_refused_varying_value_is_not_shown() -> None:
+    with pytest.raises(ValueError) as caught:
+        HeadTemplate("GET", "/", "h", [], "id").render("secret\n", 0)
+    assert "secret" not in str(caught.value)

@@ -113,3 +113,65 @@ def test_a_head_or_trailer_that_never_ends_is_a_violation() -> None:
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
     with contextlib.suppress(ProtocolViolation):
         run(data, eof=True)
+
+
+@given(st.lists(st.sampled_from([LENGTH, CHUNKED, INTERIM, EMPTY]), min_size=2, max_size=5), st.integers(1, 200))
+def test_one_parser_reads_reply_after_reply_and_nothing_of_one_gets_into_the_next(wires: list[bytes], cut: int) -> None:
+    parser = ResponseParser()
+    for wire in wires:
+        parser.restart()
+        assert (parser.head, parser.complete, parser.started, parser.take()) == (None, False, False, b"")
+        alone, body = run(wire)
+        got = b""
+        for piece in (wire[:cut], wire[cut:]):
+            if piece:
+                parser.feed(memoryview(piece))
+            got += parser.take()
+        assert (parser.head, got, parser.keep_alive) == (alone.head, body, True)
+
+
+@pytest.mark.parametrize("wire", [LENGTH[:30], LENGTH + b"X", UNTIL_CLOSE, b"", LENGTH + LENGTH])
+def test_a_restart_after_anything_else_starts_clean_too(wire: bytes) -> None:
+    parser, _ = run(wire)
+    parser.restart()
+    parser.feed(CHUNKED)
+    assert (parser.head and parser.head.status, parser.take(), parser.keep_alive) == (201, b"abc", True)
+
+
+def test_a_body_nobody_took_does_not_get_into_the_next_reply() -> None:
+    parser = ResponseParser()
+    for _ in range(2):
+        parser.feed(LENGTH)
+        parser.restart()
+    assert parser.take() == b""
+
+
+def test_a_reply_nobody_asked_for_adds_nothing_to_the_body() -> None:
+    parser = ResponseParser()
+    parser.feed(LENGTH + LENGTH)
+    assert (parser.take(), parser.complete, parser.keep_alive) == (b"abc", True, False)
+
+
+def test_what_is_fed_may_be_overwritten_afterwards() -> None:
+    parser = ResponseParser()
+    for piece in (LENGTH[:20], LENGTH[20:-2], LENGTH[-2:]):
+        buffer = bytearray(piece)
+        parser.feed(memoryview(buffer))
+        buffer[:] = b"?" * len(buffer)
+    assert (parser.head and parser.head.headers[1], parser.take()) == (("x-a", "B"), b"abc")
+
+
+def test_a_large_head_counts_against_the_limit_however_it_arrives() -> None:
+    head = b"HTTP/1.1 200 OK\r\n" + b"".join(b"a%d: %s\r\n" % (i, b"b" * 1000) for i in range(70))
+    wire = head + b"content-length: 0\r\n\r\n"
+    for pieces in ([wire], [wire[:60_000], wire[60_000:]]):
+        with pytest.raises(ProtocolViolation):
+            run(*pieces)
+    fine = wire.replace(b"b" * 1000, b"b" * 900)
+    for pieces in ([fine], [fine[:60_000], fine[60_000:]]):
+        assert run(*pieces)[0].keep_alive
+
+
+def test_a_body_does_not_count_as_head() -> None:
+    wire = b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n" + b"x" * 200_000
+    assert run(wire)[0].keep_alive

@@ -1,7 +1,11 @@
 import dataclasses
+import io
+import logging
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -10,6 +14,7 @@ from appliance.domain.status import BackendStatus, ReplicaState, ReplicaStatus
 from appliance.domain.targets import Address, Endpoint
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.metrics import Metrics
+from appliance.observe.sink import configure
 
 RECORD = ExchangeRecord(
     request_id="r1",
@@ -53,7 +58,7 @@ def test_an_exchange_is_in_flight_until_it_ends(metrics: Metrics, registry: Coll
 
 
 def test_an_exchange_that_never_started_leaves_in_flight_alone(metrics: Metrics, registry: CollectorRegistry) -> None:
-    metrics.exchange_ended(dataclasses.replace(RECORD, model="_unknown"), counted=False)
+    metrics.exchange_ended(replace(RECORD, model="_unknown"), counted=False)
     assert registry.get_sample_value("appliance_requests_in_flight", {"model": "_unknown"}) is None
 
 
@@ -70,14 +75,14 @@ def test_an_exchange_is_counted_timed_and_billed(metrics: Metrics, registry: Col
 
 
 def test_estimated_tokens_are_never_mixed_with_exact_ones(metrics: Metrics, registry: CollectorRegistry) -> None:
-    metrics.exchange_ended(dataclasses.replace(RECORD, usage=Usage(output=7, estimated=True)), counted=False)
+    metrics.exchange_ended(replace(RECORD, usage=Usage(output=7, estimated=True)), counted=False)
     labels = {"model": "m", "type": "output"}
     assert registry.get_sample_value("appliance_tokens_estimated_total", labels) == 7
     assert registry.get_sample_value("appliance_tokens_total", labels) is None
 
 
 def test_an_error_of_ours_is_a_rejection_with_its_code(metrics: Metrics, registry: CollectorRegistry) -> None:
-    refused = dataclasses.replace(RECORD, status=503, outcome="error", error_code="queue_full", engine="", ttft_s=None)
+    refused = replace(RECORD, status=503, outcome="error", error_code="queue_full", engine="", ttft_s=None)
     metrics.exchange_ended(refused, counted=False)
     assert registry.get_sample_value("appliance_rejections_total", {"model": "m", "reason": "queue_full"}) == 1
     labels = GEN_AI | {"gen_ai_provider_name": "_none", "error_type": "queue_full"}
@@ -133,15 +138,65 @@ def test_a_backend_is_up_or_down(metrics: Metrics, registry: CollectorRegistry) 
     assert registry.get_sample_value("appliance_backend_up", {"backend": "b"}) == 0
 
 
+def test_what_clients_and_backends_make_up_does_not_grow_the_series(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    def series() -> int:
+        return sum(not line.startswith(b"#") for line in generate_latest(registry).splitlines())
+
+    for status in range(-1, 700):
+        metrics.http_request("/v1/models", f"BREW{status}", status)
+        metrics.exchange_ended(replace(RECORD, status=status), counted=False)
+        metrics.bad_request(f"code{status}")
+        metrics.connection_refused(f"reason{status}")
+    before = series()
+    for number in range(1_000):
+        metrics.http_request("/v1/models", f"BREW{number}", 600 + number)
+        metrics.exchange_ended(replace(RECORD, status=10_000 + number), counted=False)
+        metrics.bad_request(f"more{number}")
+        metrics.connection_refused(f"more{number}")
+    assert series() == before
+    labels = {"route": "/v1/models", "method": "OTHER", "code": "other"}
+    assert registry.get_sample_value("appliance_http_requests_total", labels) == 1_000 + 701 - 500
+
+
+def test_what_the_door_sees_is_counted(metrics: Metrics, registry: CollectorRegistry) -> None:
+    value = registry.get_sample_value
+    assert value("appliance_log_lines_dropped_total") is not None  # of every sink of the process, other tests' too
+    for name in ("client_stalls_total", "connection_errors_total", "client_connections"):
+        assert value(f"appliance_{name}") == 0
+    metrics.connection_refused("handshake")
+    metrics.bad_request("malformed_request")
+    metrics.client_stalled()
+    metrics.connection_error()
+    metrics.watch_connections(lambda: 7)
+    assert value("appliance_connections_refused_total", {"reason": "handshake"}) == 1
+    assert value("appliance_bad_requests_total", {"code": "malformed_request"}) == 1
+    assert value("appliance_client_stalls_total") == 1
+    assert value("appliance_connection_errors_total") == 1
+    assert value("appliance_client_connections") == 7
+
+
+def test_log_lines_that_were_lost_are_counted(metrics: Metrics, registry: CollectorRegistry) -> None:
+    stream = io.StringIO()
+    sink = configure("json", stream)
+    stream.close()
+    logging.getLogger("appliance.test").info("lost")
+    assert registry.get_sample_value("appliance_log_lines_dropped_total") == 1
+    logging.getLogger().removeHandler(sink)
+
+
 @pytest.mark.parametrize("accept", [None, "", "*/*", "text/plain;version=0.0.4", "application/json"])
-def test_the_text_format_is_for_everyone(metrics: Metrics, accept: str | None) -> None:
-    body, content_type = metrics.render(accept)
+async def test_the_text_format_is_for_everyone(metrics: Metrics, accept: str | None) -> None:
+    body, content_type = await metrics.render(accept)
     assert content_type.startswith("text/plain; version=")
     assert "process_cpu_seconds" in {family.name for family in parse_text(body.decode())}
 
 
-def test_openmetrics_is_for_those_who_ask(metrics: Metrics) -> None:
-    body, content_type = metrics.render("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5")
+async def test_openmetrics_is_for_those_who_ask(metrics: Metrics) -> None:
+    metrics.exchange_ended(RECORD, counted=False)
+    asked = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+    body, content_type = await metrics.render(asked)
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
     assert body.endswith(b"# EOF\n")
     assert "appliance_requests" in {family.name for family in parse_openmetrics(body.decode())}  # type: ignore[no-untyped-call]

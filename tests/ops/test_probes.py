@@ -38,3 +38,15 @@ async def test_metrics_are_for_this_machine_or_a_key_with_the_scope() -> None:
     assert (await path.dispatch(remote)).status == 401
     scoped = Request("GET", "/metrics", "", [("x-api-key", "sk-a")], "192.0.2.7", Bytes(b""))
     assert (await path.dispatch(scoped)).status == 403
+
+
+async def test_the_scraper_chooses_the_format() -> None:
+    for accept, content_type, end in (
+        ("text/plain", "text/plain", b"\n"),
+        ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text", b"# EOF\n"),
+    ):
+        reply = await Path().ask("GET", "/metrics", key=None, headers=[("accept", accept)])
+        assert isinstance(reply.body, bytes)
+        assert dict(reply.headers)["content-type"].startswith(content_type)
+        assert b"appliance_client_connections 0.0\n" in reply.body
+        assert reply.body.endswith(end)

@@ -1,4 +1,5 @@
 import os
+import resource
 import stat
 import sys
 from pathlib import Path
@@ -23,6 +24,16 @@ async def test_a_child_leads_its_session_writes_to_its_own_file_and_sees_only_it
     collect(process)
     assert exit_code(process) == 3
     assert log.read_text().splitlines() == ["before", "True ['LC_CTYPE', 'ONLY']"]
+
+
+async def test_a_child_may_have_a_limit_of_open_files_of_its_own(tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    script = "import resource, time; time.sleep(0.5); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    process = spawn([sys.executable, "-c", script], {}, tmp_path / "x.log", open_files=(300, hard))
+    with trio.fail_after(10):
+        await wait_exit(process)
+    collect(process)
+    assert (tmp_path / "x.log").read_text() == "300\n"
 
 
 async def test_a_new_log_is_private_and_a_running_child_has_no_exit_code(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import contextlib
+import socket
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,31 @@ async def test_nothing_listening_is_connect_failed(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConnectFailed, match="cannot connect"):
             await open_plain(address, Countdown(Deadlines()))
+
+
+async def test_a_unix_server_with_a_full_backlog_is_waited_for(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(1)
+        address = Address("unix", str(tmp_path / "s"))
+        waiting = [await open_plain(address, Countdown(Deadlines())) for _ in range(2)]
+        with pytest.raises(UpstreamTimeout) as caught:
+            await open_plain(address, Countdown(Deadlines(connect=0.05)))
+        assert caught.value.stage == "connect"
+        async with trio.open_nursery() as nursery:
+
+            async def late() -> None:
+                waiting.append(await open_plain(address, Countdown(Deadlines(connect=30))))
+
+            nursery.start_soon(late)
+            await trio.sleep(0.02)
+            accepted = [listener.accept()[0] for _ in range(2)]
+        accepted.append(listener.accept()[0])
+    for connection in waiting:
+        await connection.aclose()
+    for peer in accepted:
+        assert peer.recv(1) == b""
+        peer.close()
 
 
 @pytest.mark.parametrize("wire", [b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 2"])
@@ -120,13 +146,16 @@ async def test_a_garbage_head_is_a_protocol_violation(wire: bytes) -> None:
         await connection.aclose()
 
 
-async def test_a_reply_that_comes_before_the_body_is_written_is_seen_and_ends_the_writing() -> None:
+@pytest.mark.parametrize("unix", [False, True])
+async def test_a_reply_that_comes_before_the_body_is_written_is_seen_and_ends_the_writing(
+    unix: bool, tmp_path: Path
+) -> None:
     async def script(link: Link) -> None:
         await link.head()
         await link.send(reply(413, b"too big"))
         await trio.sleep_forever()
 
-    async with ScriptedHttp(script) as server:
+    async with ScriptedHttp(script, path=tmp_path / "s" if unix else None) as server:
         connection = await connect(server)
         with trio.fail_after(5):
             head = await connection.exchange(POST, Countdown(Deadlines()))
@@ -134,13 +163,85 @@ async def test_a_reply_that_comes_before_the_body_is_written_is_seen_and_ends_th
         await connection.aclose()
 
 
-async def test_a_whole_large_body_arrives_and_the_connection_stays_usable() -> None:
+@pytest.mark.parametrize("unix", [False, True])
+async def test_whole_bodies_of_any_size_arrive_and_the_connection_stays_usable(unix: bool, tmp_path: Path) -> None:
+    pattern = bytes(range(256)) * 32
+    async with ScriptedHttp(always(OK), path=tmp_path / "s" if unix else None) as server:
+        connection = await connect(server)
+        for number, size in enumerate((1, 16_383, 16_384, 16_385, 300_000, 8_000_000)):
+            body = (pattern * (size // len(pattern) + 1))[:size]
+            await connection.exchange(OutRequest("POST", "/", body=body), Countdown(Deadlines(first_byte=60)))
+            assert (await drain(connection), connection.reusable) == (b"ok", True)
+            assert server.requests[number].partition(b"\r\n\r\n")[2] == body
+        assert server.accepted == 1
+        await connection.aclose()
+
+
+async def test_a_head_that_is_rendered_already_is_sent_as_it_is() -> None:
     async with ScriptedHttp(always(OK)) as server:
         connection = await connect(server)
-        await connection.exchange(POST, Countdown(Deadlines()))
-        assert await drain(connection) == b"ok"
-        assert connection.reusable
-        assert server.requests[0].endswith(POST.body)
+        head = b"POST /x HTTP/1.1\r\nhost: y\r\ncontent-length: 1\r\n\r\n"
+        await connection.exchange(OutRequest("GET", "/", body=b"b", head=head), Countdown(Deadlines()))
+        assert server.requests == [head + b"b"]
+        await connection.aclose()
+
+
+async def test_what_came_with_the_head_is_there_without_waiting() -> None:
+    async with ScriptedHttp(once(OK)) as server:
+        connection = await connect(server)
+        await connection.exchange(GET, Countdown(Deadlines()))
+        assert (connection.complete, connection.take(), connection.take()) == (True, b"ok", b"")
+        await connection.aclose()
+
+
+async def test_closing_wakes_whoever_waits_and_a_closed_one_is_lost() -> None:
+    async def script(link: Link) -> None:
+        await link.request()
+        await link.send(EVENTS, chunk(b"one"))
+        await link.gone()
+
+    async with ScriptedHttp(script) as server:
+        for deadlines in (Deadlines(), Deadlines(between_bytes=60, first_byte=60)):
+            connection = await connect(server)
+            async with trio.open_nursery() as nursery:
+
+                async def ask(connection: PlainConnection, deadlines: Deadlines) -> None:
+                    await connection.exchange(GET, Countdown(deadlines))
+                    assert await connection.receive() == b"one"
+                    with pytest.raises(ConnectionLost):
+                        await connection.receive()
+
+                nursery.start_soon(ask, connection, deadlines)
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                await connection.aclose()
+            await connection.aclose()
+            with pytest.raises(ConnectionLost):
+                await connection.exchange(GET, Countdown(deadlines))
+
+
+@pytest.mark.parametrize(
+    ("chatty", "deadlines", "stage"),
+    [
+        (False, Deadlines(between_bytes=0.05, total=60), "between_bytes"),
+        (True, Deadlines(between_bytes=60, total=0.1), "total"),
+    ],
+)
+async def test_silence_inside_the_body_and_a_total_that_passes_there_are_timeouts(
+    chatty: bool, deadlines: Deadlines, stage: str
+) -> None:
+    async def script(link: Link) -> None:
+        await link.request()
+        await link.send(EVENTS)
+        while True:
+            await link.send(chunk(b"x") if chatty else b"")
+            await trio.sleep(0.01)
+
+    async with ScriptedHttp(script) as server:
+        connection = await connect(server)
+        await connection.exchange(GET, Countdown(deadlines))
+        with pytest.raises(UpstreamTimeout) as caught:
+            await drain(connection)
+        assert caught.value.stage == stage
         await connection.aclose()
 
 

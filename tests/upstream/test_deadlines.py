@@ -28,3 +28,13 @@ async def test_the_total_runs_across_stages_and_wins_when_it_is_nearer(autojump_
 async def test_zero_is_off(autojump_clock: MockClock) -> None:
     with Countdown(Deadlines()).within("first_byte"):
         await trio.sleep(80_000)
+
+
+async def test_a_moment_can_be_asked_for_instead_of_a_scope(autojump_clock: MockClock) -> None:
+    countdown = Countdown(Deadlines(first_byte=4, total=10))
+    start = countdown.start
+    assert (countdown.deadline("first_byte"), countdown.deadline("between_bytes")) == (start + 4, start + 10)
+    assert countdown.passed("first_byte", start + 4).stage == "first_byte"
+    await trio.sleep(8)
+    assert countdown.passed("first_byte", countdown.deadline("first_byte")).stage == "total"
+    assert Countdown(Deadlines()).deadline("total") == float("inf")

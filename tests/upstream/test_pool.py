@@ -35,8 +35,20 @@ class FakeConnection:
         self.reusable = True
         return Head(200, [])
 
+    @property
+    def complete(self) -> bool:
+        return True
+
+    def take(self) -> bytes:
+        return b""
+
     async def receive(self) -> bytes:
         return b""
+
+    async def pump(self, taken: Callable[[bytes], bool]) -> None:
+        while data := await self.receive():
+            if not taken(data):
+                return
 
     async def aclose(self) -> None:
         assert not self.closed
@@ -98,11 +110,12 @@ async def test_the_connection_used_last_is_used_first_and_the_others_expire(auto
     assert (len(world.made), world.open) == (4, 1)
 
 
-async def test_a_stale_connection_is_not_used() -> None:
+async def test_a_stale_connection_is_not_used(autojump_clock: trio.testing.MockClock) -> None:
     world = World()
     pool = pool_of(world)
     await use(pool)
     world.stale = True
+    await trio.sleep(1)
     await use(pool)
     assert ([c.exchanges for c in world.made], world.open) == ([1, 1], 1)
 

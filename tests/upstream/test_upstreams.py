@@ -1,3 +1,4 @@
+import contextlib
 import random
 
 import pytest
@@ -86,6 +87,60 @@ async def test_a_body_ends_with_nothing_again_and_again_and_a_closed_reply_does_
         await upstreams.aclose()
 
 
+async def test_a_connection_is_free_as_soon_as_the_reply_has_arrived() -> None:
+    async with ScriptedHttp(always(OK)) as server:
+        upstreams = Upstreams()
+        held = []
+        for _ in range(3):
+            held.append(await upstreams.send(server.endpoint, GET, OFF, max_connections=1))
+            assert await held[-1].receive() == b"ok"
+        assert server.accepted == 1
+        for answer in held:
+            await answer.aclose()
+            assert await answer.receive() == await answer.read(0) == b""
+        assert "leased=0 idle=1" in repr(upstreams)
+        await upstreams.aclose()
+
+
+async def test_what_is_left_after_the_first_piece_can_be_read_at_once() -> None:
+    async def script(link: Link) -> None:
+        while await link.request():
+            await link.send(EVENTS, chunk(b"one"))
+            await trio.sleep(0.02)
+            await link.send(chunk(b"two"), chunk(b"three") + b"0\r\n\r\n")
+
+    async with ScriptedHttp(script) as server:
+        upstreams = Upstreams()
+        for _ in range(2):
+            answer = await upstreams.send(server.endpoint, GET, OFF)
+            assert (await answer.receive(), await answer.read(8)) == (b"one", b"twothree")
+        assert server.accepted == 1
+        await upstreams.aclose()
+
+
+async def test_replies_that_arrive_at_the_same_time_do_not_mix() -> None:
+    async def echo(link: Link) -> None:
+        while got := await link.request():
+            body = got.partition(b"\r\n\r\n")[2]
+            await link.send(reply(200, body)[:-1])
+            await trio.lowlevel.checkpoint()
+            await link.send(body[-1:])
+
+    async with ScriptedHttp(echo) as server:
+        upstreams = Upstreams()
+
+        async def ask(number: int) -> None:
+            for turn in range(20):
+                body = b"%d/%d " % (number, turn) * (number * 100 + 1)
+                answer = await upstreams.send(server.endpoint, OutRequest("POST", "/", body=body), OFF)
+                assert await answer.read(10**6) == body
+
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(ask, number)
+        await upstreams.aclose()
+
+
 async def test_silence_inside_the_body_is_a_between_bytes_timeout_and_closes() -> None:
     async def script(link: Link) -> None:
         await link.request()
@@ -152,6 +207,30 @@ async def test_after_closing_nothing_is_sent() -> None:
     await upstreams.aclose()
     with pytest.raises(ConnectFailed):
         await upstreams.send(Endpoint(Address("http", "127.0.0.1", 1)), GET, OFF)
+
+
+async def test_deadlines_and_cancellations_at_the_same_time_leave_nothing_behind() -> None:
+    dice = random.Random(4)
+    async with ScriptedHttp(stream_forever) as server:
+        upstreams = Upstreams()
+
+        async def one(seconds: float, deadlines: Deadlines) -> None:
+            with trio.move_on_after(seconds), contextlib.suppress(UpstreamTimeout):
+                answer = await upstreams.send(server.endpoint, GET, deadlines, max_connections=5)
+                try:
+                    await answer.read(10**9)
+                finally:
+                    await answer.aclose()
+
+        for _ in range(50):
+            async with trio.open_nursery() as nursery:
+                for _ in range(10):
+                    deadlines = Deadlines(*(dice.choice((0, 0.003, 0.01, 60)) for _ in range(4)))
+                    nursery.start_soon(one, dice.random() * 0.03, deadlines)
+        assert "leased=0 idle=0 waiting=0" in repr(upstreams)
+        assert upstreams._shared.alarm.waiting == 0
+        with trio.fail_after(10):
+            await server.closed()
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 import contextlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from appliance.domain.calls import Call, Operation
 from appliance.errors import GatewayError
-from appliance.wire.openai_request import outgoing_body, parse_call
+from appliance.wire.openai_request import _checked_call, _sound_call, outgoing_body, parse_call
 
 CHAT, COMPLETION, EMBEDDING = Operation
 HELLO = [{"role": "user", "content": "Hi"}]
@@ -173,10 +175,17 @@ def test_a_whole_answer_is_not_asked_for_stream_options() -> None:
     assert b"stream_options" not in outgoing_body(chat(), "other")
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
+# Not `st.recursive`: it reads the source of its function when the test starts, and warns if the file was edited since.
+JSON: st.SearchStrategy[object] = st.deferred(
+    lambda: (
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text()
+        | st.lists(JSON, max_size=3)
+        | st.dictionaries(st.text(max_size=5), JSON, max_size=3)
+    )
 )
 NAMES = ["model", "messages", "prompt", "input", "stream", "stream_options", "temperature", "max_tokens", "request_id"]
 
@@ -192,3 +201,71 @@ def test_any_json_is_a_call_or_a_typed_refusal(operation: Operation, value: obje
 def test_any_bytes_are_a_typed_refusal(operation: Operation, body: bytes) -> None:
     with pytest.raises(GatewayError):
         parse_call(operation, body)
+
+
+ODD: st.SearchStrategy[object] = (
+    st.sampled_from(["m", "r", "user", "", None, True, 0, 1, 2, 2.5, -1, 2**70, [], {}, [1], ["x"], [[1]], HELLO])
+    | st.builds(lambda role, content: [{"role": role, "content": content}], st.sampled_from(["user", "x", 5]), JSON)
+    | st.sampled_from([{"include_usage": value} for value in (True, False, None, 1)])
+    | JSON
+)
+
+
+@given(
+    st.sampled_from(list(Operation)),
+    st.lists(st.tuples(st.sampled_from([*NAMES, "top_p", "max_completion_tokens", "x"]), ODD)),
+    st.booleans(),
+)
+def test_the_quick_reading_is_never_milder_or_other_than_the_careful_one(
+    operation: Operation, members: list[tuple[str, object]], ascii_only: bool
+) -> None:
+    members = [("model", "m"), ("messages", HELLO), ("prompt", "x"), ("input", ["x"]), *members]
+    pairs = [f"{json.dumps(name)}:{json.dumps(value, ensure_ascii=ascii_only)}" for name, value in members]
+    body = f"{{{','.join(pairs)}}}".encode("utf-8", "surrogatepass")
+    quick, careful = (outcome(reading, operation, body) for reading in (_sound_call, _checked_call))
+    assert quick in {careful, None}
+
+
+def outcome(reading: Callable[[Operation, bytes], Call | None], operation: Operation, body: bytes) -> object:
+    """The call or the refusal; None when the reading leaves it to another."""
+    try:
+        return reading(operation, body)
+    except GatewayError as error:
+        return error.code, error.message, error.param
+    except ValueError:
+        return None
+
+
+@given(
+    st.sampled_from(list(Operation)),
+    st.dictionaries(st.sampled_from([*NAMES[5:], "stream", "x"]), JSON | st.booleans() | st.sampled_from([{}, "r"])),
+    st.sampled_from(["", "m", "other"]),
+    st.sampled_from([None, 1]),
+)
+def test_what_is_appended_is_what_would_have_been_written_anew(
+    operation: Operation, members: dict[str, object], model: str, indent: int | None
+) -> None:
+    body = json.dumps({"model": "m", "messages": HELLO, "prompt": "x", "input": "x"} | members, indent=indent) + " \n"
+    with contextlib.suppress(GatewayError):
+        call = parse_call(operation, body.encode())
+        anew = outgoing_body(replace(call, appendable=False), model)
+        assert json.loads(outgoing_body(call, model)) == json.loads(anew)
+
+
+@pytest.mark.parametrize("name", ["request_id", "stream_options"])
+@pytest.mark.parametrize("written", ["{}", "\\u00{:x}{}"])
+def test_nothing_is_appended_beside_a_member_however_its_name_is_written(name: str, written: str) -> None:
+    key = name if written == "{}" else written.format(ord(name[0]), name[1:])
+    body = f'{{"model":"m","messages":[{{"role":"user"}}],"stream":true,"{key}":null}}'.encode()
+    call = parse_call(CHAT, body)
+    assert not call.appendable
+    assert json.loads(outgoing_body(call, ""))["stream_options"] == {"include_usage": True}
+
+
+def test_an_ordinary_body_is_read_once() -> None:
+    assert _sound_call(CHAT, b'{"model":"m","messages":[{"role":"user","content":null}],"stream":true}')
+
+
+def test_a_body_whose_earlier_member_is_wrong_counts_by_its_last() -> None:
+    body = b'{"model":5,"messages":[{"role":"user"}],"stream_options":3,"model":"b"}'
+    assert parse_call(CHAT, body) == Call(CHAT, "b", body)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.domain.calls import Usage
-from appliance.wire.reply import usage_of, with_request_id
+from appliance.wire.reply import examine, is_object, usage_of, with_request_id
 
 
 def test_usage_is_read_from_a_whole_reply() -> None:
@@ -39,3 +39,26 @@ def test_what_is_no_object_stays_as_it_is(body: bytes) -> None:
 def test_any_object_keeps_its_members(members: dict[str, object], indent: int | None) -> None:
     body = with_request_id(json.dumps(members, indent=indent).encode(), "r1")
     assert json.loads(body) == members | {"request_id": "r1"}
+
+
+def test_one_look_gives_the_body_with_the_id_and_the_counts() -> None:
+    assert examine(b'{"usage":{"prompt_tokens":3}} ', "r1") == (
+        b'{"usage":{"prompt_tokens":3},"request_id":"r1"}',
+        Usage(3),
+    )
+    assert examine(b'{"request_id":null,"usage":5}', "r1") == (b'{"request_id":"r1","usage":5}', None)
+    assert examine(b'{"usage":{"prompt_tokens":3},"usage":null}', "r") == (
+        b'{"usage":{"prompt_tokens":3},"usage":null,"request_id":"r"}',
+        None,
+    )
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b'{"a":', b"{} x", b'{"usage":{"a":}}', b"{" * 100_000])
+def test_what_is_not_one_whole_object_is_told(body: bytes) -> None:
+    assert examine(body, "r1") is None
+    assert not is_object(body)
+
+
+def test_counts_nested_too_deeply_are_no_counts() -> None:
+    deep = b'{"usage":' + b"[" * 500 + b"]" * 500 + b"}"
+    assert examine(deep, "r1") == (deep[:-1] + b',"request_id":"r1"}', None)

@@ -1,0 +1,81 @@
+"""A reply as bytes: status line, headers, framing."""
+
+from collections.abc import Callable
+from email.utils import formatdate
+from http import HTTPStatus
+
+from appliance.domain.http import Headers, Reply
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_NO_BODY = {204, 304}
+_BREAKS = str.maketrans({"\r": " ", "\n": " ", "\0": " "})  # a header of ours or of an engine can never end a line
+
+
+class Clock:
+    """The Date header, written anew once a second."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        """`now` is the time in seconds since 1970."""
+        self._now = now
+        self._second = -1
+        self._line = ""
+
+    def line(self) -> str:
+        """The header with its line end."""
+        second = int(self._now())
+        if second != self._second:
+            self._second = second
+            self._line = f"date: {formatdate(second, usegmt=True)}\r\n"
+        return self._line
+
+
+def _lines(headers: Headers) -> str:
+    text = "".join([f"{name}: {value}\n" for name, value in headers])
+    if text.count("\n") != len(headers) or "\r" in text or "\0" in text:
+        return "".join([f"{name}: {value.translate(_BREAKS)}\r\n" for name, value in headers])
+    return text.replace("\n", "\r\n")
+
+
+def render(reply: Reply, *, date: str, keep: bool, http10: bool, head_only: bool) -> bytes:
+    """The whole of a reply whose body is bytes.
+
+    Args:
+        reply: with its body.
+        date: the Date header's line.
+        keep: the connection stays open.
+        http10: what the client speaks; it has to be told that the connection stays open.
+        head_only: the request was a HEAD: everything but the body.
+    """
+    body = reply.body
+    if not isinstance(body, bytes):
+        raise TypeError("a stream is not rendered whole")
+    status = reply.status
+    length = "" if status in _NO_BODY else f"content-length: {len(body)}\r\n"
+    head = f"{_status_line(status)}{_lines(reply.headers)}{date}{length}{_connection(keep=keep, http10=http10)}\r\n"
+    encoded = head.encode("latin-1", "replace")
+    return encoded if head_only or status in _NO_BODY else encoded + body
+
+
+def render_stream_head(reply: Reply, *, date: str, keep: bool, http10: bool) -> bytes:
+    """The head of a reply whose length is not known; an HTTP/1.0 client gets it until the connection closes."""
+    framing = "" if http10 else "transfer-encoding: chunked\r\n"
+    connection = _connection(keep=keep and not http10, http10=http10)
+    head = f"{_status_line(reply.status)}{_lines(reply.headers)}{date}{framing}{connection}\r\n"
+    return head.encode("latin-1", "replace")
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body; `data` is not empty."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _status_line(status: int) -> str:
+    return _LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+
+
+def _connection(*, keep: bool, http10: bool) -> str:
+    if not keep:
+        return "connection: close\r\n"
+    return "connection: keep-alive\r\n" if http10 else ""

@@ -1,0 +1,56 @@
+"""A limit a minute as a bucket: it starts full, holds one minute's worth and refills evenly.
+
+There are no fractions, so nothing drifts. Time is counted in whole ticks of a microsecond. A bucket of N a minute
+keeps a clock of its own that makes N steps a tick, so that each item that is taken refills in exactly
+`60 * TICKS` steps, whatever N is. The one number that a bucket stores is the step at which it will be full again.
+"""
+
+TICKS = 1_000_000  # a second
+_MINUTE = 60 * TICKS
+
+
+def to_ticks(now: float) -> int:
+    """Monotonic seconds, never negative, as ticks."""
+    return round(now * TICKS)
+
+
+class Bucket:
+    """One limit. Ticks that are passed in must not run backwards.
+
+    Attributes:
+        capacity: items a minute, and the most that it holds; at least 1.
+    """
+
+    __slots__ = ("_full_at", "capacity")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._full_at = 0  # steps of this bucket's clock; in the past: it is full
+
+    def wait(self, items: int, tick: int) -> int:
+        """Ticks until it holds `items`, at most its capacity; 0 if it does now."""
+        capacity = self.capacity
+        missing = self._full_at - tick * capacity - (capacity - items) * _MINUTE
+        return -(-missing // capacity) if missing > 0 else 0
+
+    def take(self, items: int, tick: int) -> None:
+        """Take items, also more than there are: then it is in debt, which refills like the rest."""
+        step = tick * self.capacity
+        full_at = self._full_at
+        self._full_at = (full_at if full_at > step else step) + items * _MINUTE  # noqa: FURB136 - max() takes 4 times as long
+
+    def give_back(self, items: int) -> None:
+        """Undo a `take`, or a part of it; what would not fit any more by now is lost."""
+        self._full_at -= items * _MINUTE
+
+    def level(self, tick: int) -> int:
+        """Whole items in it; negative in debt."""
+        return self.capacity - -(-self._missing(tick) // _MINUTE)
+
+    def until_full(self, tick: int) -> int:
+        """Ticks until it is full if nothing more is taken."""
+        return -(-self._missing(tick) // self.capacity)
+
+    def _missing(self, tick: int) -> int:
+        """Steps until it is full."""
+        return max(self._full_at - tick * self.capacity, 0)

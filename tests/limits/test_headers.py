@@ -1,0 +1,52 @@
+import pytest
+
+from appliance.limits.buckets import TICKS, Bucket
+from appliance.limits.headers import duration, rate_limit_headers
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.000001, "1ms"),
+        (0.12, "120ms"),
+        (0.999, "999ms"),
+        (0.9991, "1s"),
+        (1, "1s"),
+        (1.5, "1.5s"),
+        (8.64, "8.64s"),
+        (59.999, "59.999s"),
+        (59.9999, "1m0s"),
+        (60, "1m0s"),
+        (61.25, "1m1.25s"),
+        (360, "6m0s"),
+        (3599.9999, "1h0m0s"),
+        (3600, "1h0m0s"),
+        (90061.5, "25h1m1.5s"),
+    ],
+)
+def test_a_time_is_written_as_openai_does(seconds: float, text: str) -> None:
+    assert duration(round(seconds * TICKS)) == text
+
+
+def test_a_bucket_is_three_headers() -> None:
+    bucket = Bucket(120)
+    assert rate_limit_headers("requests", bucket, 0) == [
+        ("x-ratelimit-limit-requests", "120"),
+        ("x-ratelimit-remaining-requests", "120"),
+        ("x-ratelimit-reset-requests", "0s"),
+    ]
+    bucket.take(3, 0)
+    assert rate_limit_headers("requests", bucket, TICKS // 4)[1:] == [
+        ("x-ratelimit-remaining-requests", "117"),
+        ("x-ratelimit-reset-requests", "1.25s"),
+    ]
+
+
+def test_a_debt_is_nothing_left() -> None:
+    bucket = Bucket(60)
+    bucket.take(100, 0)
+    assert rate_limit_headers("tokens", bucket, 0)[1:] == [
+        ("x-ratelimit-remaining-tokens", "0"),
+        ("x-ratelimit-reset-tokens", "1m40s"),
+    ]

@@ -1,0 +1,80 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import Histogram as LibraryHistogram
+from prometheus_client.exposition import generate_latest
+
+from appliance.observe.families import Cell, Family, Histogram, Numbers, Watched
+
+BOUNDS = (0.1, 1.0, 10.0)
+
+
+def page(*families: Family[Cell] | Histogram) -> str:
+    registry = CollectorRegistry()
+    for family in families:
+        registry.register(family)
+    return generate_latest(registry).decode()
+
+
+def without_start_times(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if "_created" not in line)
+
+
+def test_numbers_read_like_the_librarys_own() -> None:
+    ours = Numbers("counter", "a_total", "Help.", ["x", "y"]), Numbers("gauge", "b", "More\nhelp.", [])
+    ours[0].series["1", 'quo"te\n\\'].value += 2.5
+    ours[1].series[()].value -= 3
+    registry = CollectorRegistry()
+    Counter("a_total", "Help.", ["x", "y"], registry=registry).labels("1", 'quo"te\n\\').inc(2.5)
+    Gauge("b", "More\nhelp.", registry=registry).dec(3)
+    assert page(*ours) == without_start_times(generate_latest(registry).decode())
+
+
+@given(st.lists(st.floats(0, 100) | st.sampled_from(BOUNDS)))
+def test_a_histogram_reads_like_the_librarys_own(observations: list[float]) -> None:
+    ours = Histogram("h_seconds", "Help.", BOUNDS, ["x"])
+    registry = CollectorRegistry()
+    library = LibraryHistogram("h_seconds", "Help.", ["x"], buckets=BOUNDS, registry=registry).labels("1")
+    cell = ours.series["1",]
+    for value in observations:
+        cell.observe(value)
+        library.observe(value)
+    assert page(ours) == without_start_times(generate_latest(registry).decode())
+
+
+def test_a_watched_number_is_read_at_each_scrape() -> None:
+    watched = Watched("gauge", "w", "Help.", lambda: 1)
+    assert page(watched).endswith("w 1.0\n")
+    watched.read = lambda: 2
+    assert page(watched).endswith("w 2.0\n")
+
+
+def test_without_labels_a_series_is_there_from_the_start_and_with_labels_it_is_not() -> None:
+    assert "n_total 0.0\n" in page(Numbers("counter", "n_total", "Help.", []))
+    assert "n_total{" not in page(Numbers("counter", "n_total", "Help.", ["x"]))
+
+
+def test_the_wrong_number_of_labels_is_a_bug_that_shows_at_once() -> None:
+    with pytest.raises(ValueError, match="1 label values where 2 are needed"):
+        Numbers("gauge", "g", "Help.", ["x", "y"]).series["1",]
+
+
+def test_a_family_comes_in_parts_that_never_tear_a_cell_apart() -> None:
+    family = Histogram("h", "Help.", BOUNDS, ["x"])
+    for number in range(100):
+        family.series[str(number),].observe(number)
+    parts = list(family.parts(at_most=20))
+    (whole,) = family.collect()
+    assert [sample for part in parts for sample in part.samples] == whole.samples
+    assert {len(part.samples) % 6 for part in parts} == {0}  # four buckets, count and sum
+    assert max(len(part.samples) for part in parts) < 20 + 6
+
+
+def test_a_family_may_grow_while_its_parts_are_read() -> None:
+    family = Numbers("gauge", "g", "Help.", ["x"])
+    family.series["1",].value = 1
+    parts = family.parts(at_most=1)
+    next(parts)
+    family.series["2",].value = 2
+    assert [part.samples for part in parts] == [[]]
