@@ -143,9 +143,10 @@ class Writer:
                 await trio.lowlevel.wait_writable(self._sock)
                 with contextlib.suppress(BlockingIOError):
                     self._left = self._left[self._sock.send(self._left) :]
-        except (OSError, trio.ClosedResourceError) as error:
+        except (OSError, trio.ClosedResourceError, trio.BusyResourceError) as error:
             self._fail(error if isinstance(error, OSError) else BrokenPipeError("closed"))
         self.blocked = False
+        self._left = self._left or b""  # an empty view would keep all that was sent
         if self._drained is not None:
             self._drained.set()
             self._drained = None

@@ -93,7 +93,10 @@ class Pump:
         trio.lowlevel.reschedule(task, result)
 
     def round(self) -> None:
-        """Step every stream that has something. Whoever works for long may call this in between: tokens go first."""
+        """Step every stream that has something. Whoever works for long may call this in between: tokens go first.
+
+        Never from inside a step: that could give out a stream's later bytes before its earlier ones.
+        """
         if not self._flowing:
             return
         self.now = trio.current_time()
