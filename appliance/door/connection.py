@@ -230,6 +230,8 @@ class Connection:
         """
         around, buffer = self._around, self._buffer
         self._waiting, self.deadline = Waiting.REQUEST, trio.current_time() + around.patience.idle
+        if buffer:
+            await trio.lowlevel.cancel_shielded_checkpoint()  # who pipelines does not hold up the others
         searched = skipped = 0
         while True:
             if buffer and buffer[0] == _CR and (empty := skip_empty_lines(buffer, skipped)):

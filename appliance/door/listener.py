@@ -15,6 +15,7 @@ from appliance.errors import OperatorError
 
 _LOG = logging.getLogger("appliance.door")
 _BACKLOG = 1024
+_UNSENT = 2**17  # bytes the kernel holds for a client that does not read; by itself it takes millions for each
 _AT_ONCE = 64  # connections accepted before others get their turn
 _PAUSE = 0.1  # seconds until another try when the process or the machine is out of something
 _QUIET = 10.0  # seconds between two warnings about the same shortage
@@ -157,6 +158,7 @@ class Listener:
             return
         sock.settimeout(0)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         self.connections += 1
         self._by_address[peer] += 1
         connections.start_soon(self._guard, sock, peer, name="connection")

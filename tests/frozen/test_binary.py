@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from appliance import __version__
+from tests.fakes.pem_files import Authority
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -134,3 +136,23 @@ def test_the_demo_serves_the_request_that_it_prints_and_leaves_no_process(
     while (left := processes_mentioning(str(tmp_path))) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
+
+
+def test_it_speaks_tls_and_http2(tmp_path: Path) -> None:
+    authority, port = Authority(tmp_path), free_port()
+    tls = authority.write("box", "127.0.0.1")
+    config = tmp_path / "appliance.toml"
+    config.write_text(
+        f'[server]\nlisten = "127.0.0.1:{port}"\nstate_dir = "{tmp_path}/state"\nauth = "open"\nhttp2 = true\n'
+        f'tls = {{ cert = "{tls.cert}", key = "{tls.key}" }}\n'
+    )
+    with subprocess.Popen([BINARY, "serve", "--config", config], env=CLEAN, stderr=subprocess.DEVNULL) as process:
+        try:
+            for http2, version in ((False, "HTTP/1.1"), (True, "HTTP/2")):
+                transport = httpx.HTTPTransport(verify=authority.client(), http2=http2, retries=8)
+                with httpx.Client(transport=transport, timeout=30) as client:
+                    reply = client.get(f"https://127.0.0.1:{port}/healthz")
+                    assert (reply.status_code, reply.http_version) == (200, version)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
