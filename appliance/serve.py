@@ -64,7 +64,7 @@ from appliance.upstream.upstreams import Upstreams
 _LOG = logging.getLogger("appliance.serve")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _IDS_AT_ONCE = 64
-_CLOSING = 5.0  # seconds for error events and last bytes to leave, after `drain`
+_CLOSING = 4.0  # seconds for error events and last bytes to leave, after `drain`
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ async def _serve(
         signals = stack.enter_context(trio.open_signal_receiver(*_STOP_SIGNALS)) if listen_signals else None
         stack.push_async_callback(parts.upstreams.aclose)
         host, port = split_listen(config.server.listen)
-        server = config.server
-        caps = Caps(server.max_connections or descriptors(), server.connections_per_address)
+        server, room = config.server, descriptors()
+        caps = Caps(min(server.max_connections or room, room), server.connections_per_address)
         listener = await Listener.bind(host, port, parts.reception, caps)
         stack.callback(listener.close)
         parts.metrics.watch_connections(lambda: listener.connections)

@@ -270,6 +270,9 @@ class Connection:
         self._answering = True
         keep = head.keep_alive and not around.closing and body.skip()
         self._clean = keep
+        if head.method == "HEAD" and not isinstance(reply.body, bytes):
+            await reply.body.aclose()
+            reply.body = b""
         if isinstance(reply.body, bytes):
             data = render(
                 reply, date=around.clock.line(), keep=keep, http10=head.http10, head_only=head.method == "HEAD"
@@ -339,6 +342,8 @@ class Connection:
         replay = bytes(buffer[: self._size])
         del buffer[: self._size]
         websocket = head.upgrade == "websocket"
+        if websocket:
+            _check_handshake(head)
         if websocket and buffer:
             raise GatewayError(
                 "malformed_request",
@@ -381,3 +386,13 @@ class Connection:
             while drained < _LINGER_BYTES and (data := await transport.receive()):
                 drained += len(data)
                 scope.deadline = min(trio.current_time() + _LINGER_SILENCE, end)
+
+
+def _check_handshake(head: RequestHead) -> None:
+    """What a WebSocket handshake must have (RFC 6455 4.2.1); Hypercorn would answer others and then wait for ever."""
+    sent = dict(head.headers)
+    key = sent.get("sec-websocket-key", "")
+    if head.method != "GET" or head.http10 or len(key) != 24 or sent.get("sec-websocket-version") != "13":
+        raise GatewayError(
+            "malformed_request", "This is not a WebSocket handshake of version 13. The client has to follow RFC 6455."
+        )

@@ -6,12 +6,14 @@ request that the door has already checked (or one websocket), over TLS what chos
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
+from hypercorn.protocol.h2 import BufferCompleteError, H2Protocol, StreamBuffer
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -31,12 +33,12 @@ class _Stream(trio.abc.HalfCloseableStream):
         self._transport = transport
         self._replay = replay  # what the door has read already
         self._more = more  # what comes after it is for Hypercorn too
-        self._write_stall = write_stall
+        self.write_stall = write_stall
         self.socket = transport.socket
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
-            with trio.fail_after(self._write_stall):
+            with trio.fail_after(self.write_stall):
                 await self._transport.send(bytes(data))
         except trio.TooSlowError:
             # The reader is gone in all but name: cut it, so that its upstream is cancelled too.
@@ -107,11 +109,59 @@ class _SecureStream(_Stream):
         return self._transport.alpn or "http/1.1"
 
 
+class _Buffers(dict[int, StreamBuffer]):
+    """What waits for the windows of an HTTP/2 client, which Hypercorn lets wait for ever, and in the reader too.
+
+    Args:
+        patience: seconds until a client that opens no window is cut.
+        cut: ends the connection.
+    """
+
+    def __init__(self, patience: float, cut: Callable[[], None]) -> None:
+        super().__init__()
+        self._patience = patience
+        self._cut = cut
+
+    def __setitem__(self, stream_id: int, buffer: StreamBuffer) -> None:
+        vars(buffer).update(drain=self._bounded(buffer.drain), push=self._bounded(buffer.push))
+        super().__setitem__(stream_id, buffer)
+
+    def _bounded(self, wait: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def bounded(*args: bytes) -> None:
+            with trio.move_on_after(self._patience) as scope:
+                await wait(*args)
+            if scope.cancelled_caught:
+                self._cut()
+                raise BufferCompleteError  # to Hypercorn: nobody takes this any more
+
+        return bounded
+
+    async def release(self) -> None:
+        """The connection is over: nobody needs to wait any more. Done without waiting."""
+        with trio.CancelScope(shield=True):
+            for buffer in list(self.values()):
+                await buffer.close()
+
+
 class _Server(TCPServer):
     """Hypercorn's connection, which ends with its input: by itself it would keep its idle timer, and so the socket."""
 
+    over = False  # the input has ended
+
+    async def protocol_send(self, event: Event) -> None:
+        if not (self.over and isinstance(event, Updated)):  # a late answer would start the idle timer again
+            await super().protocol_send(event)
+
     async def _read_data(self) -> None:
-        await super()._read_data()
+        stream, protocol = cast("_Stream", self.stream), self.protocol.protocol
+        buffers = _Buffers(stream.write_stall, stream.abort)
+        if isinstance(protocol, H2Protocol):
+            protocol.stream_buffers = buffers
+        try:
+            await super()._read_data()
+        finally:
+            self.over = True
+            await buffers.release()
         await self.idle_task.stop()
 
 

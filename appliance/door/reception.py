@@ -15,6 +15,7 @@ from appliance.errors import GatewayError
 _LOG = logging.getLogger("appliance.door")
 _ROOM = 64  # idle connections closed at once when there is no room for another
 _HANDSHAKE = 10.0  # seconds
+_QUIET = 10.0  # seconds between two warnings; the metric counts them all
 
 
 class Counts(Protocol):
@@ -48,6 +49,7 @@ class Reception:
         self._counts = counts
         self._secure = secure
         self._open: set[Connection] = set()
+        self._told = -_QUIET
 
     async def serve(self, sock: socket.socket, peer: str) -> None:
         """Serve one connection to its end; the socket is closed on return."""
@@ -102,7 +104,10 @@ class Reception:
     def failed(self, error: BaseException) -> None:
         """A connection ended with an error that nobody expected; the bytes that provoked it are not repeated."""
         self._counts.connection_error()
-        _LOG.warning("a connection was dropped: %s", type(error).__name__)
+        now = trio.current_time()
+        if now - self._told >= _QUIET:  # whoever can provoke one can provoke a million
+            self._told = now
+            _LOG.warning("a connection was dropped: %s", type(error).__name__)
 
     def close_idle(self) -> None:
         """The server goes away: close what is idle, and the others after their present request."""

@@ -158,7 +158,11 @@ def product(
     try:
         yield running
     finally:
-        code = running.stop()
+        try:
+            code = running.stop()
+        except subprocess.TimeoutExpired:
+            running.process.kill()
+            code = running.process.wait()
         left = running.engines()
         for pid in left:
             os.kill(pid, signal.SIGKILL)
