@@ -17,13 +17,11 @@ from appliance.http1.response import Head, ResponseParser
 from appliance.sockets.outbox import Outbox, Writer
 from appliance.upstream.alarm import Alarm
 from appliance.upstream.deadlines import Countdown, Stage
+from appliance.upstream.dial import dial
 from appliance.upstream.pump import Pump
 
 _RECEIVE = 256 * 1024  # bytes of one read
-_SEND_BUFFER = 1024 * 1024  # bytes; unix sockets do not grow theirs as TCP does. The system may allow less
-_BACKLOG_PAUSE = 0.005  # seconds between two tries to get into a full backlog
 _SHORT = 16 * 1024  # bytes of a body
-_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # 25 on Linux; Python names it from 3.12 on
 
 
 @dataclass(slots=True)  # not frozen: that would triple the cost of making one
@@ -339,37 +337,10 @@ async def open_plain(address: Address, countdown: Countdown, shared: Shared | No
     """
     try:
         with countdown.within("connect"):
-            sock = await (_unix(address.host) if address.scheme == "unix" else _tcp(address.host, address.port))
+            sock = await dial(address)
     except (OSError, UnicodeError) as error:
         raise ConnectFailed(f"cannot connect to {address}: {_cause(error)}") from error
     return PlainConnection(sock, address.authority, shared)
-
-
-async def _tcp(host: str, port: int) -> socket.socket:
-    stream = await trio.open_tcp_stream(host, port)  # tries every address of a name, and sets TCP_NODELAY
-    with contextlib.suppress(OSError):  # back to the system's own: trio's 16 KiB makes long prompts slow
-        stream.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, 0)
-    sock = socket.socket(fileno=stream.socket.detach())
-    sock.settimeout(0)
-    return sock
-
-
-async def _unix(path: str) -> socket.socket:
-    """Trio's own takes a server with a full backlog for one that has answered."""
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.settimeout(0)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        while True:
-            try:
-                sock.connect(path)
-            except BlockingIOError:  # nothing tells when there is room again
-                await trio.sleep(_BACKLOG_PAUSE)
-            else:
-                return sock
-    except BaseException:
-        sock.close()
-        raise
 
 
 def _cause(error: BaseException) -> str:
