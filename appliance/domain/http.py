@@ -27,9 +27,9 @@ class BodyReader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class Request:
-    """One HTTP request, head parsed, body still on the wire.
+    """One HTTP request, head parsed, body still on the wire. Nobody changes one.
 
     Attributes:
         method: upper case.

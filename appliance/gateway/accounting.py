@@ -1,7 +1,7 @@
 """One account per exchange, settled exactly once: metrics and the log line, also when the client leaves."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from appliance.domain.calls import Operation, Usage
@@ -11,6 +11,7 @@ from appliance.observe.log import ExchangeRecord
 from appliance.observe.metrics import Metrics
 
 UNKNOWN_MODEL = "_unknown"  # a name that a client made up is never a label
+_NOTHING_USED = Usage()
 _ENGINE_WORKED = {"backend_timeout", "backend_died", "stream_truncated"}  # it read the prompt at least
 Phase = Literal["request", "loading", "first_byte", "streaming"]
 
@@ -40,7 +41,7 @@ class Exchange:
     stream: bool = False
     status: int = 0
     phase: Phase = "request"
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = _NOTHING_USED
     first_token: float | None = None
     bytes_out: int = 0
     permit: Permit | None = None
