@@ -55,7 +55,7 @@ from appliance.observe.log import ExchangeRecord, log_exchange, log_replica
 from appliance.observe.metrics import Metrics
 from appliance.ops.probes import Probes
 from appliance.routing.catalogue import Catalogue
-from appliance.sockets.outbox import Outbox
+from appliance.sockets.readiness import Readiness
 from appliance.supervisor.supervisor import Supervisor
 from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.probe import probe
@@ -213,8 +213,8 @@ def _build(
     log: Callable[[ExchangeRecord], None],
 ) -> _Parts:
     server = config.server
-    fleet, metrics, outbox = FleetTable(), Metrics(), Outbox()
-    upstreams = Upstreams(outbox=outbox)
+    fleet, metrics, readiness = FleetTable(), Metrics(), Readiness()
+    upstreams = Upstreams(readiness=readiness)
     metrics.build_info(__version__)
     fleet.watch_replicas(metrics.replica_changed)
     fleet.watch_replicas(log_replica)
@@ -242,7 +242,7 @@ def _build(
     app = build_app(dispatch, max_body=server.max_body, body_timeout=server.body_timeout)
     handover = Handover(app, write_stall=server.write_stall)
     watch = Watch()
-    around = _surroundings(config, dispatch, handover, watch, metrics, outbox, upstreams)
+    around = _surroundings(config, dispatch, handover, watch, metrics, readiness, upstreams)
     certificates = _certificates(config)
     secure = partial(handshake, certificates=certificates) if certificates else None
     reception = Reception(around, metrics, secure)
@@ -265,7 +265,7 @@ def _surroundings(
     handover: Handover,
     watch: Watch,
     metrics: Metrics,
-    outbox: Outbox,
+    readiness: Readiness,
     upstreams: Upstreams,
 ) -> Surroundings:
     server = config.server
@@ -278,7 +278,7 @@ def _surroundings(
         patience=Patience(server.head_timeout, server.body_timeout, server.idle_timeout, server.write_stall),
         limits=HeadLimits(head=server.max_head, headers=server.max_headers),
         max_body=server.max_body,
-        outbox=outbox,
+        readiness=readiness,
         tokens_first=upstreams.relay_now,
     )
 

@@ -35,8 +35,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "routing": (SETTINGS | {"fleet"}, set()),
     "limits": (SETTINGS, set()),
     # the outside, one room per outsider; what two of them share
-    "sockets": (set(), {"trio"}),
-    "upstream": (SETTINGS | {"http1", "sockets"}, {"trio", "outcome", "httpx"}),
+    "sockets": (set(), {"trio", "outcome"}),
+    "upstream": (SETTINGS | {"http1", "sockets"}, {"trio", "httpx"}),
     "supervisor": (SETTINGS | {"fleet"}, {"trio"}),
     "health": (SETTINGS | {"fleet"}, {"trio", "msgspec"}),
     "observe": (VALUES, {"prometheus_client", "msgspec", "trio"}),

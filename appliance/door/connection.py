@@ -15,11 +15,11 @@ import trio
 from appliance.domain.http import Application, Reply, ReplyStream, Request
 from appliance.door.body import Body
 from appliance.door.reply import LAST_CHUNK, Clock, chunk, render, render_stream_head
-from appliance.door.transport import Transport, reset
+from appliance.door.transport import SHORT, Transport, reset
 from appliance.door.watch import Watch
 from appliance.errors import GatewayError
 from appliance.http1.incoming import HeadLimits, RequestHead, find_head_end, parse_head, skip_empty_lines
-from appliance.sockets.outbox import Outbox
+from appliance.sockets.readiness import Readiness
 
 # After the last reply, bytes that nobody wants are drained: a close over unread bytes is a reset, which would take the
 # answer away from a client that is still sending. Until it closes, falls silent, or has had its time.
@@ -91,7 +91,7 @@ class Surroundings:
         hand_over: serves what the application does not: the connection, what was read of it and is to be served, and
             whether what follows is to be served too.
         max_body: bytes of the largest body that is handed over.
-        outbox: answers leave through it.
+        readiness: where requests are waited for; answers leave through its outbox.
         tokens_first: passes on what streams have brought; called before and after the work on a request, so that a
             token does not wait for a crowd of new requests.
         closing: no connection outlives its present request.
@@ -105,7 +105,7 @@ class Surroundings:
     patience: Patience = field(default_factory=Patience)
     limits: HeadLimits = field(default_factory=HeadLimits)
     max_body: int = 2**20
-    outbox: Outbox = field(default_factory=Outbox)
+    readiness: Readiness = field(default_factory=Readiness)
     tokens_first: Callable[[], None] = _nothing
     closing: bool = False
 
@@ -324,16 +324,17 @@ class Connection:
 
     async def _send(self, data: bytes) -> None:
         """Every byte, with the stall limit counted anew for each slice."""
+        transport = self._transport
+        if len(data) <= SHORT:  # nearly always, and then there is nothing to wait for
+            if not transport.offer(data):
+                await self._flush()
+            return
         stall = self._around.patience.write_stall
         self._waiting = Waiting.READER
-        if len(data) <= _SLICE:
+        view = memoryview(data)
+        for start in range(0, len(view), _SLICE):
             self.deadline = trio.current_time() + stall
-            await self._transport.send(data)
-        else:
-            view = memoryview(data)
-            for start in range(0, len(view), _SLICE):
-                self.deadline = trio.current_time() + stall
-                await self._transport.send(view[start : start + _SLICE])
+            await transport.send(view[start : start + _SLICE])
         self._waiting, self.deadline = Waiting.REPLY, math.inf
 
     async def _pages(self, head: RequestHead) -> None:

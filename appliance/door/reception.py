@@ -68,7 +68,7 @@ class Reception:
 
     async def _transport(self, sock: socket.socket) -> Transport | None:
         if self._secure is None:
-            return PlainTransport(sock, self._around.outbox)
+            return PlainTransport(sock, self._around.readiness)
         try:
             with trio.fail_after(_HANDSHAKE):
                 return await self._secure(sock)

@@ -10,11 +10,12 @@ from typing import Protocol
 
 import trio
 
-from appliance.sockets.outbox import Outbox, Writer
+from appliance.sockets.outbox import Writer
+from appliance.sockets.readiness import Reader, Readiness
 
 RECEIVE = 64 * 1024  # bytes; most that one read takes
 _GOODBYE = 2.0  # seconds for the last bytes to be taken
-_SHORT = 16 * 1024  # bytes of a write that can wait for the end of the turn
+SHORT = 16 * 1024  # bytes of a write that can wait for the end of the turn
 NOTHING = memoryview(b"")  # left to send; the empty end of another view would keep all of its bytes alive
 
 
@@ -75,37 +76,39 @@ class Transport(Protocol):
 class PlainTransport:
     """TCP as it is."""
 
-    __slots__ = ("_writer", "alpn", "secure", "socket")
+    __slots__ = ("_reader", "_writer", "alpn", "secure", "socket")
 
-    def __init__(self, sock: socket.socket, outbox: Outbox | None = None) -> None:
+    def __init__(self, sock: socket.socket, readiness: Readiness | None = None) -> None:
         """Take over a socket.
 
         Args:
             sock: connected and non-blocking; closed by `close`.
-            outbox: shared by all connections; one of its own when absent.
+            readiness: shared by all connections; one of its own when absent.
         """
         self.socket = sock
         self.secure = False
         self.alpn = ""
-        self._writer = Writer(sock, outbox or Outbox())
+        readiness = readiness or Readiness()
+        self._reader = Reader(sock, readiness)
+        self._writer = Writer(sock, readiness.outbox)
 
     async def receive(self, most: int = RECEIVE) -> bytes:
         """Some bytes; b"" when the client has ended its side.
 
         It waits even when bytes are there: that is where other connections get their turn.
         """
-        sock = self.socket
+        reader = self._reader
         while True:
-            await trio.lowlevel.wait_readable(sock)
+            await reader.wait()
             try:
-                return sock.recv(most)
+                return reader.read(most)
             except BlockingIOError:
                 continue
 
     async def send(self, data: bytes | memoryview) -> None:
         """All of it. What is short goes out at the end of this turn of the loop, without a wait."""
         writer = self._writer
-        if len(data) <= _SHORT and not writer.blocked:
+        if len(data) <= SHORT and not writer.blocked:
             writer.write(bytes(data))
             return
         writer.write(bytes(data))
@@ -132,6 +135,7 @@ class PlainTransport:
     def close(self) -> None:
         """Close the socket now; a task that waits for it is woken with an error."""
         if self.socket.fileno() >= 0:
+            self._reader.close()
             self._writer.close()
             trio.lowlevel.notify_closing(self.socket)
             self.socket.close()

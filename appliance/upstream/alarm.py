@@ -1,9 +1,10 @@
 """Deadlines of many waits: each costs an entry in a table, where a cancel scope costs as much as the wait itself."""
 
 import math
-import socket
 
 import trio
+
+from appliance.sockets.readiness import Reader
 
 
 class Alarm:
@@ -14,7 +15,7 @@ class Alarm:
     """
 
     def __init__(self) -> None:
-        self._waits: dict[socket.socket, float] = {}  # deadlines
+        self._waits: dict[Reader, float] = {}  # deadlines
         self._look = math.inf  # when the watchman looks; infinite while there is none
         self._nearer = trio.Event()  # tells the watchman that `_look` is earlier now
 
@@ -23,34 +24,27 @@ class Alarm:
         """Waits under way that have a deadline."""
         return len(self._waits)
 
-    async def wait_readable(self, sock: socket.socket, deadline: float) -> None:
+    async def wait(self, reader: Reader, deadline: float) -> None:
         """Wait until a socket can be read from.
 
         Args:
-            sock: only one task at a time may read from it.
+            reader: of the socket; only one task at a time may wait for it.
             deadline: on trio's clock; infinite for none.
 
         Raises:
-            ClosedResourceError: it is closed, or was closed meanwhile after `notify_closing`.
+            ClosedResourceError: it was closed.
             TooSlowError: the deadline passed.
         """
-        fd = sock.fileno()
-        if fd < 0:
-            raise trio.ClosedResourceError("closed before")
         if deadline == math.inf:
-            await trio.lowlevel.wait_readable(fd)
+            await reader.wait()
             return
-        self._waits[sock] = deadline
+        self._waits[reader] = deadline
         if deadline < self._look:
             self._look_at(deadline)
         try:
-            await trio.lowlevel.wait_readable(fd)
-        except trio.ClosedResourceError:
-            if sock in self._waits:
-                raise
-            raise trio.TooSlowError from None
+            await reader.wait()
         finally:
-            self._waits.pop(sock, None)
+            self._waits.pop(reader, None)
 
     def _look_at(self, deadline: float) -> None:
         asleep, self._look = self._look < math.inf, deadline
@@ -66,7 +60,7 @@ class Alarm:
                 await self._nearer.wait()
             self._nearer = trio.Event()
             now = trio.current_time()
-            for sock in [sock for sock, deadline in self._waits.items() if deadline <= now]:
-                del self._waits[sock]
-                trio.lowlevel.notify_closing(sock)  # wakes whoever waits; the socket itself stays open
+            for reader in [reader for reader, deadline in self._waits.items() if deadline <= now]:
+                del self._waits[reader]
+                reader.interrupt(trio.TooSlowError())
             self._look = min(self._waits.values(), default=math.inf)

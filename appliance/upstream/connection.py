@@ -14,11 +14,11 @@ from appliance.domain.targets import Address
 from appliance.errors import ConnectFailed, ConnectionLost, ProtocolViolation, UpstreamError
 from appliance.http1.request import render_head
 from appliance.http1.response import Head, ResponseParser
-from appliance.sockets.outbox import Outbox, Writer
+from appliance.sockets.outbox import Writer
+from appliance.sockets.readiness import Reader, Readiness
 from appliance.upstream.alarm import Alarm
 from appliance.upstream.deadlines import Countdown, Stage
 from appliance.upstream.dial import dial
-from appliance.upstream.pump import Pump
 
 _RECEIVE = 256 * 1024  # bytes of one read
 _SHORT = 16 * 1024  # bytes of a body
@@ -101,15 +101,13 @@ class Shared:
         buffer: for the bytes of one read, none of which stays in it. A fresh one for every read would make malloc take
             pages from the system and give them back each time.
         alarm: ends the waits whose deadline passed.
-        pump: reads streams that flow.
-        outbox: short requests leave through it.
+        readiness: where replies are waited for; short requests leave through its outbox.
     """
 
-    def __init__(self, outbox: Outbox | None = None) -> None:
-        self.outbox = outbox or Outbox()
+    def __init__(self, readiness: Readiness | None = None) -> None:
+        self.readiness = readiness or Readiness()
         self.buffer = memoryview(bytearray(_RECEIVE))
         self.alarm = Alarm()
-        self.pump = Pump(self.outbox)
 
 
 class PlainConnection:
@@ -128,11 +126,12 @@ class PlainConnection:
         self._socket = sock
         self._buffer = shared.buffer
         self._alarm = shared.alarm
-        self._pump = shared.pump
+        self._readiness = shared.readiness
+        self._reader = Reader(sock, shared.readiness)
         self._countdown: Countdown | None = None  # of the exchange under way
         self._authority = authority
         self._parser = ResponseParser()
-        self._writer = Writer(sock, shared.outbox)
+        self._writer = Writer(sock, shared.readiness.outbox)
         self._sent = False  # the whole request is with the kernel, or with the writer
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
@@ -223,10 +222,10 @@ class PlainConnection:
 
     async def _read(self, stage: Stage, deadline: float) -> None:
         """Wait, then read once. The wait is the checkpoint, and lets small pieces of a fast stream pile up."""
-        sock = self._socket
+        reader = self._reader
         try:
-            await self._alarm.wait_readable(sock, deadline)
-            size = sock.recv_into(self._buffer)
+            await self._alarm.wait(reader, deadline)
+            size = reader.read_into(self._buffer)
         except BlockingIOError:
             return
         except trio.TooSlowError:
@@ -286,17 +285,17 @@ class PlainConnection:
         parser, countdown = self._parser, self._countdown
         if parser.complete or countdown is None:
             return
-        last, pump = trio.current_time(), self._pump
+        last, reader, readiness = trio.current_time(), self._reader, self._readiness
 
         def step() -> bool:
             nonlocal last
             try:
-                size = self._socket.recv_into(self._buffer)
+                size = reader.read_into(self._buffer)
             except BlockingIOError:
                 return False
             except OSError as error:
                 raise self._reset() from error
-            last = pump.now
+            last = readiness.now
             self._arrived(size)
             data = parser.take()
             return bool(data and not taken(data)) or parser.complete
@@ -305,7 +304,7 @@ class PlainConnection:
             # One scope for as long as nothing is late, where one for each read would cost as much as the read.
             with trio.CancelScope(deadline=countdown.deadline("between_bytes", last)) as scope:
                 try:
-                    await pump.run(self._socket, step)
+                    await reader.run(step)
                 except trio.ClosedResourceError as error:
                     raise self._reset() from error
             if not scope.cancelled_caught:
@@ -317,7 +316,7 @@ class PlainConnection:
     async def aclose(self) -> None:
         """Close the socket; whoever waits on it is told that the connection is lost."""
         if self._socket.fileno() >= 0:
-            self._pump.stop(self._socket)
+            self._reader.close()
             self._writer.close()
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()

@@ -9,7 +9,7 @@ import trio
 from appliance.domain.targets import Address, Endpoint
 from appliance.errors import ConnectFailed, ConnectionLost, ProtocolViolation
 from appliance.http1.response import Head
-from appliance.sockets.outbox import Outbox
+from appliance.sockets.readiness import Readiness
 from appliance.upstream.connection import Connection, OutRequest, Shared, open_plain
 from appliance.upstream.deadlines import Countdown, Deadlines
 from appliance.upstream.outgoing import Outgoing, end_to_end
@@ -153,14 +153,14 @@ class Upstreams:
 
     Args:
         ssl_context: whom to trust for https; the system's certificate authorities when absent.
-        outbox: shared with whoever answers clients; one of its own when absent.
+        readiness: shared with whoever answers clients; one of its own when absent.
     """
 
-    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, outbox: Outbox | None = None) -> None:
+    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, readiness: Readiness | None = None) -> None:
         self._ssl_context = ssl_context
         self._pools: dict[tuple[Address, int, float], Pool] = {}
         self._routes: dict[int, _Route] = {}  # by the identity of the endpoint: hashing one costs as much as sending
-        self._shared = Shared(outbox)
+        self._shared = Shared(readiness)
         self._swept = 0.0
         self._closed = False
 
@@ -205,7 +205,7 @@ class Upstreams:
 
     def relay_now(self) -> None:
         """Pass on what streams have brought, now: for whoever has a request to work on, while tokens are waiting."""
-        self._shared.pump.round()
+        self._shared.readiness.relay()
 
     async def aclose(self) -> None:
         """Close what is idle; exchanges still under way close theirs when they end. No request is sent any more."""

@@ -11,8 +11,7 @@ import trio.testing
 
 from appliance.domain.http import Reply, Request
 from appliance.door.connection import Patience
-from appliance.sockets.outbox import Outbox
-from appliance.upstream.pump import Pump
+from appliance.sockets.readiness import Reader, Readiness
 from tests.fakes.doors import Answer, everything, served, until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -30,7 +29,8 @@ class Flowing:
         self.engine, self._ours = socket.socketpair()
         for sock in (self.engine, self._ours):
             sock.setblocking(False)
-        self._pump = Pump(Outbox())
+        self._readiness = Readiness()
+        self._reader = Reader(self._ours, self._readiness)
 
     def __aiter__(self) -> "Flowing":
         return self
@@ -38,14 +38,14 @@ class Flowing:
     async def __anext__(self) -> bytes:
         if self.ended:
             raise StopAsyncIteration
-        await trio.lowlevel.wait_readable(self._ours)
+        await self._reader.wait()
         return self._taken() or await self._over()
 
     async def _over(self) -> bytes:
         raise StopAsyncIteration
 
     def _taken(self) -> bytes:
-        data = self._ours.recv(65536)
+        data = self._reader.read(65536)
         self.ended = data.endswith(b"!")
         return data
 
@@ -63,10 +63,11 @@ class Flowing:
             self.refused += 1
             return True
 
-        await self._pump.run(self._ours, step)
+        await self._reader.run(step)
 
     async def aclose(self) -> None:
-        assert len(self._pump) == 0
+        assert self._readiness.flowing == 0
+        self._reader.close()
         self._ours.close()
         self.engine.close()
         self.closed.set()

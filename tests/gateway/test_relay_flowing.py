@@ -271,7 +271,7 @@ async def test_over_sockets_interruptions_and_leaving_leave_nothing_behind() -> 
                     await trio.sleep(0.001)
         assert ends == {"done", "draining"}
         assert "leased=0" in repr(upstreams)
-        assert len(upstreams._shared.pump) == 0
+        assert upstreams._shared.readiness.flowing == 0
         await upstreams.aclose()
         with trio.fail_after(10):
             await server.closed()

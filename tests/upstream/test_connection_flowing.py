@@ -126,7 +126,7 @@ async def test_what_breaks_while_a_stream_flows_is_said_in_the_same_words(end: b
             with pytest.raises(error) as caught:
                 await (connection.pump(lambda data: True) if way == "pump" else drain(connection))
             said.append((str(caught.value), getattr(caught.value, "before_reply", None), connection.reusable))
-            assert len(connection._pump) == 0
+            assert connection._readiness.flowing == 0
             await connection.aclose()
     assert said[0] == said[1]
 
@@ -155,7 +155,7 @@ async def test_each_read_renews_the_silence_that_is_allowed_and_nothing_renews_t
                 await connection.pump(keep(got))
             assert (caught.value.stage, len(got)) == (stage, pieces)
             assert trio.current_time() - start == pytest.approx(after, abs=0.1)
-            assert len(connection._pump) == 0
+            assert connection._readiness.flowing == 0
             await connection.aclose()
 
 
@@ -179,6 +179,6 @@ async def test_closing_or_cancelling_while_a_stream_flows() -> None:
         await connection.exchange(GET, Countdown(Deadlines(between_bytes=60)))
         with trio.move_on_after(0.05) as scope:
             await connection.pump(keep(got))
-        assert (scope.cancelled_caught, len(connection._pump)) == (True, 0)
+        assert (scope.cancelled_caught, connection._readiness.flowing) == (True, 0)
         await connection.aclose()
         assert set(got) <= {b"", b"one"}

@@ -182,7 +182,7 @@ async def test_closing_a_reply_that_flows_is_a_lost_connection(upstreams: Upstre
         await answer.aclose()
         with trio.fail_after(5):
             await server.closed()
-        assert len(upstreams._shared.pump) == 0
+        assert upstreams._shared.readiness.flowing == 0
 
 
 async def flow(answer: UpstreamReply, dice: random.Random) -> None:
@@ -210,7 +210,7 @@ async def test_deadlines_and_cancellations_at_the_same_time_leave_nothing_behind
                     deadlines = Deadlines(*(dice.choice((0, 0.003, 0.01, 60)) for _ in range(4)))
                     nursery.start_soon(one, dice.random() * 0.03, deadlines)
         assert "leased=0" in repr(upstreams)
-        assert (len(upstreams._shared.pump), upstreams._shared.alarm.waiting) == (0, 0)
+        assert (upstreams._shared.readiness.flowing, upstreams._shared.alarm.waiting) == (0, 0)
         await upstreams.aclose()
         with trio.fail_after(10):
             await server.closed()
@@ -233,6 +233,6 @@ async def test_thousands_of_random_cancellations_of_streams_that_flow_leave_no_c
                 for _ in range(20):
                     nursery.start_soon(one, dice.random() * 0.02)
         assert "leased=0 idle=0 waiting=0" in repr(upstreams)
-        assert len(upstreams._shared.pump) == 0
+        assert upstreams._shared.readiness.flowing == 0
         with trio.fail_after(10):
             await server.closed()

@@ -1,3 +1,5 @@
+"""Streams that flow: `run`, where test_readiness.py has `wait`."""
+
 import random
 import socket
 from collections.abc import Callable, Iterator
@@ -7,27 +9,38 @@ import pytest
 import trio
 import trio.testing
 
-from appliance.sockets.outbox import Outbox
-from appliance.upstream.pump import Pump
+from appliance.sockets.readiness import Reader, Readiness
 
 Step = Callable[[], bool]
 
 
+class Ours(Reader):
+    """A reader that knows its socket."""
+
+    def __init__(self, sock: socket.socket, room: Readiness) -> None:
+        sock.setblocking(False)
+        super().__init__(sock, room)
+        self.sock = sock
+
+
 @contextmanager
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+def pair(room: Readiness) -> Iterator[tuple[Ours, socket.socket]]:
     """Ours and theirs, closed at the end in any case."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setblocking(False)
-        yield ours, theirs
+    sock, theirs = socket.socketpair()
+    with sock, theirs:
+        ours = Ours(sock, room)
+        try:
+            yield ours, theirs
+        finally:
+            ours.close()
 
 
-def reader(sock: socket.socket, got: list[bytes], last: bytes = b"") -> Step:
+def reader(ours: Reader, got: list[bytes], last: bytes = b"") -> Step:
     """Reads once; it is over at the end of the stream, or with a certain piece."""
 
     def step() -> bool:
         try:
-            data = sock.recv(100)
+            data = ours.read(100)
         except BlockingIOError:
             return False
         got.append(data)
@@ -40,157 +53,157 @@ async def blocked() -> None:
     await trio.testing.wait_all_tasks_blocked(0.005)
 
 
-async def still_works(pump: Pump) -> None:
-    """The pump is alive: its task has not died, and nothing is left in it."""
-    assert len(pump) == 0
-    with pair() as (ours, theirs), trio.fail_after(10):
+async def still_works(room: Readiness) -> None:
+    assert room.flowing == 0
+    with pair(room) as (ours, theirs), trio.fail_after(10):
         got: list[bytes] = []
         theirs.send(b"end")
-        await pump.run(ours, reader(ours, got, b"end"))
+        await ours.run(reader(ours, got, b"end"))
         assert got == [b"end"]
-    assert len(pump) == 0
+    assert room.flowing == 0
 
 
 async def test_a_stream_is_read_until_its_step_says_that_it_is_over() -> None:
-    pump, got = Pump(Outbox()), list[bytes]()
-    with pair() as (ours, theirs), trio.fail_after(10):
+    room, got = Readiness(), list[bytes]()
+    with pair(room) as (ours, theirs), trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(pump.run, ours, reader(ours, got, b"end"))
+            nursery.start_soon(ours.run, reader(ours, got, b"end"))
             for piece in (b"a", b"b", b"end"):
                 await blocked()
-                assert len(pump) == 1
+                assert room.flowing == 1
                 theirs.send(piece)
     assert got == [b"a", b"b", b"end"]
-    await still_works(pump)
+    await still_works(room)
 
 
 async def test_the_same_socket_can_flow_again_and_again() -> None:
-    pump, got = Pump(Outbox()), list[bytes]()
-    with pair() as (ours, theirs), trio.fail_after(20):
+    room, got = Readiness(), list[bytes]()
+    with pair(room) as (ours, theirs), trio.fail_after(20):
         for number in range(300):
             theirs.send(b"%d" % number)
-            await pump.run(ours, reader(ours, got, b"%d" % number))
-            assert len(pump) == 0
+            await ours.run(reader(ours, got, b"%d" % number))
+            assert room.flowing == 0
     assert got == [b"%d" % number for number in range(300)]
 
 
 async def test_what_was_there_before_is_read_and_what_comes_after_the_end_is_not() -> None:
-    pump, got = Pump(Outbox()), list[bytes]()
-    with pair() as (ours, theirs), trio.fail_after(10):
+    room, got = Readiness(), list[bytes]()
+    with pair(room) as (ours, theirs), trio.fail_after(10):
         theirs.send(b"one")
-        await pump.run(ours, reader(ours, got, b"one"))
+        await ours.run(reader(ours, got, b"one"))
         theirs.send(b"two")
         await blocked()
-        assert (got, ours.recv(100)) == ([b"one"], b"two")
+        assert (got, ours.read(100)) == ([b"one"], b"two")
 
 
 async def test_the_other_side_closes_resets_or_half_closes() -> None:
-    pump, got = Pump(Outbox()), list[bytes]()
+    room, got = Readiness(), list[bytes]()
     for how in ("close", "half"):
-        with pair() as (ours, theirs), trio.fail_after(10):
+        with pair(room) as (ours, theirs), trio.fail_after(10):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(pump.run, ours, reader(ours, got))
+                nursery.start_soon(ours.run, reader(ours, got))
                 await blocked()
                 theirs.close() if how == "close" else theirs.shutdown(socket.SHUT_WR)
     assert got == [b"", b""]
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        ours = socket.create_connection(listening.getsockname())
+        sock = socket.create_connection(listening.getsockname())
         theirs, _ = listening.accept()
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     theirs.close()
-    ours.setblocking(False)
-    with ours, trio.fail_after(10), pytest.raises(ConnectionResetError):
-        await pump.run(ours, reader(ours, got))
-    await still_works(pump)
+    ours = Ours(sock, room)
+    with sock, trio.fail_after(10), pytest.raises(ConnectionResetError):
+        await ours.run(reader(ours, got))
+    ours.close()
+    await still_works(room)
 
 
 async def test_what_a_step_raises_is_raised_in_its_own_task_and_nowhere_else() -> None:
-    pump, got = Pump(Outbox()), list[bytes]()
+    room, got = Readiness(), list[bytes]()
 
     def bad() -> bool:
         raise ZeroDivisionError
 
-    with pair() as (ours, theirs), pair() as (other, others), trio.fail_after(10):
+    with pair(room) as (ours, theirs), pair(room) as (other, others), trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(pump.run, other, reader(other, got, b"end"))
+            nursery.start_soon(other.run, reader(other, got, b"end"))
             theirs.send(b"x")
             with pytest.raises(ZeroDivisionError):
-                await pump.run(ours, bad)
-            assert len(pump) == 1
+                await ours.run(bad)
+            assert room.flowing == 1
             others.send(b"end")
     assert got == [b"end"]
-    await still_works(pump)
+    await still_works(room)
 
 
 async def test_cancelling_leaves_nothing_behind_and_the_socket_is_of_use() -> None:
-    pump, got = Pump(Outbox()), list[bytes]()
-    with pair() as (ours, theirs), trio.fail_after(10):
+    room, got = Readiness(), list[bytes]()
+    with pair(room) as (ours, theirs), trio.fail_after(10):
         for _ in range(3):
             with trio.CancelScope() as scope:
                 scope.cancel()
-                await pump.run(ours, reader(ours, got))
-            assert (scope.cancelled_caught, len(pump)) == (True, 0)
+                await ours.run(reader(ours, got))
+            assert (scope.cancelled_caught, room.flowing) == (True, 0)
             with trio.move_on_after(0.01) as scope:
-                await pump.run(ours, reader(ours, got))
-            assert (scope.cancelled_caught, len(pump)) == (True, 0)
+                await ours.run(reader(ours, got))
+            assert (scope.cancelled_caught, room.flowing) == (True, 0)
         theirs.send(b"end")
-        await pump.run(ours, reader(ours, got, b"end"))
+        await ours.run(reader(ours, got, b"end"))
     assert got == [b"end"]
-    await still_works(pump)
+    await still_works(room)
 
 
 @pytest.mark.parametrize("after", ["goes on", "is over", "raises"])
 async def test_a_step_may_cancel_its_own_task(after: str) -> None:
-    pump = Pump(Outbox())
-    with pair() as (ours, theirs), trio.fail_after(10), trio.CancelScope() as scope:
+    room = Readiness()
+    with pair(room) as (ours, theirs), trio.fail_after(10), trio.CancelScope() as scope:
 
         def step() -> bool:
-            ours.recv(100)
+            ours.read(100)
             scope.cancel()
             if after == "raises":
                 raise ZeroDivisionError
             return after == "is over"
 
         theirs.send(b"x")
-        await pump.run(ours, step)
+        await ours.run(step)
     assert scope.cancelled_caught
-    await still_works(pump)
+    await still_works(room)
 
 
 @pytest.mark.parametrize("after", ["goes on", "is over", "raises"])
 async def test_a_step_may_close_its_own_socket(after: str) -> None:
-    pump = Pump(Outbox())
-    with pair() as (ours, theirs), trio.fail_after(10):
+    room = Readiness()
+    with pair(room) as (ours, theirs), trio.fail_after(10):
 
         def step() -> bool:
-            pump.stop(ours)
             ours.close()
+            ours.sock.close()
             if after == "raises":
                 raise ZeroDivisionError
             return after == "is over"
 
         theirs.send(b"x")
         with pytest.raises(trio.ClosedResourceError):
-            await pump.run(ours, step)
-    await still_works(pump)
+            await ours.run(step)
+    await still_works(room)
 
 
 async def test_two_streams_of_one_round_where_one_closes_the_other() -> None:
-    pump, ended = Pump(Outbox()), list[str]()
-    with pair() as (one, far_one), pair() as (two, far_two), trio.fail_after(10):
+    room, ended = Readiness(), list[str]()
+    with pair(room) as (one, far_one), pair(room) as (two, far_two), trio.fail_after(10):
 
-        def closes(own: socket.socket, other: socket.socket) -> Step:
+        def closes(own: Ours, other: Ours) -> Step:
             def step() -> bool:
-                own.recv(100)
-                pump.stop(other)
+                own.read(100)
                 other.close()
+                other.sock.close()
                 return True
 
             return step
 
-        async def run(sock: socket.socket, step: Step) -> None:
+        async def run(sock: Ours, step: Step) -> None:
             try:
-                await pump.run(sock, step)
+                await sock.run(step)
             except trio.ClosedResourceError:
                 ended.append("closed")
             else:
@@ -203,146 +216,127 @@ async def test_two_streams_of_one_round_where_one_closes_the_other() -> None:
             far_one.send(b"x")  # both are ready in the same round
             far_two.send(b"x")
     assert sorted(ended) == ["closed", "over"]
-    await still_works(pump)
+    await still_works(room)
 
 
 async def test_stop_tells_whoever_waits_and_nobody_else() -> None:
-    pump = Pump(Outbox())
-    with pair() as (ours, theirs), trio.fail_after(10):
-        pump.stop(ours)
+    room = Readiness()
+    with pair(room) as (ours, _), trio.fail_after(10):
         async with trio.open_nursery() as nursery:
 
             async def wait() -> None:
                 with pytest.raises(trio.ClosedResourceError):
-                    await pump.run(ours, reader(ours, []))
+                    await ours.run(reader(ours, []))
 
             nursery.start_soon(wait)
             await blocked()
-            pump.stop(theirs)
-            assert len(pump) == 1
-            pump.stop(ours)
-            pump.stop(ours)
-            assert len(pump) == 0
-        ours.close()
-        pump.stop(ours)
+            assert room.flowing == 1
+            ours.close()
+            ours.close()
+            assert room.flowing == 0
         with pytest.raises(trio.ClosedResourceError):
-            await pump.run(ours, reader(ours, []))
-    await still_works(pump)
+            await ours.run(reader(ours, []))
+    await still_works(room)
 
 
 async def test_one_socket_cannot_flow_twice_at_once() -> None:
-    pump, got = Pump(Outbox()), list[bytes]()
-    with pair() as (ours, theirs), trio.fail_after(10):
+    room, got = Readiness(), list[bytes]()
+    with pair(room) as (ours, theirs), trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(pump.run, ours, reader(ours, got, b"end"))
+            nursery.start_soon(ours.run, reader(ours, got, b"end"))
             await blocked()
             with pytest.raises(trio.BusyResourceError):
-                await pump.run(ours, reader(ours, []))
+                await ours.run(reader(ours, []))
             theirs.send(b"end")
     assert got == [b"end"]
-    await still_works(pump)
+    await still_works(room)
 
 
 async def test_a_socket_closed_without_a_word_harms_nobody_else() -> None:
-    pump = Pump(Outbox())
-    with pair() as (ours, _), trio.fail_after(10):
+    room = Readiness()
+    with pair(room) as (ours, _), trio.fail_after(10):
         with trio.move_on_after(0.05) as scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(pump.run, ours, reader(ours, []))
+                nursery.start_soon(ours.run, reader(ours, []))
                 await blocked()
-                ours.close()
+                ours.sock.close()
         assert scope.cancelled_caught
-    await still_works(pump)
+    await still_works(room)
 
 
 async def test_a_number_that_is_used_again_belongs_to_its_new_socket() -> None:
-    pump, got = Pump(Outbox()), list[bytes]()
-    with pair() as (ours, _), trio.fail_after(10):
+    room, got = Readiness(), list[bytes]()
+    with pair(room) as (ours, _), trio.fail_after(10):
         async with trio.open_nursery() as nursery:
 
             async def wait() -> None:
                 with pytest.raises(trio.ClosedResourceError):
-                    await pump.run(ours, reader(ours, []))
+                    await ours.run(reader(ours, []))
 
             nursery.start_soon(wait)
             await blocked()
-            fd = ours.fileno()
-            ours.close()
-            with pair() as (new, far):
-                assert new.fileno() == fd
+            fd = ours.sock.fileno()
+            ours.sock.close()
+            with pair(room) as (new, far):
+                assert new.sock.fileno() == fd
                 far.send(b"end")
-                await pump.run(new, reader(new, got, b"end"))
+                await new.run(reader(new, got, b"end"))
     assert got == [b"end"]
-    await still_works(pump)
+    await still_works(room)
 
 
-async def test_after_a_proper_stop_the_number_can_be_used_at_once() -> None:
-    pump, got = Pump(Outbox()), list[bytes]()
-    with trio.fail_after(20):
-        for _ in range(200):
-            with pair() as (ours, theirs):
-                theirs.send(b"x")
-                with trio.CancelScope() as scope:
-                    scope.cancel()
-                    await pump.run(ours, reader(ours, got))
-                theirs.send(b"y")
-                await pump.run(ours, reader(ours, got, b"xy"))
-    assert got == [b"xy"] * 200
-    await still_works(pump)
-
-
-def test_one_pump_serves_one_run_after_another() -> None:
-    pump = Pump(Outbox())
+def test_one_set_serves_one_run_after_another() -> None:
+    room = Readiness()
     for _ in range(3):
-        trio.run(still_works, pump)
+        trio.run(still_works, room)
 
     async def fails() -> None:
-        with pair() as (ours, _):
+        with pair(room) as (ours, _):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(pump.run, ours, reader(ours, []))
+                nursery.start_soon(ours.run, reader(ours, []))
                 await blocked()
                 raise ZeroDivisionError
 
     with pytest.raises(ExceptionGroup):
         trio.run(fails)
-    trio.run(still_works, pump)
+    trio.run(still_works, room)
 
 
 async def test_whoever_works_for_long_may_let_the_streams_have_a_turn() -> None:
-    pump, got = Pump(Outbox()), list[bytes]()
-    pump.round()
-    with pair() as (ours, theirs), trio.fail_after(10):
+    room, got = Readiness(), list[bytes]()
+    room.relay()
+    with pair(room) as (ours, theirs), trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(pump.run, ours, reader(ours, got, b"end"))
+            nursery.start_soon(ours.run, reader(ours, got, b"end"))
             await blocked()
             for piece in (b"a", b"end"):
                 theirs.send(piece)
-                pump.round()
+                room.relay()
                 assert got[-1] == piece
-            pump.round()
-            assert len(pump) == 0
-    await still_works(pump)
+            room.relay()
+            assert room.flowing == 0
+    await still_works(room)
 
 
 async def test_while_nothing_comes_nothing_is_done() -> None:
-    pump, got = Pump(Outbox()), list[bytes]()
-    with pair() as (ours, theirs), pair() as (other, others), trio.move_on_after(0.2):
+    room, got = Readiness(), list[bytes]()
+    with pair(room) as (ours, theirs), pair(room) as (other, others), trio.move_on_after(0.2):
         others.send(b"x")
-        await pump.run(other, lambda: True)  # what it left unread is not looked at any more
+        await other.run(lambda: True)  # what it left unread is not looked at any more
         theirs.send(b"x")
-        await pump.run(ours, reader(ours, got))
+        await ours.run(reader(ours, got))
     assert got == [b"x"]
-    await still_works(pump)
+    await still_works(room)
 
 
 class OneOfMany:
     """A stream that ends in a way of its own, after some pieces."""
 
-    def __init__(self, pump: Pump, how: str, pauses: list[float]) -> None:
-        self.pump, self.how, self.pauses = pump, how, pauses
+    def __init__(self, room: Readiness, how: str, pauses: list[float]) -> None:
+        self.room, self.how, self.pauses = room, how, pauses
         self.scope, self.got, self.sent = trio.CancelScope(), list[bytes](), b""
 
-    async def feed(self, ours: socket.socket, theirs: socket.socket) -> None:
+    async def feed(self, ours: Ours, theirs: socket.socket) -> None:
         for pause in self.pauses:
             await trio.sleep(pause)
             self.sent += theirs.send(b"x") * b"x"
@@ -350,12 +344,12 @@ class OneOfMany:
             case "cancelled":
                 self.scope.cancel()
             case "stopped":
-                self.pump.stop(ours)
+                ours.close()
             case _:
                 theirs.shutdown(socket.SHUT_WR)
 
     async def ending(self, nursery: trio.Nursery) -> str:
-        with pair() as (ours, theirs), self.scope:
+        with pair(self.room) as (ours, theirs), self.scope:
             read = reader(ours, self.got)
 
             def step() -> bool:
@@ -366,7 +360,7 @@ class OneOfMany:
 
             nursery.start_soon(self.feed, ours, theirs)
             try:
-                await self.pump.run(ours, step)
+                await ours.run(step)
             except ZeroDivisionError:
                 return "raised"
             except trio.ClosedResourceError:
@@ -376,11 +370,11 @@ class OneOfMany:
 
 
 async def test_many_streams_with_random_ends_and_cancellations() -> None:
-    dice, pump = random.Random(7), Pump(Outbox())
+    dice, room = random.Random(7), Readiness()
     ended: list[str] = []
 
     async def one(nursery: trio.Nursery, how: str) -> None:
-        stream = OneOfMany(pump, how, [dice.random() * 0.02 for _ in range(dice.randrange(1, 8))])
+        stream = OneOfMany(room, how, [dice.random() * 0.02 for _ in range(dice.randrange(1, 8))])
         ended.append(await stream.ending(nursery))
         assert ended[-1] == how
         got = b"".join(stream.got)
@@ -391,5 +385,5 @@ async def test_many_streams_with_random_ends_and_cancellations() -> None:
             for _ in range(500):
                 nursery.start_soon(one, nursery, dice.choice(["over", "cancelled", "raised", "stopped"]))
     assert len(ended) == 500
-    assert not pump._epoll.poll(0)
-    await still_works(pump)
+    assert not room._epoll.poll(0)
+    await still_works(room)

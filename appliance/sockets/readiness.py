@@ -1,0 +1,263 @@
+"""Which sockets can be read, asked for all of them at once.
+
+Trio's own wait tells the kernel anew before each read what is waited for, and looks after every wait as if it were the
+first: that costs more than the read. Here a socket is registered once, and the kernel reports when something *comes*
+(edge-triggered), not whether something is there. What is known of a socket is therefore remembered (see `Reader`).
+
+A token of a stream costs microseconds to read, look at and pass on, and as much again to wake the task that waits for
+it. So whoever has a stream that flows leaves a step here, which is called when something comes. The task that owns the
+stream sleeps meanwhile; it wakes when the stream ends, breaks, or has to wait for its reader.
+"""
+
+import contextlib
+import select
+import socket
+from collections.abc import Callable
+from typing import NoReturn
+
+import outcome
+import trio
+
+from appliance.sockets.outbox import Outbox
+
+_COMES = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
+# With these a short read does not mean that nothing is left: an end or an error follows, or bytes behind urgent ones.
+_FOLLOWED = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_AT_ONCE = 64  # events before other tasks get their turn
+_TOGETHER = 8  # steps whose output leaves together: more would make the first of them wait
+
+
+class Readiness:
+    """All sockets that are read. One for the whole process, as one file descriptor for Trio.
+
+    Attributes:
+        outbox: what the steps post there leaves at the end of each round.
+        now: when the present round began, on trio's clock.
+        flowing: streams that have a step here.
+    """
+
+    def __init__(self, outbox: Outbox | None = None) -> None:
+        self.outbox = outbox or Outbox()
+        self.now = 0.0
+        self.flowing = 0
+        self._epoll = select.epoll()
+        self._readers: dict[int, Reader] = {}
+        self._running = False
+
+    def add(self, fd: int, reader: "Reader") -> None:
+        """For `Reader`: report what comes; what is there already counts as coming.
+
+        Raises:
+            BusyResourceError: the socket has a reader.
+        """
+        try:
+            self._epoll.register(fd, _COMES)
+        except FileExistsError:
+            raise trio.BusyResourceError("the socket has a reader") from None
+        if fd in self._readers:  # the kernel did not know it: that socket was closed without a word
+            self._readers[fd].close()
+            self._epoll.register(fd, _COMES)
+        self._readers[fd] = reader
+        if not self._running:
+            self._running = True
+            trio.lowlevel.spawn_system_task(self._watch, name="readiness")
+
+    def again(self, fd: int) -> None:
+        """For `Reader`: report once more, since something is left."""
+        with contextlib.suppress(OSError):  # closed without a word; an error here could end the program
+            self._epoll.modify(fd, _COMES)
+
+    def remove(self, fd: int, reader: "Reader") -> None:
+        """For `Reader`: it goes away."""
+        if self._readers.get(fd) is reader:
+            del self._readers[fd]
+            with contextlib.suppress(OSError):  # closed without a word
+                self._epoll.unregister(fd)
+
+    def relay(self) -> None:
+        """Step every stream that has something. Whoever works for long may call this in between: tokens go first.
+
+        Never from inside a step: that could give out a stream's later bytes before its earlier ones.
+        """
+        if self.flowing:
+            self._round()
+
+    def _round(self) -> None:
+        """Pass on what has come, to tasks and to steps."""
+        steps = 0
+        if self.flowing:
+            self.now = trio.current_time()
+        for fd, flags in self._epoll.poll(0, _AT_ONCE):
+            reader = self._readers.get(fd)  # none: it was closed earlier in this round
+            if reader is None or not reader.resume(flags):
+                continue
+            steps += 1
+            if steps % _TOGETHER == 0:
+                self.outbox.flush()
+        if steps:
+            self.outbox.flush()
+
+    async def _watch(self) -> None:
+        """Nothing here may raise: an error in a system task ends the program."""
+        fd = self._epoll.fileno()
+        try:
+            while True:  # while nothing comes it waits, and costs nothing
+                await trio.lowlevel.wait_readable(fd)
+                self._round()
+        finally:
+            self._running = False
+
+
+class Reader:
+    """The receiving side of one socket. One task at a time waits here, or has a step that is called.
+
+    The kernel says only once that something has come. So what a read leaves behind is remembered: a read that fills its
+    buffer has left something; a shorter one has emptied the socket, unless an end or an error follows.
+    """
+
+    __slots__ = ("_fd", "_followed", "_readiness", "_ready", "_sock", "_step", "_task")
+
+    def __init__(self, sock: socket.socket, readiness: Readiness) -> None:
+        """Begin to look at a socket.
+
+        Args:
+            sock: connected and non-blocking; stays the caller's, who calls `close` before closing it. Nobody else may
+                read from it.
+            readiness: where it is looked at.
+
+        Raises:
+            BusyResourceError: it has a reader.
+        """
+        self._sock = sock
+        self._readiness = readiness
+        self._fd = sock.fileno()
+        self._task: trio.lowlevel.Task | None = None  # who waits
+        self._step: Callable[[], bool] | None = None  # what is called instead of waking it
+        self._ready = False  # something may be there that the kernel does not report again
+        self._followed = False  # a short read does not mean that nothing is left
+        if self._fd >= 0:
+            readiness.add(self._fd, self)
+
+    async def wait(self) -> None:
+        """Wait until something can be read; sometimes there is nothing in the end. Other tasks get their turn.
+
+        Raises:
+            BusyResourceError: somebody else waits.
+            ClosedResourceError: `close` was called.
+        """
+        if self._ready:
+            await trio.lowlevel.checkpoint()
+        if self._task is not None or self._fd < 0:
+            self._refuse()
+        if not self._ready:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def read(self, most: int) -> bytes:
+        """Read what is there; b"" at the end.
+
+        Raises:
+            BlockingIOError: nothing is there.
+            OSError: the connection is broken.
+        """
+        try:
+            data = self._sock.recv(most)
+        except BlockingIOError:
+            self._ready = self._followed = False
+            raise
+        self._ready = not 0 < len(data) < most or self._followed
+        return data
+
+    def read_into(self, buffer: memoryview) -> int:
+        """As `read`, into a buffer: the number of bytes; 0 at the end.
+
+        Raises:
+            BlockingIOError: nothing is there.
+            OSError: the connection is broken.
+        """
+        try:
+            size = self._sock.recv_into(buffer)
+        except BlockingIOError:
+            self._ready = self._followed = False
+            raise
+        self._ready = not 0 < size < len(buffer) or self._followed
+        return size
+
+    async def run(self, step: Callable[[], bool]) -> None:
+        """Call `step` whenever something can be read, until it says that it is over; what it raises is raised here.
+
+        Args:
+            step: calls `read` or `read_into` once, and returns quickly; True when it is over. A socket that has ended
+                or broken can always be read, so a step that is not over then is called again and again.
+
+        Raises:
+            BusyResourceError: somebody else waits.
+            ClosedResourceError: `close` was called.
+        """
+        if self._task is not None or self._fd < 0:
+            self._refuse()
+        self._task, self._step = trio.lowlevel.current_task(), step
+        self._readiness.flowing += 1
+        if self._ready:
+            self._readiness.again(self._fd)
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def resume(self, flags: int) -> bool:
+        """For `Readiness`: something has come. Whether a step was called."""
+        self._ready = True
+        if flags & _FOLLOWED:
+            self._followed = True
+        task, step = self._task, self._step
+        if task is None:
+            return False
+        if step is None:
+            self._task = None
+            trio.lowlevel.reschedule(task)
+            return False
+        try:
+            over = step()
+        except Exception as error:  # noqa: BLE001 - it belongs to the stream's own task
+            self._end(task, outcome.Error(error))
+        else:
+            if over:
+                self._end(task, outcome.Value(None))
+            elif self._ready and self._task is task:
+                self._readiness.again(self._fd)
+        return True
+
+    def interrupt(self, error: Exception) -> None:
+        """Wake whoever waits with an error; the socket stays of use. Safe when nobody waits."""
+        if self._task is not None:
+            self._wake(outcome.Error(error))
+
+    def close(self) -> None:
+        """The socket is about to be closed: whoever waits is told. Safe to call twice."""
+        if self._fd >= 0:
+            self._readiness.remove(self._fd, self)
+            self._fd = -1
+            self.interrupt(trio.ClosedResourceError("closed meanwhile"))
+
+    def _refuse(self) -> NoReturn:
+        if self._fd < 0:
+            raise trio.ClosedResourceError("closed before")
+        raise trio.BusyResourceError("another task waits for this socket")
+
+    def _end(self, task: trio.lowlevel.Task, result: outcome.Outcome[None]) -> None:
+        if self._task is task:  # the step itself has not woken it, by closing or by cancelling
+            self._wake(result)
+
+    def _wake(self, result: outcome.Outcome[None]) -> None:
+        task = self._forget()
+        if task is not None:
+            trio.lowlevel.reschedule(task, result)
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._forget()
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _forget(self) -> trio.lowlevel.Task | None:
+        task, self._task = self._task, None
+        if self._step is not None:
+            self._step = None
+            self._readiness.flowing -= 1
+        return task
