@@ -3,13 +3,16 @@
 A short write wakes the process at the other end, on another CPU. In a turn that serves many connections, writes spread
 over the turn find it asleep again and again, and each wake-up costs more than the write (measured on a virtual machine:
 45 µs of 150 for a request). So short writes are posted and go out back to back: the first one wakes the reader, and the
-others find it awake. A turn lasts a millisecond or two at the very most.
+others find it awake.
 """
 
 import contextlib
 import socket
+import time
 
 import trio
+
+_LONGEST = 0.0005  # seconds that something posted waits for others, in a turn that takes long
 
 
 class Outbox:
@@ -17,13 +20,19 @@ class Outbox:
 
     def __init__(self) -> None:
         self._posted: list[Writer] = []
+        self._since = 0.0  # when the first of them was posted
         self._running = False
         self._asleep: trio.lowlevel.Task | None = None
 
     def post(self, writer: "Writer") -> None:
         """A writer has something to send; it goes out before the loop waits again."""
+        now = time.perf_counter()
+        if not self._posted:
+            self._since = now
         self._posted.append(writer)
-        if self._asleep is not None:
+        if now - self._since > _LONGEST:
+            self.flush()
+        elif self._asleep is not None:
             trio.lowlevel.reschedule(self._asleep)
             self._asleep = None
         elif not self._running:

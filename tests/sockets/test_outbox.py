@@ -180,3 +180,17 @@ def test_one_outbox_can_serve_two_runs_of_the_loop(pair: Pair) -> None:
     for _ in range(2):
         trio.run(once)
         assert there(theirs) == b"x"
+
+
+async def test_in_a_turn_that_takes_long_nothing_waits_for_its_end(pair: Pair) -> None:
+    ours, theirs = pair
+    other, their_other = socket.socketpair()
+    outbox = Outbox()
+    Writer(ours, outbox).write(b"first")
+    end = trio.current_time() + 0.01
+    while trio.current_time() < end:
+        pass
+    Writer(other, outbox).write(b"second")
+    assert there(theirs) == b"first"
+    other.close()
+    their_other.close()
