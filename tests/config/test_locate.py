@@ -101,22 +101,20 @@ def paths(value: object, path: ConfigPath = ()) -> list[ConfigPath]:
     return []
 
 
-# Not `st.recursive`: it reads the source of its function when the test starts, and warns if the file was edited since.
-VALUE: st.SearchStrategy[str] = st.deferred(
-    lambda: (
-        st.sampled_from(["1", "'s]'", '"x\\"}"', '"""m\n]"""', "'''n''''", "1979-05-27", "true"])
-        | st.lists(VALUE, max_size=3).map(lambda row: "[ " + ", # c\n".join(row) + " ]")
-        | VALUE.map(lambda item: f"{{ k = {item}, l.m = {item} }}")
-    )
-)
-
 LINES = st.lists(
     st.one_of(
         st.lists(st.sampled_from(PIECES), max_size=8).map("".join),
         st.builds(
             "{} = {}".format,
             st.sampled_from(["a", "b.c", '"q.r"', "d"]),
-            VALUE,
+            st.recursive(
+                st.sampled_from(["1", "'s]'", '"x\\"}"', '"""m\n]"""', "'''n''''", "1979-05-27", "true"]),
+                lambda inner: (
+                    st.lists(inner, max_size=3).map(lambda row: "[ " + ", # c\n".join(row) + " ]")
+                    | inner.map(lambda item: f"{{ k = {item}, l.m = {item} }}")
+                ),
+                max_leaves=4,
+            ),
         ),
         st.sampled_from(["[t]", "[[u]]", "[u.v]", "[t.'w x']", "# [no]"]),
     ),

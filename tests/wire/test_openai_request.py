@@ -175,17 +175,10 @@ def test_a_whole_answer_is_not_asked_for_stream_options() -> None:
     assert b"stream_options" not in outgoing_body(chat(), "other")
 
 
-# Not `st.recursive`: it reads the source of its function when the test starts, and warns if the file was edited since.
-JSON: st.SearchStrategy[object] = st.deferred(
-    lambda: (
-        st.none()
-        | st.booleans()
-        | st.integers()
-        | st.floats(allow_nan=False, allow_infinity=False)
-        | st.text()
-        | st.lists(JSON, max_size=3)
-        | st.dictionaries(st.text(max_size=5), JSON, max_size=3)
-    )
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
 )
 NAMES = ["model", "messages", "prompt", "input", "stream", "stream_options", "temperature", "max_tokens", "request_id"]
 
