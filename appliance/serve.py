@@ -242,7 +242,7 @@ def _build(
     app = build_app(dispatch, max_body=server.max_body, body_timeout=server.body_timeout)
     handover = Handover(app, write_stall=server.write_stall)
     watch = Watch()
-    around = _surroundings(config, dispatch, handover, watch, metrics, readiness, upstreams)
+    around = _surroundings(config, dispatch, handover, watch, metrics, readiness)
     certificates = _certificates(config)
     secure = partial(handshake, certificates=certificates) if certificates else None
     reception = Reception(around, metrics, secure)
@@ -266,7 +266,6 @@ def _surroundings(
     watch: Watch,
     metrics: Metrics,
     readiness: Readiness,
-    upstreams: Upstreams,
 ) -> Surroundings:
     server = config.server
     return Surroundings(
@@ -279,7 +278,6 @@ def _surroundings(
         limits=HeadLimits(head=server.max_head, headers=server.max_headers),
         max_body=server.max_body,
         readiness=readiness,
-        tokens_first=upstreams.relay_now,
     )
 
 

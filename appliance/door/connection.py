@@ -6,7 +6,6 @@ readable refusal, a client that leaves cancels its exchange, and every wait has 
 
 import enum
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,10 +14,11 @@ import trio
 from appliance.domain.http import Application, Reply, ReplyStream, Request
 from appliance.door.body import Body
 from appliance.door.reply import LAST_CHUNK, Clock, chunk, render, render_stream_head
-from appliance.door.transport import SHORT, Transport, reset
+from appliance.door.transport import Transport, reset
 from appliance.door.watch import Watch
 from appliance.errors import GatewayError
 from appliance.http1.incoming import HeadLimits, RequestHead, find_head_end, parse_head, skip_empty_lines
+from appliance.sockets.outbox import SHORT
 from appliance.sockets.readiness import Readiness
 
 # After the last reply, bytes that nobody wants are drained: a close over unread bytes is a reset, which would take the
@@ -78,10 +78,6 @@ class HandOver(Protocol):
         ...
 
 
-def _nothing() -> None:
-    """What there is to do when nothing flows."""
-
-
 @dataclass(slots=True)
 class Surroundings:
     """What all connections share.
@@ -92,8 +88,6 @@ class Surroundings:
             whether what follows is to be served too.
         max_body: bytes of the largest body that is handed over.
         readiness: where requests are waited for; answers leave through its outbox.
-        tokens_first: passes on what streams have brought; called before and after the work on a request, so that a
-            token does not wait for a crowd of new requests.
         closing: no connection outlives its present request.
     """
 
@@ -106,7 +100,6 @@ class Surroundings:
     limits: HeadLimits = field(default_factory=HeadLimits)
     max_body: int = 2**20
     readiness: Readiness = field(default_factory=Readiness)
-    tokens_first: Callable[[], None] = _nothing
     closing: bool = False
 
 
@@ -264,9 +257,9 @@ class Connection:
             self._scope.cancel()
         request = Request(head.method, head.path, head.query, head.headers, self.peer, body)
         self._answering = False
-        around.tokens_first()
+        around.readiness.relay()  # before and after the work: a token does not wait for a crowd of new requests
         reply = await around.application(request)
-        around.tokens_first()
+        around.readiness.relay()
         self._answering = True
         keep = head.keep_alive and not around.closing and body.skip()
         self._clean = keep

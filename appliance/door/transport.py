@@ -10,12 +10,11 @@ from typing import Protocol
 
 import trio
 
-from appliance.sockets.outbox import Writer
+from appliance.sockets.outbox import SHORT, Writer
 from appliance.sockets.readiness import Reader, Readiness
 
 RECEIVE = 64 * 1024  # bytes; most that one read takes
 _GOODBYE = 2.0  # seconds for the last bytes to be taken
-SHORT = 16 * 1024  # bytes of a write that can wait for the end of the turn
 NOTHING = memoryview(b"")  # left to send; the empty end of another view would keep all of its bytes alive
 
 
@@ -49,7 +48,9 @@ class Transport(Protocol):
         ...
 
     def offer(self, data: bytes) -> bool:
-        """Send what goes without waiting; False when some is left, which `flush` has to send before anything else.
+        """Send without waiting, now or at the end of this turn of the loop; False when the client takes no more.
+
+        After False comes `flush`. What goes wrong with a late write is raised by the next call.
 
         Raises:
             OSError: the connection is broken, or something is left from before.
@@ -108,11 +109,9 @@ class PlainTransport:
     async def send(self, data: bytes | memoryview) -> None:
         """All of it. What is short goes out at the end of this turn of the loop, without a wait."""
         writer = self._writer
-        if len(data) <= SHORT and not writer.blocked:
-            writer.write(bytes(data))
-            return
-        writer.write(bytes(data))
-        await writer.flush()
+        writer.write(data)
+        if len(data) > SHORT or writer.blocked:
+            await writer.flush()
 
     def offer(self, data: bytes) -> bool:
         """Send what goes without waiting; False when some is left, which `flush` has to send before anything else."""

@@ -22,6 +22,7 @@ from appliance.wire.token_shape import TokenShape, shape_of
 _DONE_EVENT = b"data: [DONE]\n\n"
 _TAIL_SECONDS = 0.2
 _FLOOD = 2048  # bytes of one read; from here on comparing all events at once pays
+_FRUITLESS = 8  # shapes learnt in a row that fitted nothing; then the stream has none
 _LONG = 4096  # bytes of an event; one like it is not worth waiting for
 
 
@@ -45,6 +46,7 @@ class Relay:
         self._splitter = Splitter()
         self._first = b""
         self._shape: TokenShape | None = None
+        self._fruitless = 0  # tries to learn it since it last fitted
         self._open: set[int] = set()  # choices that were begun and have no finish reason yet
         self._finished = False  # a finish reason was seen
         self._done = False  # `[DONE]` was passed on
@@ -171,16 +173,15 @@ class Relay:
         """What the client may see of a run of events."""
         shape = self._shape
         if shape is not None:
-            if shape.is_one(run):
-                self._open.add(shape.index)
-                self._count(1)
-                return run
-            if len(run) >= _FLOOD and (tokens := shape.tokens(run)) is not None:
+            tokens = 1 if shape.is_one(run) else shape.tokens(run) if len(run) >= _FLOOD else None
+            if tokens is not None:
+                self._fruitless = 0
                 self._open.add(shape.index)
                 self._count(tokens)
                 return run
         events = [event for event in cut(run) if self._wanted(event)]
-        if events and self._content and len(events[-1]) < _LONG and not self._done:
+        if events and self._content and self._fruitless < _FRUITLESS and len(events[-1]) < _LONG and not self._done:
+            self._fruitless += 1
             data = data_of(events[-1])
             self._shape = shape_of(data, peek(data)) or shape
         return b"".join(events)

@@ -12,6 +12,7 @@ import time
 
 import trio
 
+SHORT = 16 * 1024  # bytes of a write that can wait for the end of the turn
 _LONGEST = 0.0005  # seconds that something posted waits for others, in a turn that takes long
 
 
@@ -84,7 +85,7 @@ class Writer:
         """Everything has been given to the kernel, and nothing went wrong."""
         return not self._left and self._broken is None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send at the end of this turn.
 
         Raises:

@@ -14,14 +14,13 @@ from appliance.domain.targets import Address
 from appliance.errors import ConnectFailed, ConnectionLost, ProtocolViolation, UpstreamError
 from appliance.http1.request import render_head
 from appliance.http1.response import Head, ResponseParser
-from appliance.sockets.outbox import Writer
+from appliance.sockets.outbox import SHORT, Writer
 from appliance.sockets.readiness import Reader, Readiness
 from appliance.upstream.alarm import Alarm
 from appliance.upstream.deadlines import Countdown, Stage
 from appliance.upstream.dial import dial
 
 _RECEIVE = 256 * 1024  # bytes of one read
-_SHORT = 16 * 1024  # bytes of a body
 
 
 @dataclass(slots=True)  # not frozen: that would triple the cost of making one
@@ -180,7 +179,7 @@ class PlainConnection:
         """
         self._sent = False
         try:
-            if len(body) < _SHORT:
+            if len(body) < SHORT:
                 self._writer.write(head + body)
                 self._sent = True
                 return None

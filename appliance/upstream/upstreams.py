@@ -203,10 +203,6 @@ class Upstreams:
         lease, head = await route.pool.begin(route.outgoing.prepare(request), countdown)
         return UpstreamReply(head, lease)
 
-    def relay_now(self) -> None:
-        """Pass on what streams have brought, now: for whoever has a request to work on, while tokens are waiting."""
-        self._shared.readiness.relay()
-
     async def aclose(self) -> None:
         """Close what is idle; exchanges still under way close theirs when they end. No request is sent any more."""
         self._closed = True

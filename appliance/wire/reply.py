@@ -50,20 +50,3 @@ def _usage(raw: msgspec.Raw) -> Usage | None:
     except (ValueError, RecursionError):
         return None
     return count.as_usage() if count else None
-
-
-def usage_of(body: bytes) -> Usage | None:
-    """The token counts of a reply; None when it has none or is not a reply that we can read."""
-    seen = examine(body, "")
-    return seen[1] if seen else None
-
-
-def is_object(body: bytes) -> bool:
-    """Whether the reply is one whole JSON object."""
-    return examine(body, "") is not None
-
-
-def with_request_id(body: bytes, request_id: str) -> bytes:
-    """The reply with `request_id` as a member; an engine's own is replaced. What is no JSON object stays as it is."""
-    seen = examine(body, request_id)
-    return seen[0] if seen else body

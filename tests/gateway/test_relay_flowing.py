@@ -14,6 +14,9 @@ from appliance.gateway.attempts import EngineReply
 from appliance.gateway.relay import Relay
 from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.upstreams import OutRequest, Upstreams
+from appliance.wire import token_shape
+from appliance.wire.chunk import Chunk
+from appliance.wire.token_shape import TokenShape
 from tests.fakes.accounts import exchange
 from tests.fakes.scripted_http import EVENTS, Link, ScriptedHttp, chunk
 from tests.fakes.upstream_reply import ScriptedReply
@@ -275,3 +278,17 @@ async def test_over_sockets_interruptions_and_leaving_leave_nothing_behind() -> 
         await upstreams.aclose()
         with trio.fail_after(10):
             await server.closed()
+
+
+async def test_a_stream_whose_events_differ_is_not_learnt_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [HI.replace(b'{"choices"', b'{"id":"%d","choices"' % number) for number in range(50)]
+    learnt: list[bytes] = []
+
+    def shape_of(data: bytes, chunk: Chunk) -> TokenShape | None:
+        learnt.append(data)
+        return token_shape.shape_of(data, chunk)
+
+    monkeypatch.setattr("appliance.gateway.relay.shape_of", shape_of)
+    relay = await primed(ScriptedReply(*events, STOP, DONE))
+    assert b"".join([piece async for piece in relay]) == b"".join(events) + STOP + DONE
+    assert len(learnt) == 8

@@ -2,28 +2,14 @@ import logging
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as msgspec_replace
 
 from appliance.domain.calls import Usage
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.observe.log import ExchangeRecord, exchange_fields, log_exchange, log_replica
+from tests.fakes.records import RECORD as TOLD
 
-RECORD = ExchangeRecord(
-    request_id="r1",
-    key="team",
-    model="m",
-    operation="chat",
-    target="b/m",
-    engine="vllm",
-    status=200,
-    outcome="ok",
-    error_code="",
-    stream=True,
-    usage=Usage(9, 4, 2),
-    ttft_s=0.0312345678,
-    duration_s=1.5,
-    bytes_out=100,
-    peer="10.0.0.1",
-)
+RECORD = msgspec_replace(TOLD, ttft_s=0.0312345678)
 
 
 def test_an_exchange_is_told_with_everything_counted_and_its_times_in_microseconds() -> None:

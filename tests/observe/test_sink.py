@@ -8,29 +8,12 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from appliance.domain.calls import Usage
 from appliance.domain.secret import Secret
 from appliance.observe import sink as module
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.sink import configure, lines_dropped
+from tests.fakes.records import RECORD
 
-RECORD = ExchangeRecord(
-    request_id="r1",
-    key="team",
-    model="m",
-    operation="chat",
-    target="b/m",
-    engine="vllm",
-    status=200,
-    outcome="ok",
-    error_code="",
-    stream=True,
-    usage=Usage(9, 4, 2),
-    ttft_s=None,
-    duration_s=1.5,
-    bytes_out=100,
-    peer="10.0.0.1",
-)
 LOG = logging.getLogger("appliance.test")
 
 
