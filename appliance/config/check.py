@@ -19,7 +19,9 @@ from appliance.domain.engines import RUNTIME_ENGINES
 from appliance.domain.targets import Address
 
 _NAME = re.compile(r"[A-Za-z0-9._:@+-]{1,200}")
+_RUNTIME_NAME = re.compile(r"[A-Za-z0-9._:+-]{1,200}")  # "@" is kept for replicas: "name@2"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9._:@+/-]{1,200}")
+_NAMES = {"runtimes": (_RUNTIME_NAME, ". _ : + -"), "models": (_MODEL_NAME, ". _ : @ + - /")}
 _OWN_CALLER = re.compile(r"env-[0-9]+|anonymous")  # callers without an entry: `access.keys` names them so
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _URL_PATH = re.compile(r"/[!-~]*")
@@ -184,12 +186,12 @@ def _names(config: Config) -> Iterator[Finding]:
         ("keys", config.keys),
     )
     for section, rows in lists:
-        pattern, slash = (_MODEL_NAME, " /") if section == "models" else (_NAME, "")
+        pattern, signs = _NAMES.get(section, (_NAME, ". _ : @ + -"))
         seen: dict[str, int] = {}
         for index, row in enumerate(rows):
             path = (section, index, "name")
             if not pattern.fullmatch(row.name):
-                fix = f"use 1 to 200 of: letters, digits, . _ : @ + -{slash}"
+                fix = f"use 1 to 200 of: letters, digits, {signs}"
                 yield Finding(path, f"`{dotted(path)}` holds a character that a name may not have, or is empty", fix)
             elif row.name in seen:
                 what = f'`{dotted(path)}`: "{row.name}" is taken by {section}[{seen[row.name]}]'

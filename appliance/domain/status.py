@@ -18,6 +18,9 @@ class ReplicaState(StrEnum):
     DRAINING = "draining"  # no new work; streams may finish
     STOPPING = "stopping"  # signals sent, tree not proved empty yet
     BACKOFF = "backoff"  # it ended by itself; the next start waits
+    QUARANTINED = "quarantined"  # starting it again would fail again; waits for a change or the operator
+    BLOCKED = "blocked"  # the GPU memory that it needs is held by others
+    SLEEPING = "sleeping"  # the process lives and has given its GPU memory back
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class ReplicaStatus:
 
     Attributes:
         runtime: the runtime's name.
-        replica: the replica's own name.
+        replica: the replica's own name: the runtime's, or `name@1`, `name@2` … where it has several.
         engine: a key of `domain.engines.ENGINES`, or "command".
         state: where it is in its life.
         since: monotonic seconds when it entered the state.
@@ -36,6 +39,14 @@ class ReplicaStatus:
         restarts: crashes since the appliance started.
         endpoint: where it answers; None unless a process exists.
         healthy: the last probe of a ready replica succeeded.
+        stage: what it is loading ("" when unknown).
+        percent: of the stage, 0 to 100; None when unknown.
+        cause: class of the last failure, a word of `supervisor.verdict.Cause` ("" when there was none).
+        advice: what the operator should do ("" when nothing).
+        gpus: indices of the GPUs that it uses.
+        memory: bytes of GPU memory, declared or learned; 0 when unknown.
+        adopted: the process was started by an earlier run of the appliance.
+        starts: processes started since the appliance started.
     """
 
     runtime: str
@@ -49,6 +60,14 @@ class ReplicaStatus:
     restarts: int = 0
     endpoint: Endpoint | None = None
     healthy: bool = True
+    stage: str = ""
+    percent: float | None = None
+    cause: str = ""
+    advice: str = ""
+    gpus: tuple[int, ...] = ()
+    memory: int = 0
+    adopted: bool = False
+    starts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Where a request can be sent, and the runtime that makes it ready."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -88,17 +89,44 @@ class Target:
     endpoint: Endpoint | None = None
 
 
+@dataclass(eq=False, slots=True)
+class Lease:
+    """The use of one replica by one exchange. While it is held, the replica is busy: not idle, not evicted.
+
+    Attributes:
+        endpoint: where the replica answers.
+        replica: its name.
+        relayed: a number that grows whenever something arrives from the replica; a sign of life for its supervisor.
+    """
+
+    endpoint: Endpoint
+    replica: str
+    _on_release: Callable[["Lease"], None] | None = field(default=None, repr=False)
+    relayed: Callable[[], int] = field(default=int, repr=False)
+
+    def release(self) -> None:
+        """Give it back. Cheap, never waits; a second time does nothing."""
+        on_release, self._on_release = self._on_release, None
+        if on_release is not None:
+            on_release(self)
+
+
 class Runtime(Protocol):
     """What the gateway may ask of whoever owns the model processes. It asks; it never peeks and decides."""
 
-    async def ensure_ready(self, runtime: str) -> Endpoint:
-        """The endpoint of a ready replica; starts the runtime if it is not running.
+    async def ensure_ready(self, runtime: str, affinity: bytes = b"") -> Lease:
+        """The use of a ready replica; starts the runtime if it is not running. The caller releases it.
 
         Any number of callers start it once. Leaving (being cancelled) while waiting costs nothing.
 
+        Args:
+            runtime: its name.
+            affinity: requests with the same value go to the same replica while it is not overloaded; empty takes
+                the least busy one.
+
         Raises:
-            GatewayError: `queue_full`, `model_loading`, `model_crashed` or `draining`, with `state` and `reason`
-                in its extras and an honest `retry_after`.
+            GatewayError: `queue_full`, `model_loading`, `model_crashed`, `model_quarantined`, `model_blocked` or
+                `draining`, with `state` and `reason` in its extras and an honest `retry_after`.
         """
         ...
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from appliance.domain.calls import Operation, Usage
+from appliance.domain.targets import Lease
 from appliance.errors import GatewayError
 from appliance.limits.ledger import Permit
 from appliance.observe.log import ExchangeRecord
@@ -26,6 +27,7 @@ class Exchange:
         request_id: the id the client sees.
         internal_id: ours, unique; what an engine sees.
         permit: what it was admitted with, where its key has limits.
+        lease: the replica that it uses; given back when it is settled.
     """
 
     operation: Operation
@@ -45,12 +47,30 @@ class Exchange:
     first_token: float | None = None
     bytes_out: int = 0
     permit: Permit | None = None
+    lease: Lease | None = None
     settled: bool = False
 
     def model_known(self, model: str) -> None:
         """From here on the exchange counts for this model."""
         self.model = model
         self.accounts.metrics.exchange_started(model)
+
+    def hold(self, lease: Lease) -> None:
+        """From here on the exchange uses this replica."""
+        if self.settled:
+            lease.release()
+            return
+        lease.relayed = self._received
+        self.lease = lease
+
+    def let_go(self) -> None:
+        """The exchange uses no replica any more."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.release()
+
+    def _received(self) -> int:
+        return self.bytes_out
 
     def token_seen(self) -> None:
         """The first content of the answer is on its way to the client."""
@@ -82,6 +102,8 @@ class Exchange:
         if self.settled:
             return
         self.settled = True
+        if self.lease is not None:
+            self.lease.release()  # it stays known: headers name the replica
         now = self.accounts.clock()
         if self.permit is not None:
             self._settle_permit(self.permit, worked=self._engine_worked(status, outcome, code), now=now)

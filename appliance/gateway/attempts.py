@@ -105,6 +105,7 @@ class Attempts:
         for number, target in enumerate(chosen, 1):
             last = number == len(chosen)
             exchange.target, exchange.engine = target.name, target.engine
+            exchange.let_go()
             try:
                 reply = await self._attempt(call, target, exchange)
             except UpstreamError as error:
@@ -129,7 +130,9 @@ class Attempts:
         endpoint = target.endpoint
         if endpoint is None:
             exchange.phase = "loading"
-            endpoint = await self.runtime.ensure_ready(target.owner)
+            lease = await self.runtime.ensure_ready(target.owner)
+            exchange.hold(lease)
+            endpoint = lease.endpoint
         exchange.phase = "first_byte"
         headers: Headers = [("content-type", "application/json"), ("x-request-id", exchange.internal_id)]
         request = OutRequest("POST", call.operation.path, headers, outgoing_body(call, target.model))

@@ -148,4 +148,7 @@ def _is(upstream: EngineReply, kind: str) -> bool:
 
 
 def _ours(exchange: Exchange) -> Headers:
-    return [("x-gateway-model", exchange.model)] if exchange.model.isascii() else []
+    headers: Headers = [("x-gateway-model", exchange.model)] if exchange.model.isascii() else []
+    if exchange.lease is not None:
+        headers.append(("x-gateway-replica", exchange.lease.replica))
+    return headers

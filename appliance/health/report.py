@@ -9,7 +9,10 @@ from appliance.fleet.table import Fleet
 Entry = dict[str, bool | str]
 
 # The state nearest to serving speaks for the model; rank 0 is serving.
-_NEARNESS = ("ready", "loading", "starting", "unknown", "backoff", "draining", "stopping", "stopped", "unhealthy")
+_NEARNESS = (
+    *("ready", "loading", "starting", "unknown", "sleeping", "backoff", "draining", "stopping"),
+    *("stopped", "blocked", "quarantined", "unhealthy"),
+)
 
 
 def readiness(fleet: Fleet, models: Mapping[str, Sequence[Target]]) -> dict[str, Entry]:

@@ -10,6 +10,7 @@ from appliance.domain.status import ReplicaState, ReplicaStatus
 
 EXCHANGE_LOGGER = "appliance.exchange"
 _EXCHANGES = logging.getLogger(EXCHANGE_LOGGER)
+_TROUBLE = {ReplicaState.BACKOFF, ReplicaState.QUARANTINED, ReplicaState.BLOCKED}
 _REPLICAS = logging.getLogger("appliance.replica")
 
 
@@ -75,6 +76,6 @@ def log_replica(before: ReplicaStatus | None, after: ReplicaStatus) -> None:
     """One line for each change of a replica's state, with its reason; a watcher of the fleet table."""
     if before is None or before.state is after.state:
         return
-    level = logging.WARNING if after.state is ReplicaState.BACKOFF else logging.INFO
+    level = logging.WARNING if after.state in _TROUBLE else logging.INFO
     fields = {"replica": after.replica, "state": str(after.state), "was": str(before.state), "pid": after.pid}
     _REPLICAS.log(level, "replica", extra={"fields": fields | {"reason": after.reason, "restarts": after.restarts}})

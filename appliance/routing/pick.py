@@ -10,7 +10,14 @@ from appliance.routing.catalogue import PublicModel
 
 # A runtime at rest (stopped, on demand) is as good as a ready one: asking is what starts it. In these states a
 # request would wait, so any other healthy target goes first.
-_WAITING = {ReplicaState.STARTING, ReplicaState.LOADING, ReplicaState.BACKOFF, ReplicaState.STOPPING}
+_WAITING = {
+    ReplicaState.STARTING,
+    ReplicaState.LOADING,
+    ReplicaState.BACKOFF,
+    ReplicaState.STOPPING,
+    ReplicaState.QUARANTINED,
+    ReplicaState.BLOCKED,
+}
 
 
 def candidates(model: PublicModel, operation: Operation, fleet: Fleet) -> list[Target]:

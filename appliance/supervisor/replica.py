@@ -20,7 +20,7 @@ from appliance.config.schema import Runtime
 from appliance.domain.engines import ENGINES
 from appliance.domain.secret import Secret
 from appliance.domain.status import ProbeAnswer, ReplicaState, ReplicaStatus
-from appliance.domain.targets import Address, Endpoint
+from appliance.domain.targets import Address, Endpoint, Lease
 from appliance.errors import OperatorError
 from appliance.fleet.table import FleetTable
 from appliance.supervisor import command, environment, plan, spawn, states
@@ -104,6 +104,7 @@ class Replica:
         self._interval = probe_interval
         self._random = random
         self._health = runtime.health if runtime.engine == "command" else ENGINES[runtime.engine].probe
+        self.leases: set[Lease] = set()  # exchanges under way
         self._failures = 0
         self._draining = False
         self._stops = 0
@@ -116,6 +117,12 @@ class Replica:
         if not self.wanted and not self._draining:
             self.wanted = True
             self._announce()
+
+    def lend(self, endpoint: Endpoint) -> Lease:
+        """Count one more exchange, until its lease is released."""
+        lease = Lease(endpoint, self.name, self.leases.discard)
+        self.leases.add(lease)
+        return lease
 
     async def stop(self) -> None:
         """Want it stopped, and return when its whole tree is gone."""

@@ -16,7 +16,7 @@ import trio
 
 from appliance.config import schema
 from appliance.domain.status import ReplicaState
-from appliance.domain.targets import Endpoint
+from appliance.domain.targets import Endpoint, Lease
 from appliance.errors import GatewayError, OperatorError
 from appliance.fleet.table import FleetTable
 from appliance.supervisor import environment, plan
@@ -89,8 +89,12 @@ class Supervisor:
                 task_status.started()
                 await trio.sleep_forever()
 
-    async def ensure_ready(self, runtime: str) -> Endpoint:
+    async def ensure_ready(self, runtime: str, affinity: bytes = b"") -> Lease:  # noqa: ARG002 - one replica
         """See `domain.targets.Runtime`."""
+        endpoint = await self._ready_endpoint(runtime)
+        return self._replicas[runtime].lend(endpoint)
+
+    async def _ready_endpoint(self, runtime: str) -> Endpoint:
         replica = self._replicas[runtime]
         if self._draining:
             raise _draining(replica)

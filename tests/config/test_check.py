@@ -157,6 +157,10 @@ def test_a_name_holds_nothing_that_could_be_mistaken(name: str) -> None:
     assert only(text).startswith("`backends[0].name` ")
 
 
+def test_a_runtimes_name_leaves_the_at_sign_to_its_replicas() -> None:
+    assert only((LLAMA % "").replace('"a"', '"a@1"')).endswith("letters, digits, . _ : + -")
+
+
 def test_a_models_name_may_hold_slashes() -> None:
     text = LLAMA % "" + 'models = [{ name = "%s", targets = ["a"] }]'
     assert problems(text % "org/a") == []

@@ -15,6 +15,9 @@ def test_a_state_is_its_label() -> None:
         "draining",
         "stopping",
         "backoff",
+        "quarantined",
+        "blocked",
+        "sleeping",
     ]
 
 

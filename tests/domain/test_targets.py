@@ -1,7 +1,7 @@
 import pytest
 
 from appliance.domain.secret import Secret
-from appliance.domain.targets import Address, Endpoint
+from appliance.domain.targets import Address, Endpoint, Lease
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,12 @@ def test_an_address_reads_like_a_url_and_an_endpoint_hides_its_credential() -> N
     assert str(Address("https", "box", 443, "/api")) == "https://box/api"
     assert str(Address("unix", "/run/x")) == "unix:/run/x"
     assert "sk-1" not in repr(Endpoint(Address("http", "box", 80), Secret("sk-1")))
+
+
+def test_a_lease_is_given_back_once() -> None:
+    given_back: list[Lease] = []
+    lease = Lease(Endpoint(Address("unix", "/s")), "m@1", given_back.append)
+    lease.release()
+    lease.release()
+    assert given_back == [lease]
+    assert lease.replica == "m@1"

@@ -1,6 +1,6 @@
 """A runtime that answers as told."""
 
-from appliance.domain.targets import Address, Endpoint
+from appliance.domain.targets import Address, Endpoint, Lease
 from appliance.errors import GatewayError
 
 SOCKET = Endpoint(Address("unix", "/run/m.sock"))
@@ -12,12 +12,15 @@ class FakeRuntime:
     def __init__(self, refusal: GatewayError | None = None) -> None:
         self.refusal = refusal
         self.asked: list[str] = []
+        self.held: set[Lease] = set()
 
-    async def ensure_ready(self, runtime: str) -> Endpoint:
+    async def ensure_ready(self, runtime: str, affinity: bytes = b"") -> Lease:
         self.asked.append(runtime)
         if self.refusal is not None:
             raise self.refusal
-        return SOCKET
+        lease = Lease(SOCKET, runtime, self.held.discard)
+        self.held.add(lease)
+        return lease
 
     async def stop(self, runtime: str) -> None:
         self.asked.append(f"stop {runtime}")

@@ -1,3 +1,4 @@
+from appliance.domain.targets import Address, Endpoint, Lease
 from appliance.errors import GatewayError
 from tests.fakes.accounts import accounts, exchange, text_of
 
@@ -37,3 +38,23 @@ def test_the_first_token_is_timed_once() -> None:
     first = opened.first_token
     opened.token_seen()
     assert opened.first_token == first
+
+
+def test_the_replica_is_busy_until_the_exchange_is_settled_and_not_a_moment_longer() -> None:
+    opened = exchange()
+    held: set[Lease] = set()
+    first, second = (Lease(Endpoint(Address("unix", "/s")), name, held.discard) for name in ("m@1", "m@2"))
+    held |= {first, second}
+    opened.hold(first)
+    opened.bytes_out = 7
+    assert first.relayed() == 7
+    opened.let_go()
+    assert held == {second}, "another attempt uses another replica"
+    opened.hold(second)
+    opened.done(200)
+    assert not held
+    assert opened.lease is second, "headers of the reply still name it"
+    late = Lease(second.endpoint, "m@3", held.discard)
+    held.add(late)
+    opened.hold(late)
+    assert not held, "a settled exchange can hold nothing"

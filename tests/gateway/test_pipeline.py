@@ -35,6 +35,8 @@ async def test_a_stream_carries_the_headers_that_proxies_need_and_is_settled_at_
     assert header(reply, "cache-control") == "no-cache"
     assert header(reply, "x-accel-buffering") == "no"
     assert header(reply, "x-gateway-model") == "m"
+    assert header(reply, "x-gateway-replica") == "m"
+    assert not path.runtime.held
     text = text_of(path.metrics)
     assert 'appliance_tokens_total{model="m",type="output"} 7.0' in text
     assert 'appliance_requests_in_flight{model="m"} 0.0' in text

@@ -92,7 +92,9 @@ async def test_many_requests_start_a_cold_model_once(tmp_path: Path) -> None:
         endpoints = []
 
         async def ask() -> None:
-            endpoints.append(await supervisor.ensure_ready("m"))
+            lease = await supervisor.ensure_ready("m")
+            endpoints.append(lease.endpoint)
+            lease.release()
 
         async with trio.open_nursery() as nursery:
             for _ in range(50):
@@ -103,7 +105,7 @@ async def test_many_requests_start_a_cold_model_once(tmp_path: Path) -> None:
         assert endpoints[0].address.scheme == "unix"
         await supervisor.stop("m")
         assert box.state() is S.STOPPED
-        assert (await supervisor.ensure_ready("m")).credential != endpoints[0].credential
+        assert (await supervisor.ensure_ready("m")).endpoint.credential != endpoints[0].credential
 
 
 async def test_a_full_queue_refuses_and_leaving_it_is_free(tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ async def test_an_unusable_state_directory_is_the_operators_to_fix(tmp_path: Pat
 
 async def test_a_long_state_directory_gets_its_sockets_in_a_short_private_one(tmp_path: Path) -> None:
     async with Box(tmp_path / ("x" * 100), runtime()).running() as supervisor:
-        socket = Path((await supervisor.ensure_ready("m")).address.host)
+        socket = Path((await supervisor.ensure_ready("m")).endpoint.address.host)
         assert len(str(socket)) < 100
         assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
     assert not socket.parent.exists()

@@ -1,0 +1,121 @@
+"""What an operator may ask of the supervisor, and what comes back.
+
+Everything here is idempotent: asking for what already is succeeds and changes nothing. Names are a runtime's, which
+means all its replicas, or one replica's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+Section_contra = TypeVar("Section_contra", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an order.
+
+    Attributes:
+        ok: it is now as was asked.
+        changed: it was not so before.
+        state: the state of the replica, or the one nearest to serving among several.
+        detail: why not, or what else there is to know.
+    """
+
+    ok: bool
+    changed: bool
+    state: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a runtime is, or would be, launched. Holds no secret: values of keys are masked.
+
+    Attributes:
+        runtime: its name.
+        argv: the exact command line.
+        env: variables that are set beside those that the child inherits.
+        gpus: indices of its GPUs; empty when there are none.
+        memory: bytes of GPU memory that it is taken to need on each GPU; 0 when unknown.
+        memory_from: where that figure comes from.
+        log: the file with its output.
+        replicas: names of its replicas.
+        notes: what the operator should know (a flag that wins over a setting, no fit at present).
+    """
+
+    runtime: str
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    gpus: tuple[int, ...] = ()
+    memory: int = 0
+    memory_from: Literal["declared", "learned", "unknown"] = "unknown"
+    log: str = ""
+    replicas: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a new configuration would do to one runtime.
+
+    Attributes:
+        runtime: its name.
+        action: "update" changes settings that need no new process.
+        settings: names of the settings that differ.
+        detail: in words, with how its memory fits.
+    """
+
+    runtime: str
+    action: Literal["add", "remove", "restart", "update", "keep"]
+    settings: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class Orders(Protocol[Section_contra]):
+    """The supervisor as its operator sees it. `Section_contra` is a runtime's section of the
+    configuration.
+
+    Every method that takes a name raises GatewayError (`model_not_found`) for one that is neither a runtime nor a
+    replica.
+    """
+
+    async def load(self, name: str) -> Outcome:
+        """Start it, also out of quarantine, and return when it is ready or will not be so soon."""
+        ...
+
+    async def unload(self, name: str, *, force: bool = False) -> Outcome:
+        """Stop it when its exchanges have ended, or at once with `force`; returns when its tree is gone.
+
+        It is started again by the next request, or by `load`.
+        """
+        ...
+
+    async def restart(self, name: str) -> Outcome:
+        """`unload` and `load`."""
+        ...
+
+    async def drain(self, name: str) -> Outcome:
+        """Give it no new work, and stop it when what it has is done. Does not wait for that."""
+        ...
+
+    def log_file(self, replica: str) -> Path:
+        """The file with a replica's output, as the child wrote it: it may hold what `log_lines` masks."""
+        ...
+
+    def log_lines(self, replica: str, last: int) -> list[str]:
+        """The last lines of a replica's output, oldest first, without secrets and control characters."""
+        ...
+
+    def explain(self, name: str) -> Explanation:
+        """The exact command line and what it was made from."""
+        ...
+
+    def preview(self, runtimes: Sequence[Section_contra]) -> list[Change]:
+        """What `apply` would do."""
+        ...
+
+    async def apply(self, runtimes: Sequence[Section_contra]) -> None:
+        """Make these the runtimes: what did not change is not touched. Returns when the new wish is recorded."""
+        ...
