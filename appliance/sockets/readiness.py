@@ -10,10 +10,11 @@ stream sleeps meanwhile; it wakes when the stream ends, breaks, or has to wait f
 """
 
 import contextlib
+import math
 import select
 import socket
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Awaitable, Callable
+from typing import NoReturn, cast
 
 import outcome
 import trio
@@ -25,6 +26,16 @@ _COMES = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _FOLLOWED = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _AT_ONCE = 64  # events before other tasks get their turn
 _TOGETHER = 8  # steps whose output leaves together: more would make the first of them wait
+
+
+class _Nothing:
+    """`outcome.Value(None)`, except that it can be unwrapped again and again: one serves every wake-up."""
+
+    def unwrap(self) -> None:
+        """What the wait returns."""
+
+
+_NOTHING = cast("outcome.Outcome[None]", _Nothing())
 
 
 class Readiness:
@@ -113,9 +124,13 @@ class Reader:
 
     The kernel says only once that something has come. So what a read leaves behind is remembered: a read that fills its
     buffer has left something; a shorter one has emptied the socket, unless an end or an error follows.
+
+    Attributes:
+        deadline: until when whoever waits here wants to, on trio's clock; infinite while nobody does or for ever. It is
+            only noted: who made a wait with one has to `interrupt` it.
     """
 
-    __slots__ = ("_fd", "_followed", "_readiness", "_ready", "_sock", "_step", "_task")
+    __slots__ = ("_fd", "_followed", "_readiness", "_ready", "_sock", "_step", "_task", "deadline")
 
     def __init__(self, sock: socket.socket, readiness: Readiness) -> None:
         """Begin to look at a socket.
@@ -135,23 +150,30 @@ class Reader:
         self._step: Callable[[], bool] | None = None  # what is called instead of waking it
         self._ready = False  # something may be there that the kernel does not report again
         self._followed = False  # a short read does not mean that nothing is left
+        self.deadline = math.inf
         if self._fd >= 0:
             readiness.add(self._fd, self)
 
-    async def wait(self) -> None:
+    def wait(self, deadline: float = math.inf) -> Awaitable[None]:
         """Wait until something can be read; sometimes there is nothing in the end. Other tasks get their turn.
+
+        To be awaited at once, by the task that calls it: it is no coroutine of its own, since each one on the way costs
+        again when the wait ends.
+
+        Args:
+            deadline: see the attribute.
 
         Raises:
             BusyResourceError: somebody else waits.
             ClosedResourceError: `close` was called.
         """
-        if self._ready:
-            await trio.lowlevel.checkpoint()
         if self._task is not None or self._fd < 0:
             self._refuse()
-        if not self._ready:
-            self._task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        if self._ready:
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - awaited by the caller
+        self._task = trio.lowlevel.current_task()
+        self.deadline = deadline
+        return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105 - as above
 
     def read(self, most: int) -> bytes:
         """Read what is there; b"" at the end.
@@ -212,7 +234,8 @@ class Reader:
             return False
         if step is None:
             self._task = None
-            trio.lowlevel.reschedule(task)
+            self.deadline = math.inf
+            trio.lowlevel.reschedule(task, _NOTHING)
             return False
         try:
             over = step()
@@ -257,6 +280,7 @@ class Reader:
 
     def _forget(self) -> trio.lowlevel.Task | None:
         task, self._task = self._task, None
+        self.deadline = math.inf
         if self._step is not None:
             self._step = None
             self._readiness.flowing -= 1

@@ -1,6 +1,7 @@
-"""Deadlines of many waits: each costs an entry in a table, where a cancel scope costs as much as the wait itself."""
+"""Deadlines of many waits: each costs a number in a table, where a cancel scope costs as much as the wait itself."""
 
 import math
+from collections.abc import Awaitable
 
 import trio
 
@@ -10,22 +11,22 @@ from appliance.sockets.readiness import Reader
 class Alarm:
     """Ends waits for sockets at their deadlines.
 
-    A task of trio's system looks at the table when the nearest deadline passes, which is seldom: waits usually end
+    A task of trio's system looks at all of them when the nearest deadline passes, which is seldom: waits usually end
     early, and then the next look is a whole deadline away. It ends itself when nobody waits at such a look.
     """
 
     def __init__(self) -> None:
-        self._waits: dict[Reader, float] = {}  # deadlines
+        self._readers: set[Reader] = set()  # all that wait with a deadline, and some that have ceased to
         self._look = math.inf  # when the watchman looks; infinite while there is none
         self._nearer = trio.Event()  # tells the watchman that `_look` is earlier now
 
     @property
     def waiting(self) -> int:
         """Waits under way that have a deadline."""
-        return len(self._waits)
+        return sum(reader.deadline < math.inf for reader in self._readers)
 
-    async def wait(self, reader: Reader, deadline: float) -> None:
-        """Wait until a socket can be read from.
+    def wait(self, reader: Reader, deadline: float) -> Awaitable[None]:
+        """Wait until a socket can be read from; to be awaited at once.
 
         Args:
             reader: of the socket; only one task at a time may wait for it.
@@ -35,16 +36,16 @@ class Alarm:
             ClosedResourceError: it was closed.
             TooSlowError: the deadline passed.
         """
-        if deadline == math.inf:
-            await reader.wait()
-            return
-        self._waits[reader] = deadline
-        if deadline < self._look:
-            self._look_at(deadline)
-        try:
-            await reader.wait()
-        finally:
-            self._waits.pop(reader, None)
+        waiting = reader.wait(deadline)
+        if deadline < math.inf:
+            self._readers.add(reader)
+            if deadline < self._look:
+                self._look_at(deadline)
+        return waiting
+
+    def forget(self, reader: Reader) -> None:
+        """Nobody will wait for this one again."""
+        self._readers.discard(reader)
 
     def _look_at(self, deadline: float) -> None:
         asleep, self._look = self._look < math.inf, deadline
@@ -60,7 +61,8 @@ class Alarm:
                 await self._nearer.wait()
             self._nearer = trio.Event()
             now = trio.current_time()
-            for reader in [reader for reader, deadline in self._waits.items() if deadline <= now]:
-                del self._waits[reader]
-                reader.interrupt(trio.TooSlowError())
-            self._look = min(self._waits.values(), default=math.inf)
+            for reader in self._readers:
+                if reader.deadline <= now:
+                    reader.interrupt(trio.TooSlowError())
+            self._readers = {reader for reader in self._readers if reader.deadline < math.inf}
+            self._look = min((reader.deadline for reader in self._readers), default=math.inf)

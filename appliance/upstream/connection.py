@@ -21,6 +21,7 @@ from appliance.upstream.deadlines import Countdown, Stage
 from appliance.upstream.dial import dial
 
 _RECEIVE = 256 * 1024  # bytes of one read
+_FAILURES = (OSError, trio.ClosedResourceError, trio.TooSlowError)  # of a wait or a read
 
 
 @dataclass(slots=True)  # not frozen: that would triple the cost of making one
@@ -168,8 +169,12 @@ class PlainConnection:
         rest = self._send(head, request.body)
         if rest:
             return await self._duplex(rest, deadline)
-        while parser.head is None:
-            await self._read("first_byte", deadline)
+        try:
+            while parser.head is None:
+                await self._alarm.wait(self._reader, deadline)
+                self._read()
+        except _FAILURES as error:
+            raise self._failure(error, "first_byte", deadline) from error
         return parser.head
 
     def _send(self, head: bytes, body: bytes) -> memoryview | None:
@@ -200,8 +205,11 @@ class PlainConnection:
             nursery.start_soon(self._write, rest)
             try:
                 while self._parser.head is None:
-                    await self._read("first_byte", deadline)
-            except UpstreamError as error:  # raised outside the nursery, which would wrap it in a group
+                    await self._alarm.wait(self._reader, deadline)
+                    self._read()
+            except _FAILURES as error:  # raised outside the nursery, which would wrap it in a group
+                problem = self._failure(error, "first_byte", deadline)
+            except UpstreamError as error:
                 problem = error
             nursery.cancel_scope.cancel()
         if problem is not None:
@@ -219,21 +227,19 @@ class PlainConnection:
                     rest = rest[self._socket.send(rest) :]
             self._sent = True
 
-    async def _read(self, stage: Stage, deadline: float) -> None:
-        """Wait, then read once. The wait is the checkpoint, and lets small pieces of a fast stream pile up."""
-        reader = self._reader
+    def _read(self) -> None:
+        """Read once, after a wait: that is the checkpoint, and lets small pieces of a fast stream pile up."""
         try:
-            await self._alarm.wait(reader, deadline)
-            size = reader.read_into(self._buffer)
+            size = self._reader.read_into(self._buffer)
         except BlockingIOError:
             return
-        except trio.TooSlowError:
-            if self._countdown is None:  # pragma: no cover - only an exchange has a deadline
-                raise
-            raise self._countdown.passed(stage, deadline) from None
-        except (OSError, trio.ClosedResourceError) as error:
-            raise self._reset() from error
         self._arrived(size)
+
+    def _failure(self, error: Exception, stage: Stage, deadline: float) -> UpstreamError:
+        """What a wait or a read that failed means."""
+        if isinstance(error, trio.TooSlowError) and self._countdown is not None:
+            return self._countdown.passed(stage, deadline)
+        return self._reset()
 
     def _reset(self) -> ConnectionLost:
         return ConnectionLost("the connection was reset", before_reply=not self._parser.started)
@@ -268,10 +274,14 @@ class PlainConnection:
         if (data := parser.take()) or parser.complete or self._countdown is None:
             return data
         deadline = self._countdown.deadline("between_bytes")
-        while True:
-            await self._read("between_bytes", deadline)
-            if (data := parser.take()) or parser.complete:
-                return data
+        try:
+            while True:
+                await self._alarm.wait(self._reader, deadline)
+                self._read()
+                if (data := parser.take()) or parser.complete:
+                    return data
+        except _FAILURES as error:
+            raise self._failure(error, "between_bytes", deadline) from error
 
     async def pump(self, taken: Callable[[bytes], bool]) -> None:
         """Give body bytes to `taken` as they arrive, until it returns False or the reply is complete.
@@ -316,6 +326,7 @@ class PlainConnection:
         """Close the socket; whoever waits on it is told that the connection is lost."""
         if self._socket.fileno() >= 0:
             self._reader.close()
+            self._alarm.forget(self._reader)
             self._writer.close()
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()

@@ -111,7 +111,19 @@ class Pool:
         lease = Lease(self)
         self._leased.add(lease)
         try:
-            return lease, await self._exchange(lease, request, countdown)
+            if self._idle:
+                lease.connection = connection = self._just_used(countdown.start) or await self._take_idle(
+                    countdown.start
+                )
+                if connection is not None:
+                    try:
+                        return lease, await connection.exchange(request, countdown)
+                    except ConnectionLost as lost:
+                        if not lost.before_reply:
+                            raise
+                    await lease.drop_connection()
+            lease.connection = await self._connect(countdown)
+            return lease, await lease.connection.exchange(request, countdown)
         except BaseException:
             await lease.discard()
             raise
@@ -124,25 +136,19 @@ class Pool:
         finally:
             self._waiting -= 1
 
-    async def _exchange(self, lease: Lease, request: OutRequest, countdown: Countdown) -> Head:
-        lease.connection = connection = await self._take_idle(countdown.start) if self._idle else None
-        if connection is not None:
-            try:
-                return await connection.exchange(request, countdown)
-            except ConnectionLost as lost:
-                if not lost.before_reply:
-                    raise
-            await lease.drop_connection()
-        lease.connection = await self._connect(countdown)
-        return await lease.connection.exchange(request, countdown)
+    def _just_used(self, now: float) -> Connection | None:
+        """The connection used last, if it was busy a moment ago.
+
+        That one need not be asked: if it is dead after all, the request is sent once more.
+        """
+        left = self._idle[-1][0] - now
+        return self._idle.pop()[1] if left > 0 and self._idle_for - left < _FRESH else None
 
     async def _take_idle(self, now: float) -> Connection | None:
         """The connection used last: it is the least likely to be stale, and the others can expire."""
         while self._idle:
             expiry, connection = self._idle.pop()
-            left = expiry - now
-            # One that was busy a moment ago need not be asked: if it is dead after all, the request is sent once more.
-            if left > 0 and (self._idle_for - left < _FRESH or not connection.stale()):
+            if expiry > now and not connection.stale():
                 return connection
             await _close(connection)
         return None

@@ -4,6 +4,7 @@ import contextlib
 import random
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import trio
@@ -176,11 +177,11 @@ async def test_two_cannot_wait_at_once_and_a_socket_has_one_reader() -> None:
         with pytest.raises(trio.BusyResourceError):
             Reader(ours, readiness)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(reader.wait)
+            nursery.start_soon(reader.run, lambda: True)
             await trio.testing.wait_all_tasks_blocked()
-            for second in (reader.wait(), reader.run(lambda: True)):
+            for second in (reader.wait, partial(reader.run, lambda: True)):
                 with pytest.raises(trio.BusyResourceError):
-                    await second
+                    await second()
             theirs.send(b"x")
         reader.close()
         again = Reader(ours, readiness)
@@ -215,10 +216,10 @@ async def test_trio_can_wait_for_the_same_socket() -> None:
     with ours, theirs, trio.fail_after(10):
         reader = Reader(ours, Readiness())
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(reader.wait)
             nursery.start_soon(trio.lowlevel.wait_readable, ours)
             await trio.testing.wait_all_tasks_blocked()
             theirs.send(b"x")
+            await reader.wait()
         reader.close()
         await trio.lowlevel.wait_readable(ours)
 
