@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from appliance.config.schema import Key
 from appliance.domain.http import Headers
@@ -42,15 +43,24 @@ class KeyRing:
             digest = bytes.fromhex(key.hash.removeprefix("sha256:"))
             self._callers.setdefault(digest, Caller(key.name, frozenset(key.scopes), key.models))
 
-    def find(self, headers: Headers) -> Caller:
+    def find(self, headers: Headers, known: dict[object, Any] | None = None) -> Caller:
         """The caller; either header suffices.
+
+        Args:
+            headers: names in lower case.
+            known: what was found out from these very headers before. A ring never changes; what another one knew says
+                nothing about this one.
 
         Raises:
             GatewayError: `invalid_api_key`.
         """
+        if known is not None and (caller := known.get(self)) is not None:
+            return cast("Caller", caller)
         offered = _credentials(headers)
         for text in offered:
             if (caller := self._lookup(text)) is not None:
+                if known is not None:
+                    known[self] = caller
                 return caller
         if self._open:  # the SDKs always send some key, if only a dummy
             return _ANONYMOUS

@@ -4,6 +4,7 @@ import logging
 import re
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from appliance.access.keys import KeyRing
 from appliance.access.policy import require_scope
@@ -26,10 +27,10 @@ _LOG = logging.getLogger("appliance.api")
 
 def client_request_id(request: Request) -> str | None:
     """The correlation id of the header, if the client sent a valid one."""
-    for name, value in request.headers:
-        if name == "x-request-id":
-            return value if _VALID_ID.fullmatch(value) else None
-    return None
+    if _VALID_ID not in request.known:
+        value = request.header("x-request-id") or ""
+        request.known[_VALID_ID] = value if _VALID_ID.fullmatch(value) else None
+    return cast("str | None", request.known[_VALID_ID])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Endpoints:
         return reply
 
     async def _answer(self, operation: Operation, request: Request, exchange: Exchange) -> Reply:
-        caller = self.keys.find(request.headers)  # before the body is read, let alone parsed
+        caller = self.keys.find(request.headers, request.known)  # before the body is read, let alone parsed
         exchange.key = caller.name
         require_scope(caller, "infer")
         body = await request.body.read(self.max_body)

@@ -5,7 +5,7 @@ Endpoints know these values and neither llhttp nor Quart, so any door can carry 
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from appliance.errors import GatewayError
 
@@ -38,6 +38,8 @@ class Request:
         headers: names in lower case, in order of arrival.
         peer: the client's address as text; empty when unknown.
         body: reads the body once.
+        known: what was found out from these very headers, the length excepted, and need not be found out again when a
+            client repeats them: later requests of its connection may have the same one. By who found out and what.
     """
 
     method: str
@@ -46,6 +48,7 @@ class Request:
     headers: Headers
     peer: str
     body: BodyReader
+    known: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def header(self, name: str) -> str | None:
         """The first value of a header; `name` in lower case."""

@@ -17,7 +17,8 @@ from appliance.door.reply import LAST_CHUNK, Clock, chunk, render, render_stream
 from appliance.door.transport import Transport, reset
 from appliance.door.watch import Watch
 from appliance.errors import GatewayError
-from appliance.http1.incoming import HeadLimits, RequestHead, find_head_end, parse_head, skip_empty_lines
+from appliance.http1.incoming import HeadLimits, RequestHead, find_head_end, skip_empty_lines
+from appliance.http1.repeated import Heads
 from appliance.sockets.outbox import SHORT
 from appliance.sockets.readiness import Readiness
 
@@ -112,6 +113,7 @@ class Connection:
         "_buffer",
         "_clean",
         "_gone",
+        "_heads",
         "_interruption",
         "_scope",
         "_size",
@@ -128,6 +130,7 @@ class Connection:
         self._transport = transport
         self._around = around
         self._buffer = bytearray()  # received and not used yet
+        self._heads = Heads(around.limits)
         self._size = 0  # bytes of the buffer that are the head of the request under way
         self._waiting = Waiting.REQUEST
         self._scope = trio.CancelScope()
@@ -246,7 +249,7 @@ class Connection:
             buffer += data
         self._waiting, self.deadline = Waiting.REPLY, math.inf
         self._size = end
-        return parse_head(bytes(buffer[:end]), around.limits)
+        return self._heads.read(bytes(buffer[:end]))
 
     async def _exchange(self, head: RequestHead) -> bool:
         """Answer one request. False when the connection must end."""
@@ -255,7 +258,7 @@ class Connection:
         if self._gone:
             # What needs no waiting is still answered; the rest would be work for nobody.
             self._scope.cancel()
-        request = Request(head.method, head.path, head.query, head.headers, self.peer, body)
+        request = Request(head.method, head.path, head.query, head.headers, self.peer, body, head.known)
         self._answering = False
         around.readiness.relay()  # before and after the work: a token does not wait for a crowd of new requests
         reply = await around.application(request)

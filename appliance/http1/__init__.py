@@ -1,6 +1,7 @@
 """HTTP/1.1 as bytes: what our clients send us, what we send to model servers, and what those reply.
 
     incoming    the head of a client's request, read strictly
+    repeated    the heads of one connection, each read once however often it comes
     chunked     a client's chunked body, read strictly
     request     the head of a request of ours to a model server
     response    a model server's reply

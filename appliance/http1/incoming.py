@@ -6,7 +6,8 @@ RFC 9112 lets a server repair (folded lines, bare line feeds, blanks before a co
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import httptools
 
@@ -25,7 +26,7 @@ _METHOD_STARTS = frozenset(b"ABCDGHLMNOPQRSTU")
 _ONE_LINE = frozenset({"host", "content-length", "transfer-encoding", "expect"})
 _MARKED = _ONE_LINE | {"connection", "upgrade", "http2-settings"}
 _MOST_EMPTY_LINES = 4
-_MOST_LENGTH_DIGITS = 15
+MOST_LENGTH_DIGITS = 15
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _NOBODY = object()  # llhttp reports to nobody: only its verdict counts
 
@@ -60,6 +61,9 @@ class RequestHead:
         keep_alive: version and Connection header allow another request on this connection.
         expects_continue: the client waits for a 100 before it sends the body.
         upgrade: lower-case protocol of the Upgrade header when Connection names it, else "".
+        known: what others found out from these headers, the length excepted; it lasts while they are repeated.
+
+    Requests of one connection share one, so nobody changes anything else in it.
     """
 
     method: str
@@ -72,6 +76,7 @@ class RequestHead:
     keep_alive: bool
     expects_continue: bool
     upgrade: str
+    known: dict[object, Any] = field(default_factory=dict, compare=False)
 
 
 def skip_empty_lines(buffer: bytearray, skipped: int = 0) -> int:
@@ -251,7 +256,7 @@ def _read_framing(marked: dict[str, str], *, http10: bool) -> tuple[int, bool]:
         return 0, False
     if not (length.isascii() and length.isdigit()):
         raise _malformed("The Content-Length is not one decimal number.")
-    if len(length) > _MOST_LENGTH_DIGITS:
+    if len(length) > MOST_LENGTH_DIGITS:
         raise GatewayError("request_too_large", "The Content-Length is absurdly large; the client must send less.")
     return int(length), False
 
@@ -301,8 +306,8 @@ def _explain(raw: bytes) -> GatewayError:
         return _malformed("The request line is not METHOD, target and HTTP/1.1 (or 1.0), parted by single spaces.")
     if rest.startswith((b" ", b"\t")) or b"\r\n " in rest or b"\r\n\t" in rest:
         return _malformed("A header line begins with a blank.", "it must send each header on one line")
-    for field in rest.removesuffix(b"\r\n\r\n").split(b"\r\n"):
-        name, colon, _ = field.partition(b":")
+    for line in rest.removesuffix(b"\r\n\r\n").split(b"\r\n"):
+        name, colon, _ = line.partition(b":")
         if not colon or re.fullmatch(FIELD_NAME.encode(), name) is None:
             return _malformed("A header name is not an HTTP token with a colon right after it.")
     return _malformed("The request line or a header value holds a character that may not be there.")
