@@ -16,7 +16,7 @@ MAX_LINES = 400
 VALUES = {"errors", "domain"}
 SETTINGS = VALUES | {"config"}
 BYTES = {"http1", "sse", "wire"}
-DECISIONS = {"fleet", "access", "routing", "limits"}
+DECISIONS = {"fleet", "access", "routing", "limits", "guardrails"}
 
 # room -> (rooms it may import, third-party packages it may import)
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
@@ -34,6 +34,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "access": (SETTINGS, set()),
     "routing": (SETTINGS | {"fleet"}, set()),
     "limits": (SETTINGS, set()),
+    "guardrails": (SETTINGS, {"re2", "stdnum"}),
     # the outside, one room per outsider; what two of them share
     "sockets": (set(), {"trio", "outcome"}),
     "upstream": (SETTINGS | {"http1", "sockets"}, {"trio", "httpx"}),

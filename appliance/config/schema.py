@@ -152,9 +152,17 @@ class Guardrail(Section, frozen=True):
     """A check on input or output."""
 
     name: Annotated[str, Doc("unique")]
-    kind: Annotated[str, Doc("pii, regex or model")]
+    kind: Annotated[
+        Literal["pii", "regex", "keywords", "model", "max_input"],
+        Doc("what it looks at: personal data and secrets, patterns, words, a guard model's answer, or length"),
+    ]
     on: Annotated[tuple[Literal["input", "output"], ...], Doc("what is checked")] = ("input",)
     action: Annotated[Literal["block", "redact", "flag"], Doc("what a finding does")] = "block"
+    entities: Annotated[tuple[str, ...], Doc("pii: what to look for; absent looks for everything")] = ()
+    patterns: Annotated[tuple[str, ...], Doc("regex: RE2 patterns whose matches have at most 4,096 characters")] = ()
+    words: Annotated[tuple[str, ...], Doc("keywords: words or phrases, in any case")] = ()
+    model: Annotated[str, Doc("model: the public name of the guard model to ask")] = ""
+    max_chars: Annotated[int, Doc("max_input: the most characters of text that a request may hold")] = 100_000
 
 
 class Config(Section, frozen=True):

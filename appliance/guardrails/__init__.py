@@ -1,0 +1,15 @@
+"""What must not pass: checks on the text of requests and answers.
+
+    verdict    what a check found, without the text it found
+    prefixes   from a pattern to the pattern of everything that could still become a match of it
+    detectors  personal data and secrets: patterns, checksums, placeholders
+    scanner    many patterns over one text: the next finding, and where an unfinished one may begin
+    rules      the guardrails of a configuration, compiled
+    window     a streamed text: what may leave now, what has to wait for its next characters
+
+Text in, text and findings out: no clock, no task, no socket. What does not belong here: which fields of a body hold
+text (`wire` knows that), and asking a guard model, which takes a model server and is the gateway's work.
+
+Every pattern runs in RE2, whose time grows with the text and never with the pattern's shape, so no text and no
+configured pattern can hold up the loop for others.
+"""

@@ -1,0 +1,167 @@
+"""From a pattern to the pattern of its beginnings.
+
+A stream must not let go of a text that could still become a match: `4111 11` may be an amount, or the first half of a
+card number. What has to wait is the longest end of the text that some match begins with. That is a regular language
+itself, and its pattern is built here from the pattern of the matches, so that it can never be forgotten or be wrong
+for one of them.
+
+Patterns are read with the standard library's parser and written back in RE2's syntax; both agree on everything that
+is accepted here. Lookaround, back-references and possessive repeats are refused: RE2 has none of them.
+"""
+
+import re
+from re import _constants as ops  # type: ignore[attr-defined]  # the parser's tree is not part of the typed surface
+from re import _parser as parser  # type: ignore[attr-defined]  # see above
+from typing import Any
+
+LONGEST = 4096  # characters that a match on a stream may have: what waits is never more than this
+_COUNTED = 40  # repeats up to here are counted; more would make RE2's automaton too big to be fast
+_MOST_REPEATS = 1000  # RE2's own bound
+_CLASSES = {
+    ops.CATEGORY_DIGIT: r"\d",
+    ops.CATEGORY_NOT_DIGIT: r"\D",
+    ops.CATEGORY_SPACE: r"\s",
+    ops.CATEGORY_NOT_SPACE: r"\S",
+    ops.CATEGORY_WORD: r"\w",
+    ops.CATEGORY_NOT_WORD: r"\W",
+}
+_PLACES = {
+    ops.AT_BEGINNING: r"\A",
+    ops.AT_BEGINNING_STRING: r"\A",
+    ops.AT_BOUNDARY: r"\b",
+    ops.AT_NON_BOUNDARY: r"\B",
+    ops.AT_END: r"\z",
+    ops.AT_END_STRING: r"\z",
+}
+_FLAGS = (("i", re.IGNORECASE), ("m", re.MULTILINE), ("s", re.DOTALL))
+Node = tuple[Any, Any]
+
+
+class PatternError(ValueError):
+    """A pattern that cannot be used; the text says why, for the operator."""
+
+
+def bounded(pattern: str) -> int:
+    """Characters of the longest possible match.
+
+    Raises:
+        PatternError: it cannot be read, matches the empty text, or has no such bound.
+    """
+    least, most = _parse(pattern).getwidth()
+    if least == 0:
+        raise PatternError("it matches the empty text, so it would match everywhere")
+    if most > LONGEST:
+        raise PatternError(f"its matches can be longer than {LONGEST} characters: write {{1,100}} in place of + or *")
+    return int(most)
+
+
+def beginnings(pattern: str) -> str:
+    """A pattern, in RE2's syntax, that matches every beginning of every match, the empty one included.
+
+    It matches some texts more: high upper bounds of repeats are left out.
+
+    Raises:
+        PatternError: it cannot be read, or uses what has no beginnings here.
+    """
+    tree = _parse(pattern)
+    return f"(?{_flags(tree)}:{_begin(list(tree))})"
+
+
+def loosened(pattern: str) -> str:
+    """A pattern, in RE2's syntax, that matches wherever the given one does, and in a few places more, but faster.
+
+    Raises:
+        PatternError: see `beginnings`.
+    """
+    tree = _parse(pattern)
+    return f"(?{_flags(tree)}:{_whole(tree)})"
+
+
+def _flags(tree: Any) -> str:
+    return "".join(letter for letter, flag in _FLAGS if tree.state.flags & flag)
+
+
+def _parse(pattern: str) -> Any:
+    try:
+        return parser.parse(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise PatternError(f"it is not a regular expression: {error}") from error
+
+
+def _begin(nodes: list[Node]) -> str:
+    if not nodes:
+        return ""
+    first, *rest = nodes
+    partly, tail = _begin_one(first), _begin(rest)
+    return f"(?:{_whole_one(first)}{tail}|{partly})" if partly else f"(?:{_whole_one(first)}{tail})?"
+
+
+def _begin_one(node: Node) -> str:
+    """Beginnings of one node that are shorter than it may be; "" when there is only the empty one."""
+    op, value = node
+    if op is ops.BRANCH:
+        return "(?:" + "|".join(_begin(list(branch)) for branch in value[1]) + ")"
+    if op is ops.SUBPATTERN:
+        return _flagged(value, _begin(list(value[3])))
+    if op in (ops.MAX_REPEAT, ops.MIN_REPEAT):
+        _, most, inner = value
+        again = _times(0, most if most == ops.MAXREPEAT else most - 1)
+        return f"(?:{_whole(inner)}){again}{_begin(list(inner))}"
+    return ""
+
+
+def _whole(nodes: Any) -> str:
+    return "".join(_whole_one(node) for node in nodes)
+
+
+def _whole_one(node: Node) -> str:
+    op, value = node
+    if op is ops.LITERAL:
+        return re.escape(chr(value))
+    if op is ops.NOT_LITERAL:
+        return f"[^{_in_class(chr(value))}]"
+    if op is ops.ANY:
+        return "."
+    if op is ops.IN:
+        return _class(value)
+    if op is ops.AT and value in _PLACES:
+        return _PLACES[value]
+    if op is ops.BRANCH:
+        return "(?:" + "|".join(_whole(branch) for branch in value[1]) + ")"
+    if op is ops.SUBPATTERN:
+        return _flagged(value, _whole(value[3]))
+    if op in (ops.MAX_REPEAT, ops.MIN_REPEAT):
+        least, most, inner = value
+        lazy = "?" if op is ops.MIN_REPEAT else ""
+        return f"(?:{_whole(inner)}){_times(least, most)}{lazy}"
+    raise PatternError("it uses lookaround, a back-reference or a possessive repeat, which RE2 does not have")
+
+
+def _flagged(value: Any, inner: str) -> str:
+    _, added, removed, _ = value
+    on, off = ("".join(letter for letter, flag in _FLAGS if flags & flag) for flags in (added, removed))
+    return f"(?{on}{'-' if off else ''}{off}:{inner})"
+
+
+def _times(least: int, most: Any) -> str:
+    if max(least, most if most != ops.MAXREPEAT else 0) > _MOST_REPEATS:
+        raise PatternError(f"it repeats something more than {_MOST_REPEATS} times")
+    return f"{{{least},}}" if most > _COUNTED else f"{{{least},{most}}}"
+
+
+def _class(items: list[Node]) -> str:
+    parts = []
+    for op, value in items:
+        if op is ops.NEGATE:
+            parts.append("^")
+        elif op is ops.LITERAL:
+            parts.append(_in_class(chr(value)))
+        elif op is ops.RANGE:
+            parts.append(f"{_in_class(chr(value[0]))}-{_in_class(chr(value[1]))}")
+        else:
+            parts.append(_CLASSES[value])
+    return f"[{''.join(parts)}]"
+
+
+def _in_class(character: str) -> str:
+    return f"\\x{{{ord(character):x}}}"

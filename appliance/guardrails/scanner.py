@@ -1,0 +1,100 @@
+"""Many patterns over one text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import re2
+
+from appliance.guardrails.detectors import Detector
+from appliance.guardrails.prefixes import PatternError, beginnings, bounded, loosened
+from appliance.guardrails.verdict import Action, Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One detector on behalf of one guardrail."""
+
+    guardrail: str
+    action: Action
+    detector: Detector
+
+    def finding(self) -> Finding:
+        """What is told about a match of it."""
+        return Finding(self.guardrail, self.action, self.detector.category, self.detector.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where a rule found something: `text[start:end]`."""
+
+    rule: Rule
+    start: int
+    end: int
+
+
+def compiled(pattern: str) -> Any:
+    """The pattern, compiled by RE2.
+
+    Raises:
+        PatternError: RE2 cannot read it, or it would need too much memory.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    options.max_mem = 64 * 2**20  # unions of all detectors need more than the 8 MiB that one pattern gets
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0]
+        raise PatternError(reason.decode() if isinstance(reason, bytes) else str(reason)) from error
+
+
+class Scanner:
+    """Finds the leftmost match of any rule, and where an unfinished match may begin. Texts are UTF-8.
+
+    One automaton looks for all rules at once, with loose bounds; only where it finds something the rules look
+    themselves, at a stretch as long as their longest match.
+
+    Args:
+        rules: where two rules match at the same place, the earlier one counts.
+
+    Raises:
+        PatternError: one of the patterns cannot be used.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        patterns = [rule.detector.pattern for rule in rules]
+        self._rules = [(rule, compiled(rule.detector.pattern), _stretch(rule)) for rule in rules]
+        self._longest = max(stretch for _, _, stretch in self._rules)
+        self._any = compiled("|".join(dict.fromkeys(map(loosened, patterns))))
+        self._begun = compiled(rf"(?:{'|'.join(dict.fromkeys(map(beginnings, patterns)))})\z")
+
+    def next(self, text: bytes, at: int, before: int) -> Match | None:
+        """The leftmost match that begins at `at` or later and in front of `before`; None when there is none."""
+        while at < before and (suspect := self._any.search(text, at)) is not None:
+            at = suspect.start()
+            if at >= before:
+                return None
+            if match := self._at(text, at):
+                return match
+            at += 1
+        return None
+
+    def begun_at(self, text: bytes, at: int) -> int:
+        """Where the longest end of the text begins that may become a match with more text; its length for none."""
+        found = self._begun.search(text, max(at, len(text) - self._longest))
+        return found.start() if found is not None else len(text)
+
+    def _at(self, text: bytes, at: int) -> Match | None:
+        """The first rule's match that begins exactly there, and passes the detector's check."""
+        for rule, pattern, stretch in self._rules:
+            found = pattern.match(text, at, at + stretch)
+            if found is not None and (rule.detector.check is None or rule.detector.check(found.group().decode())):
+                return Match(rule, at, found.end())
+        return None
+
+
+def _stretch(rule: Rule) -> int:
+    """Bytes of the longest match, and of one character more: a word's border is between two characters."""
+    return 4 * (bounded(rule.detector.pattern) + 1)
