@@ -32,10 +32,11 @@ class Clock:
 
 
 def _lines(headers: Headers) -> str:
-    text = "".join([f"{name}: {value}\n" for name, value in headers])
-    if text.count("\n") != len(headers) or "\r" in text or "\0" in text:
+    text = "\r\n".join(map(": ".join, headers))
+    between = len(headers) - 1
+    if text.count("\r\n") != between or text.count("\r") != between or text.count("\n") != between or "\0" in text:
         return "".join([f"{name}: {value.translate(_BREAKS)}\r\n" for name, value in headers])
-    return text.replace("\n", "\r\n")
+    return text + "\r\n"
 
 
 def render(reply: Reply, *, date: str, keep: bool, http10: bool, head_only: bool) -> bytes:

@@ -78,6 +78,7 @@ class _ReadAlready:
         self.body = b""
 
 
+_SENT: Headers = [("content-type", "application/json")]
 _ATTEMPTS = 2
 _LARGEST_REFUSAL = 2**20  # bytes of an error reply that we look into
 _TRY_ANOTHER = {502, 503, 504}
@@ -134,8 +135,8 @@ class Attempts:
             exchange.hold(lease)
             endpoint = lease.endpoint
         exchange.phase = "first_byte"
-        headers: Headers = [("content-type", "application/json"), ("x-request-id", exchange.internal_id)]
-        request = OutRequest("POST", call.operation.path, headers, outgoing_body(call, target.model))
+        body = outgoing_body(call, target.model)
+        request = OutRequest("POST", call.operation.path, _SENT, body, exchange.internal_id)
         engine = ENGINES[target.engine]
         reply = await self.upstreams.send(
             endpoint,

@@ -1,5 +1,6 @@
 """A reply, parsed as its bytes arrive."""
 
+import re
 from dataclasses import dataclass
 
 import httptools
@@ -9,6 +10,10 @@ from appliance.errors import ProtocolViolation
 
 HEAD_LIMIT = 64 * 1024  # bytes of a head, interim replies included; also of anything else that is not body
 HEADER_COUNT_LIMIT = 256
+_LENGTH = re.compile(rb"\r\n(?i:content-length):[ \t]*([0-9]+)\r\n")
+_MOST_DIGITS = 15  # of a length that is read here
+_LONGEST_PATTERN = 2048  # bytes of a head that is remembered; every connection has its own
+_LONGEST_REPEATED = 64 * 1024  # bytes of a reply that is compared with it: they are copied first
 _VERSIONS = frozenset({"1.0", "1.1"})
 # The names that replies use, in both usual spellings: a look-up is cheaper than decoding and lowering.
 _KNOWN = {
@@ -29,6 +34,37 @@ class Head:
     headers: Headers
 
 
+@dataclass(slots=True)
+class _Pattern:
+    """A whole reply that was read: another one with this head needs no parser, whatever its length and body are.
+
+    What llhttp and we make of a head depends on its bytes alone, since between two replies nothing is carried over; and
+    of the length only where the body ends. So that has to be where the bytes end.
+    """
+
+    before: bytes  # the length's digits
+    digits: bytes
+    after: bytes
+    head: Head
+
+    def body_of(self, data: bytes) -> tuple[Head, bytes] | None:
+        """The head and the body of one whole reply; None when the bytes are anything else."""
+        start = len(self.before)
+        if not data.startswith(self.before) or (end := data.find(b"\r", start, start + _MOST_DIGITS + 1)) < 0:
+            return None
+        digits = data[start:end]
+        if not (digits.isdigit() and data.startswith(self.after, end)):
+            return None
+        body = data[end + len(self.after) :]
+        if len(body) != int(digits):
+            return None
+        if digits != self.digits:
+            text = digits.decode()
+            headers = [(name, text if name == "content-length" else value) for name, value in self.head.headers]
+            self.digits, self.head = digits, Head(self.head.status, headers)
+        return self.head, body
+
+
 class _RefusedError(Exception):
     """Raised inside a callback, to stop the parser with words of ours."""
 
@@ -47,6 +83,7 @@ class ResponseParser:
         self._raw: list[tuple[bytes, bytes]] = []  # headers as they came, interim ones included
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append
+        self._pattern: _Pattern | None = None
         self._begin()
         self._parser = httptools.HttpResponseParser(self)
 
@@ -91,7 +128,11 @@ class ResponseParser:
             self._trailing = self._trailing or bool(bytes(data).strip(b"\r\n"))
             return
         self._feeding = size = len(data)
-        self.started = self.started or size > 0
+        begins = not self.started
+        if begins:
+            if self._pattern is not None and size <= _LONGEST_REPEATED and self._repeats(self._pattern, bytes(data)):
+                return
+            self.started = size > 0
         pieces = len(self._pieces)
         try:
             self._parser.feed_data(data)
@@ -102,6 +143,33 @@ class ResponseParser:
         # Heads, chunk extensions and trailers are buffered or skipped by llhttp without any limit of its own.
         if self._unframed > HEAD_LIMIT:
             raise ProtocolViolation(f"not an HTTP reply: more than {HEAD_LIMIT} bytes of head")
+        if begins:
+            self._remember(data)
+
+    def _repeats(self, pattern: _Pattern, data: bytes) -> bool:
+        """Whether these bytes are one whole reply like the one before; then that was it."""
+        seen = pattern.body_of(data)
+        if seen is None:
+            return False
+        self.head, body = seen
+        if body:
+            self._pieces.append(body)
+        self.started = self.complete = self._keep_alive = True
+        return True
+
+    def _remember(self, data: bytes | memoryview) -> None:
+        """Keep the head of a reply that came in one piece, if the next one may be like it."""
+        head = self.head
+        if head is None or head.status != 200 or not self.keep_alive:
+            return
+        body = sum(map(len, self._pieces))
+        if len(data) - body > _LONGEST_PATTERN:
+            return
+        raw = bytes(data[: len(data) - body])
+        found = _LENGTH.findall(raw)
+        if raw.endswith(b"\r\n\r\n") and found == [b"%d" % body] and (match := _LENGTH.search(raw)):
+            start, end = match.span(1)
+            self._pattern = _Pattern(raw[:start], raw[start:end], raw[end:], head)
 
     def feed_eof(self) -> None:
         """The server closed its side.

@@ -51,6 +51,15 @@ class Bucket:
         """Ticks until it is full if nothing more is taken."""
         return -(-self._missing(tick) // self.capacity)
 
+    def standing(self, tick: int) -> tuple[int, int]:
+        """What is left, 0 in debt, and the ticks until it is full."""
+        capacity = self.capacity
+        missing = self._full_at - tick * capacity
+        if missing <= 0:
+            return capacity, 0
+        left = capacity - -(-missing // _MINUTE)
+        return (left if left > 0 else 0), -(-missing // capacity)  # noqa: FURB136 - as above
+
     def _missing(self, tick: int) -> int:
         """Steps until it is full."""
         return max(self._full_at - tick * self.capacity, 0)

@@ -12,8 +12,7 @@ _NAMES = {
 def rate_limit_headers(name: str, bucket: Bucket, tick: int) -> Headers:
     """Limit, remainder and time until full of one bucket; `name` is "requests" or "tokens"."""
     limit, remaining, reset = _NAMES[name]
-    wait = bucket.until_full(tick)
-    left = bucket.capacity if not wait else max(bucket.level(tick), 0)
+    left, wait = bucket.standing(tick)
     return [(limit, str(bucket.capacity)), (remaining, str(left)), (reset, duration(wait) if wait else "0s")]
 
 

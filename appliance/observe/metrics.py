@@ -5,6 +5,7 @@ request id, address or text of a user is ever a label. Names of the OpenTelemetr
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from prometheus_client import CollectorRegistry
@@ -48,6 +49,19 @@ _CODES = {status: str(status) for status in range(100, 600)}
 _REFUSALS = frozenset({"limit", "address_limit", "handshake"})
 
 
+@dataclass(slots=True)
+class _End:
+    """Where an exchange that ended in one way is counted."""
+
+    requests: Cell
+    duration: Buckets
+    rejected: Cell | None
+
+
+def _provider(engine: str) -> str:
+    return engine.replace(".", "_") or "_none"
+
+
 class Metrics:
     """The registry and one method for each thing that can happen; only the event loop calls them.
 
@@ -60,6 +74,7 @@ class Metrics:
         self._process = Process()
         self.registry.register(self._process)
         self._families: list[AnyFamily] = []
+        self._ended: dict[tuple[str, str, str, int, str, str], _End] = {}
         self._exchanges()
         self._targets()
         self._door()
@@ -165,17 +180,18 @@ class Metrics:
 
     def exchange_ended(self, record: ExchangeRecord, *, counted: bool) -> None:
         """An exchange is over; `counted` when `exchange_started` was called for it."""
-        model, operation, code = record.model, record.operation, record.error_code
+        model = record.model
         if counted:
             self._in_flight[model,].value -= 1
-        self._requests[model, operation, _CODES.get(record.status, "other")].value += 1
-        provider = record.engine.replace(".", "_") or "_none"
-        error_type = code or ("" if record.outcome == "ok" else record.outcome)
-        self._duration[operation, provider, model, error_type].observe(record.duration_s)
+        # All of these are label values, so there are as many as there are series.
+        kind = (model, record.operation, record.engine, record.status, record.outcome, record.error_code)
+        ended = self._ended.get(kind) or self._end(*kind)
+        ended.requests.value += 1
+        ended.duration.observe(record.duration_s)
         if record.ttft_s is not None:
-            self._first_token[operation, provider, model].observe(record.ttft_s)
-        if code:
-            self._rejected[model, code].value += 1
+            self._first_token[record.operation, _provider(record.engine), model].observe(record.ttft_s)
+        if ended.rejected is not None:
+            ended.rejected.value += 1
         usage = record.usage
         tokens = self._estimated if usage.estimated else self._tokens
         if usage.input:
@@ -184,6 +200,16 @@ class Metrics:
             tokens[model, "output"].value += usage.output
         if usage.cached:
             tokens[model, "cached"].value += usage.cached
+
+    def _end(self, model: str, operation: str, engine: str, status: int, outcome: str, code: str) -> "_End":
+        """The cells of one way to end, looked up once."""
+        error_type = code or ("" if outcome == "ok" else outcome)
+        ended = self._ended[model, operation, engine, status, outcome, code] = _End(
+            self._requests[model, operation, _CODES.get(status, "other")],
+            self._duration[operation, _provider(engine), model, error_type],
+            self._rejected[model, code] if code else None,
+        )
+        return ended
 
     def client_disconnected(self, model: str, phase: str) -> None:
         """A client left while its exchange was in a phase."""

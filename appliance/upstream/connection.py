@@ -33,6 +33,7 @@ class OutRequest:
         path: under the server's root, query included.
         headers: without framing, Host and accept-encoding, which are added.
         body: all of it.
+        request_id: sent as x-request-id, the one header that is another in each request; "" for none.
         head: the request line and headers as bytes, when they have been rendered already; method, path and headers
             are not looked at then.
     """
@@ -41,6 +42,7 @@ class OutRequest:
     path: str
     headers: Headers = field(default_factory=list)
     body: bytes = field(default=b"", repr=False)  # a prompt; never in a log
+    request_id: str = ""
     head: bytes = field(default=b"", repr=False)  # may hold a credential
 
 

@@ -42,25 +42,22 @@ class Outgoing:
         """
         if self._endpoint.address.scheme == "https":
             path = self._endpoint.address.prefix + request.path
-            return OutRequest(request.method, path, self._headers(request.headers), request.body)
-        varying, value = "", ""
-        fixed: Headers = []
-        for header in request.headers:
-            if header[0] == _VARYING and not varying:
-                varying, value = header
-            else:
-                fixed.append(header)
-        key = (request.method, request.path, varying, *fixed)
-        template = self._templates.get(key) or self._template(key, request, fixed, varying)
-        head = template.render(value, len(request.body))
-        return OutRequest(request.method, request.path, request.headers, request.body, head)
+            headers = self._headers(request.headers)
+            if request.request_id:
+                headers.append((_VARYING, request.request_id))
+            return OutRequest(request.method, path, headers, request.body)
+        method, body, request_id = request.method, request.body, request.request_id
+        varying = _VARYING if request_id else ""
+        key = (method, request.path, varying, *request.headers)
+        template = self._templates.get(key) or self._template(key, request, varying)
+        return OutRequest(method, request.path, request.headers, body, "", template.render(request_id, len(body)))
 
-    def _template(self, key: tuple[object, ...], request: OutRequest, fixed: Headers, varying: str) -> HeadTemplate:
+    def _template(self, key: tuple[object, ...], request: OutRequest, varying: str) -> HeadTemplate:
         if len(self._templates) >= _TEMPLATES:
             self._templates.clear()
         address = self._endpoint.address
         template = HeadTemplate(
-            request.method, address.prefix + request.path, address.authority, self._headers(fixed), varying
+            request.method, address.prefix + request.path, address.authority, self._headers(request.headers), varying
         )
         self._templates[key] = template
         return template

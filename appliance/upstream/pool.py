@@ -30,11 +30,16 @@ class Lease:
 
     async def finish(self) -> None:
         """Give the connection back if its exchange ended cleanly, else close it. Safe while cancelled."""
+        if not self.hand_back():
+            await self.discard()
+
+    def hand_back(self) -> bool:
+        """Give the connection back if its exchange ended cleanly; else it is still to be discarded."""
         connection = self.connection
         if connection is not None and connection.reusable and self._pool.keep(self, connection):
             self.connection = None
-            return
-        await self.discard()
+            return True
+        return False
 
     async def discard(self) -> None:
         """Close the connection and free the slot. Bounded; safe while cancelled."""
@@ -158,7 +163,8 @@ class Pool:
         if self._closed or lease not in self._leased:
             return False
         self._idle.append((trio.current_time() + self._idle_for, connection))
-        self.free(lease)
+        self._leased.remove(lease)
+        self._slots.release()
         return True
 
     def free(self, lease: Lease) -> None:

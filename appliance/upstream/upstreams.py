@@ -73,21 +73,19 @@ class UpstreamReply:
         if self.ended:
             return b""
         connection = self._connection()
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            data = connection.take()
-            if not data and not connection.complete:
-                data = await self._next(connection)
-            size += len(data)
-            if size > limit:
-                await self._lease.discard()
-                raise ProtocolViolation(f"the reply is larger than {limit} bytes")
+        data = connection.take()
+        pieces = [data]
+        size = len(data)
+        while size <= limit and not connection.complete:
+            data = connection.take() or await self._next(connection)
             pieces.append(data)
-            if connection.complete:
-                break
+            size += len(data)
+        if size > limit:
+            await self._lease.discard()
+            raise ProtocolViolation(f"the reply is larger than {limit} bytes")
         self.ended = True
-        await self._lease.finish()
+        if not self._lease.hand_back():
+            await self._lease.discard()
         return b"".join(pieces)
 
     async def pump(self, taken: Callable[[bytes], bool]) -> None:

@@ -108,5 +108,5 @@ async def test_the_engine_sees_its_own_name_of_the_model_and_our_request_id() ->
     await ask(path, CHAT.replace(b"both", b"remote"))
     _, request = path.upstreams.asked[0]
     assert json.loads(request.body)["model"] == "x"
-    assert ("x-request-id", "0" * 32) in request.headers
+    assert request.request_id == "0" * 32
     assert not any(name in {"authorization", "x-api-key"} for name, _ in request.headers)

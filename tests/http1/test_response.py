@@ -175,3 +175,62 @@ def test_a_large_head_counts_against_the_limit_however_it_arrives() -> None:
 def test_a_body_does_not_count_as_head() -> None:
     wire = b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n" + b"x" * 200_000
     assert run(wire)[0].keep_alive
+
+
+_LIKE_BEFORE = st.builds(
+    lambda length, body, more: b"HTTP/1.1 200 OK\r\ncontent-length: %b\r\n%b\r\n%b" % (length, more, body),
+    st.sampled_from([b"0", b"3", b"03", b"12", b"+3", b"3 ", b" 3", b"", b"9" * 16, b"3\r\ncontent-length: 3"]),
+    st.sampled_from([b"", b"abc", b"abcdefghijkl", b"abcX", b"\r\n\r\n12", b"abc" + LENGTH]),
+    st.sampled_from([b"", b"x: content-length: 3\r\n", b"connection: close\r\n", b"transfer-encoding: chunked\r\n"]),
+)
+
+
+def _told(parser: ResponseParser, wire: bytes, *, eof: bool) -> object:
+    try:
+        parser.feed(wire)
+        body = parser.take()
+        if eof:
+            parser.feed_eof()
+    except ProtocolViolation as error:
+        return str(error)
+    return parser.head, body + parser.take(), parser.complete, parser.keep_alive, parser.started
+
+
+@given(
+    st.lists(_LIKE_BEFORE | st.sampled_from([LENGTH, CHUNKED, INTERIM, EMPTY]), min_size=2, max_size=6), st.booleans()
+)
+def test_a_reply_like_the_one_before_is_what_a_fresh_parser_says(wires: list[bytes], eof: bool) -> None:
+    parser = ResponseParser()
+    for wire in wires:
+        parser.restart()
+        assert _told(parser, wire, eof=eof) == _told(ResponseParser(), wire, eof=eof)
+
+
+@given(st.integers(0, len(LENGTH)), st.binary(max_size=2), st.booleans())
+def test_a_byte_that_differs_from_the_reply_before_is_seen(at: int, other: bytes, insert: bool) -> None:
+    parser = ResponseParser()
+    parser.feed(LENGTH)
+    assert parser.take() == b"abc"
+    parser.restart()
+    wire = LENGTH[:at] + other + LENGTH[at if insert else at + 1 :]
+    assert _told(parser, wire, eof=False) == _told(ResponseParser(), wire, eof=False)
+
+
+def test_a_reply_like_the_one_before_in_pieces_and_then_whole_again() -> None:
+    parser = ResponseParser()
+    for _ in range(3):
+        for pieces in (
+            [LENGTH],
+            [LENGTH],
+            [LENGTH[:20], LENGTH[20:-1], LENGTH[-1:]],
+            [LENGTH.replace(b"3", b"1", 1)[:-2]],
+        ):
+            parser.restart()
+            body = b""
+            for piece in pieces:
+                assert not parser.complete
+                parser.feed(memoryview(piece))
+                body += parser.take()
+            assert (parser.complete, parser.keep_alive, body) == (True, True, b"abc"[: len(body)])
+            assert parser.head is not None
+            assert parser.head.headers[0] == ("content-length", str(len(body)))

@@ -72,6 +72,7 @@ def test_no_rounding_ever_adds_up(capacity: int, takings: list[tuple[int, int]])
         bucket.take(items, tick)
         assert bucket.level(tick) == level.__floor__()
         assert bucket.until_full(tick) == ((capacity - level) * MINUTE / capacity).__ceil__()
+        assert bucket.standing(tick) == (max(bucket.level(tick), 0), bucket.until_full(tick))
 
 
 def test_a_million_odd_steps_refill_what_one_long_one_does() -> None:

@@ -11,7 +11,7 @@ UNIX = Endpoint(Address("unix", "/run/s"))
 
 
 def request(number: int, *headers: tuple[str, str], body: bytes = b"") -> OutRequest:
-    return OutRequest("POST", "/v1/x", [("content-type", "a/b"), ("x-request-id", f"r{number}"), *headers], body)
+    return OutRequest("POST", "/v1/x", [("content-type", "a/b"), *headers], body, f"r{number}")
 
 
 def test_only_the_request_id_and_the_length_differ_between_two_requests_of_a_kind() -> None:
@@ -39,8 +39,8 @@ def test_another_header_path_or_method_is_another_head() -> None:
             OutRequest("POST", "/a"),
             OutRequest("GET", "/a", [("b", "c")]),
             OutRequest("GET", "/a", [("b", "d")]),
-            OutRequest("GET", "/a", [("x-request-id", "c")]),
-            OutRequest("GET", "/a", [("x-request-id", "c"), ("x-request-id", "d")]),
+            OutRequest("GET", "/a", request_id="c"),
+            OutRequest("GET", "/a", [("x-request-id", "d")], request_id="c"),
         )
     }
     assert len(heads) == 7
@@ -65,7 +65,11 @@ def test_neither_prompt_nor_credential_is_in_the_repr() -> None:
 def test_for_https_the_parts_are_prepared_and_no_head_is_rendered() -> None:
     out = Outgoing(Endpoint(Address("https", "box", 443, "/sub"), Secret("s"))).prepare(request(1, body=b"b"))
     assert (out.path, out.body, out.head) == ("/sub/v1/x", b"b", b"")
-    assert out.headers[2:] == [("accept-encoding", "identity"), ("authorization", "Bearer s")]
+    assert out.headers[1:] == [
+        ("accept-encoding", "identity"),
+        ("authorization", "Bearer s"),
+        ("x-request-id", "r1"),
+    ]
 
 
 @given(st.lists(st.tuples(st.text(max_size=4), st.text(max_size=4)), max_size=3), st.text(max_size=5))
@@ -73,7 +77,7 @@ def test_no_header_and_no_request_id_adds_a_line(headers: list[tuple[str, str]],
     outgoing = Outgoing(UNIX)
     for _ in range(2):
         try:
-            head = outgoing.prepare(OutRequest("POST", "/", [("x-request-id", number), *headers])).head
+            head = outgoing.prepare(OutRequest("POST", "/", headers, request_id=number)).head
         except ValueError:
             continue
         assert head.count(b"\r") == head.count(b"\n") == head.count(b"\r\n") <= 6 + len(headers)
@@ -84,7 +88,7 @@ def test_a_bad_request_id_is_refused_also_when_the_rest_is_known(bad: str) -> No
     outgoing = Outgoing(UNIX)
     outgoing.prepare(request(1))
     with pytest.raises(ValueError):
-        outgoing.prepare(OutRequest("POST", "/v1/x", [("content-type", "a/b"), ("x-request-id", bad)]))
+        outgoing.prepare(OutRequest("POST", "/v1/x", [("content-type", "a/b")], request_id=bad))
 
 
 def test_the_memory_of_heads_is_bounded() -> None:
