@@ -87,11 +87,15 @@ def written(value: object) -> str:
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 
 
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
 def row(field: msgspec.structs.FieldInfo) -> str:
     note = field.type.__metadata__[0]
     later = "*Not in this version.* " if is_later(field) else ""
     meaning = str(note.extra["doc"])
-    return f"| `{field.encode_name}` | {written(field.default)} | {later}{meaning[0].upper()}{meaning[1:]}. |"
+    return f"| `{field.encode_name}` | {written(default_of(field))} | {later}{meaning[0].upper()}{meaning[1:]}. |"
 
 
 def rows(heading: str) -> list[str]:

@@ -15,7 +15,6 @@ import msgspec
 from appliance.config.locate import ConfigPath, dotted
 from appliance.config.schema import Backend, Config, Key, Model, Runtime, Section, Server
 from appliance.domain.calls import KINDS
-from appliance.domain.engines import RUNTIME_ENGINES
 from appliance.domain.targets import Address
 
 _NAME = re.compile(r"[A-Za-z0-9._:@+-]{1,200}")
@@ -27,7 +26,50 @@ _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _URL_PATH = re.compile(r"/[!-~]*")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")  # narrow, so that JSON in an argument is not taken for one
 _PLACEHOLDERS = ("socket", "host", "port", "model", "gpus")
-_OWN_FLAGS = ("--host", "--port", "--uds", "--api-key", "--api-key-file")
+# What would move the engine's door away from where we look for it, or open it to others.
+_OWN_FLAGS = {
+    "llama.cpp": frozenset(
+        [
+            "--host",
+            "--port",
+            "--reuse-port",
+            "--api-key",
+            "--api-key-file",
+            "--api-prefix",
+            "--alias",
+            "-a",
+            "--model",
+            "-m",
+            "--models-dir",
+            "--models-preset",
+            "--ssl-key-file",
+            "--ssl-cert-file",
+            "--log-disable",
+            "--log-file",
+        ]
+    ),
+    "vllm": frozenset(
+        [
+            "--host",
+            "--port",
+            "--uds",
+            "--api-key",
+            "--served-model-name",
+            "--model",
+            "--root-path",
+            "--ssl-keyfile",
+            "--ssl-certfile",
+            "--ssl-ca-certs",
+            "--headless",
+            "--config",
+        ]
+    ),
+}
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OWN_VARIABLE = re.compile(
+    r"APPLIANCE_\w+|LLAMA_API_KEY|VLLM_API_KEY|VLLM_SERVER_DEV_MODE|VLLM_HOST_IP"
+    r"|CUDA_VISIBLE_DEVICES|CUDA_DEVICE_ORDER|HIP_VISIBLE_DEVICES"
+)
 _POSITIVE_SERVER = (
     "max_body",
     "max_head",
@@ -231,11 +273,15 @@ def _runtime(runtime: Runtime, path: ConfigPath) -> Iterator[Finding]:
     here = dotted(path)
     if runtime.engine == "command":
         yield from _command(runtime, path)
-    elif runtime.engine in RUNTIME_ENGINES:
-        yield from _llama(runtime, path)
     else:
-        fix = f"use engine = {any_of(RUNTIME_ENGINES)}; or run {runtime.engine} yourself and list it under [[backends]]"
-        yield Finding((*path, "engine"), f'`{here}.engine` = "{runtime.engine}" is not in this version', fix)
+        yield from _engine(runtime, path)
+    for name in runtime.env:
+        spot = (*path, "env", name)
+        if not _VARIABLE.fullmatch(name):
+            yield Finding(spot, f"`{here}.env` has a name that no variable can have", "use letters, digits and _")
+        elif _OWN_VARIABLE.fullmatch(name):
+            fix = "use `gpus`" if "_DEVICE" in name else "remove it"
+            yield Finding(spot, f"`{here}.env`: {name} is set by the appliance", fix)
     if not runtime.kinds:
         fix = f"list what the model can do: {any_of(KINDS)}"
         yield Finding((*path, "kinds"), f"`{here}.kinds` is empty, so no request could use it", fix)
@@ -245,18 +291,19 @@ def _runtime(runtime: Runtime, path: ConfigPath) -> Iterator[Finding]:
     yield from _positive(runtime, path, _POSITIVE_RUNTIME)
 
 
-def _llama(runtime: Runtime, path: ConfigPath) -> Iterator[Finding]:
+def _engine(runtime: Runtime, path: ConfigPath) -> Iterator[Finding]:
     here = dotted(path)
     if not runtime.model:
-        fix = 'write model = "/path/to/model.gguf"'
-        yield Finding((*path, "model"), f"`{here}.model` is missing: llama.cpp needs a model file", fix)
+        noun, example = ("file", "/path/to/model.gguf") if runtime.engine == "llama.cpp" else ("directory", "/path")
+        what = f"`{here}.model` is missing: {runtime.engine} needs a model {noun}"
+        yield Finding((*path, "model"), what, f'write model = "{example}"')
     for name in ("command", "health"):
         if getattr(runtime, name) != getattr(_PLAIN, name):
             fix = 'remove it, or write engine = "command"'
             yield Finding((*path, name), f'`{here}.{name}` has a meaning for engine = "command" only', fix)
     for index, argument in enumerate(runtime.args):
         flag = argument.partition("=")[0]
-        if flag in _OWN_FLAGS:
+        if flag.replace("_", "-") in _OWN_FLAGS[runtime.engine]:  # vLLM takes both spellings
             spot = (*path, "args", index)
             yield Finding(spot, f"`{dotted(spot)}`: {flag} is set by the appliance", "remove it and its value")
 

@@ -94,13 +94,16 @@ class Runtime(Section, frozen=True):
     engine: Annotated[Literal["vllm", "llama.cpp", "command"], Doc("what to launch")]
     model: Annotated[str, Doc("model file or directory; {model} of a command")] = ""
     args: Annotated[tuple[str, ...], Doc("extra arguments; they come last and win")] = ()
+    env: Annotated[dict[str, str], Doc("environment variables for the process; their values are not shown")] = {}
     binary: Annotated[str, Doc("the engine's program; else it is looked for on the path")] = ""
     command: Annotated[
         tuple[str, ...], Doc('engine = "command": the command line; {socket} {host} {port} {model} {gpus}')
     ] = ()
     health: Annotated[str, Doc('engine = "command": path that answers 200 when ready')] = "/health"
     kinds: Annotated[tuple[Literal["chat", "completion", "embedding"], ...], Doc("what the model can do")] = ("chat",)
-    context: Annotated[int | None, Doc("context length in tokens; absent leaves it to the engine")] = None
+    context: Annotated[
+        int | None, Doc("tokens that one request may have, input and output; absent leaves it to the engine")
+    ] = None
     slots: Annotated[int | None, Doc("parallel requests; absent leaves it to the engine")] = None
     start: Annotated[Literal["boot", "on-demand"], Doc("when to start it")] = "boot"
     stop_grace: Annotated[Seconds, Doc("time between TERM and KILL")] = Seconds(10)

@@ -49,4 +49,4 @@ ENGINES: dict[str, Engine] = {
     "command": Engine("/health", absent_route=frozenset({501})),
 }
 BACKEND_ENGINES = tuple(name for name in ENGINES if name != "command")
-RUNTIME_ENGINES = ("llama.cpp", "command")  # "vllm" is the supervisor's next one
+RUNTIME_ENGINES = ("vllm", "llama.cpp", "command")

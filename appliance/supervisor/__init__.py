@@ -2,6 +2,8 @@
 
     states       the table of a replica's life
     plan         how long to wait: backoff, deadlines, retry hints
+    launch       what is started, with where each part of it comes from
+    llama, vllm  how each engine is started
     command      a runtime of the config as a command line
     environment  what a child may see of our environment, and where its program is
     spawn        the only place that starts a process

@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from appliance.config.schema import Runtime
@@ -75,15 +76,38 @@ def find_binary(runtime: Runtime, path: str | None = None) -> tuple[str, dict[st
     if runtime.engine == "command":
         return (runtime.command[0] if runtime.command else ""), {}
     if runtime.binary:
-        return runtime.binary, {}
+        return runtime.binary, _beside(runtime.binary, runtime)
     program = "llama-server" if runtime.engine == "llama.cpp" else runtime.engine
     if found := shutil.which(program, path=search_path() if path is None else path):
-        return found, {}
+        return found, _beside(found, runtime)
     if runtime.engine == "llama.cpp" and (packaged := _packaged_llama()):
         return str(packaged), {"LD_LIBRARY_PATH": str(packaged.parent)}
     raise OperatorError(
         f'no {program} for runtime "{runtime.name}": install it on the PATH, or set `binary` to its full path'
     )
+
+
+def supported_flags(binary: str, flags: Iterable[str]) -> frozenset[str]:
+    """Those of `flags` that a `vllm` program has, read in the package beside it: asking the program takes ten seconds.
+
+    Args:
+        binary: the program; one that is not in an environment of its own has none that we know of.
+        flags: as on the command line.
+    """
+    found: set[str] = set()
+    # Not resolved: inside a virtual environment the program is no link, and outside one there is nothing to find.
+    for source in Path(binary).parent.parent.glob("lib/python3*/site-packages/vllm/engine/arg_utils.py"):
+        with suppress(OSError):
+            text = source.read_text("utf-8", "replace")
+            found |= {flag for flag in flags if f'"{flag}"' in text}
+    return frozenset(found)
+
+
+def _beside(binary: str, runtime: Runtime) -> dict[str, str]:
+    """Variables for vLLM: it compiles, with tools that are installed beside it in its virtual environment."""
+    if runtime.engine != "vllm":
+        return {}
+    return {"PATH": f"{Path(binary).parent}{os.pathsep}{search_path()}"}
 
 
 def _packaged_llama() -> Path | None:

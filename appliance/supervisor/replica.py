@@ -23,7 +23,7 @@ from appliance.domain.status import ProbeAnswer, ReplicaState, ReplicaStatus
 from appliance.domain.targets import Address, Endpoint, Lease
 from appliance.errors import OperatorError
 from appliance.fleet.table import FleetTable
-from appliance.supervisor import command, environment, plan, spawn, states
+from appliance.supervisor import command, environment, plan, spawn, states, vllm
 from appliance.supervisor.tail import Tail, telling
 from appliance.supervisor.tree import Member, Tags, members, reap_orphans, stop_tree
 
@@ -40,12 +40,14 @@ class Place:
 
     Attributes:
         instance: the id of the state directory; tags every process.
+        state_dir: what engines compile is kept below it.
         socket: where its engine listens, if it can.
         log: its output.
         open_files: its soft and hard limit of open files; ours when absent.
     """
 
     instance: str
+    state_dir: Path
     socket: Path
     log: Path
     open_files: tuple[int, int] | None = None
@@ -190,7 +192,16 @@ class Replica:
         binary, needs = environment.find_binary(self.runtime)
         key = Secret(secrets.token_urlsafe(32))
         address = self._address(place)
-        launch = command.build(self.runtime, binary, address, key)
+        supported = environment.supported_flags(binary, vllm.OPTIONAL_FLAGS) if self.runtime.engine == "vllm" else ()
+        launch = command.build(
+            self.runtime,
+            binary,
+            address,
+            key,
+            gpus=self.runtime.gpus,
+            state_dir=place.state_dir,
+            supported=supported,
+        )
         tags = Tags(place.instance, self.name)
         tail = Tail(place.log, [key])
         inherited = environment.inherited({**needs, **launch.env, **tags.env()})

@@ -82,7 +82,7 @@ class Supervisor:
             async with trio.open_nursery() as nursery:
                 for name, replica in self._replicas.items():
                     log = self._state_dir / "logs" / f"{quote(name, safe='')}.log"
-                    place = Place(instance, sockets[name], log, self._open_files)
+                    place = Place(instance, self._state_dir, sockets[name], log, self._open_files)
                     nursery.start_soon(replica.run, place, name=f"replica {name}")
                     if replica.runtime.start == "boot":
                         replica.start()

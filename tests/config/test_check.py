@@ -67,10 +67,34 @@ def test_a_setting_whose_feature_is_not_built_is_refused(text: str, setting: str
     assert problems(text) == [(f"`{setting}` is not in this version", "remove it")]
 
 
-def test_an_engine_that_is_not_built_is_refused_with_the_ways_around_it() -> None:
-    text = only('runtimes = [{ name = "a", engine = "vllm", model = "m" }]')
-    assert text.startswith('`runtimes[0].engine` = "vllm" is not in this version')
-    assert "[[backends]]" in text
+@pytest.mark.parametrize("engine", ["vllm", "llama.cpp"])
+def test_an_engine_needs_its_model(engine: str) -> None:
+    assert "`runtimes[0].model` is missing" in only(f'runtimes = [{{ name = "a", engine = "{engine}" }}]')
+
+
+@pytest.mark.parametrize(
+    ("engine", "flag"),
+    [("vllm", "--uds"), ("vllm", "--api_key=x"), ("vllm", "--served-model-name"), ("llama.cpp", "--alias")],
+)
+def test_a_flag_that_the_appliance_sets_is_refused(engine: str, flag: str) -> None:
+    text = only(f'runtimes = [{{ name = "a", engine = "{engine}", model = "/m", args = ["-v", "{flag}"] }}]')
+    assert text.startswith("`runtimes[0].args[1]`: ")
+    assert "is set by the appliance" in text
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ("{ OMP_NUM_THREADS = '4' }", None),
+        ("{ 'A B' = '1' }", "no variable can have"),
+        ("{ VLLM_API_KEY = 'x' }", "VLLM_API_KEY is set by the appliance"),
+        ("{ VLLM_SERVER_DEV_MODE = '1' }", "is set by the appliance"),
+        ("{ CUDA_VISIBLE_DEVICES = '1' }", "use `gpus`"),
+    ],
+)
+def test_env_holds_variables_that_are_not_the_appliances_own(env: str, expected: str | None) -> None:
+    text = f'runtimes = [{{ name = "a", engine = "vllm", model = "/m", env = {env} }}]'
+    assert (expected in only(text)) if expected else problems(text) == []
 
 
 @pytest.mark.parametrize(

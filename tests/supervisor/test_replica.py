@@ -33,7 +33,7 @@ class Scene:
         command = (sys.executable, "-c", script)
         defaults: dict[str, Any] = {"engine": "command", "command": command, "stop_grace": Seconds(1)}
         runtime = Runtime(name="m", **(defaults | settings))
-        self.place = Place(str(uuid.uuid4()), path / "m.sock", path / "m.log")
+        self.place = Place(str(uuid.uuid4()), path, path / "m.sock", path / "m.log")
         self.replica = Replica(runtime, "m", fleet=fleet, probe=self._probe, probe_interval=0.05, random=lambda: 0.0)
 
     async def _probe(self, endpoint: Endpoint, path: str) -> ProbeAnswer:
