@@ -13,6 +13,7 @@ from ipaddress import IPv6Address, ip_address
 import msgspec
 
 from appliance.config.locate import ConfigPath, dotted
+from appliance.config.owned import own_flag, own_variable
 from appliance.config.schema import Backend, Config, Key, Model, Runtime, Section, Server
 from appliance.domain.calls import KINDS
 from appliance.domain.targets import Address
@@ -26,50 +27,7 @@ _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _URL_PATH = re.compile(r"/[!-~]*")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")  # narrow, so that JSON in an argument is not taken for one
 _PLACEHOLDERS = ("socket", "host", "port", "model", "gpus")
-# What would move the engine's door away from where we look for it, or open it to others.
-_OWN_FLAGS = {
-    "llama.cpp": frozenset(
-        [
-            "--host",
-            "--port",
-            "--reuse-port",
-            "--api-key",
-            "--api-key-file",
-            "--api-prefix",
-            "--alias",
-            "-a",
-            "--model",
-            "-m",
-            "--models-dir",
-            "--models-preset",
-            "--ssl-key-file",
-            "--ssl-cert-file",
-            "--log-disable",
-            "--log-file",
-        ]
-    ),
-    "vllm": frozenset(
-        [
-            "--host",
-            "--port",
-            "--uds",
-            "--api-key",
-            "--served-model-name",
-            "--model",
-            "--root-path",
-            "--ssl-keyfile",
-            "--ssl-certfile",
-            "--ssl-ca-certs",
-            "--headless",
-            "--config",
-        ]
-    ),
-}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OWN_VARIABLE = re.compile(
-    r"APPLIANCE_\w+|LLAMA_API_KEY|VLLM_API_KEY|VLLM_SERVER_DEV_MODE|VLLM_HOST_IP"
-    r"|CUDA_VISIBLE_DEVICES|CUDA_DEVICE_ORDER|HIP_VISIBLE_DEVICES"
-)
 _POSITIVE_SERVER = (
     "max_body",
     "max_head",
@@ -279,7 +237,7 @@ def _runtime(runtime: Runtime, path: ConfigPath) -> Iterator[Finding]:
         spot = (*path, "env", name)
         if not _VARIABLE.fullmatch(name):
             yield Finding(spot, f"`{here}.env` has a name that no variable can have", "use letters, digits and _")
-        elif _OWN_VARIABLE.fullmatch(name):
+        elif own_variable(name):
             fix = "use `gpus`" if "_DEVICE" in name else "remove it"
             yield Finding(spot, f"`{here}.env`: {name} is set by the appliance", fix)
     if not runtime.kinds:
@@ -302,8 +260,7 @@ def _engine(runtime: Runtime, path: ConfigPath) -> Iterator[Finding]:
             fix = 'remove it, or write engine = "command"'
             yield Finding((*path, name), f'`{here}.{name}` has a meaning for engine = "command" only', fix)
     for index, argument in enumerate(runtime.args):
-        flag = argument.partition("=")[0]
-        if flag.replace("_", "-") in _OWN_FLAGS[runtime.engine]:  # vLLM takes both spellings
+        if flag := own_flag(runtime.engine, argument):
             spot = (*path, "args", index)
             yield Finding(spot, f"`{dotted(spot)}`: {flag} is set by the appliance", "remove it and its value")
 
