@@ -5,6 +5,7 @@
     locate    where in the file a setting stands, for error messages
     load      text -> raw tables -> schema; collects *all* problems, suggests the key you meant
     check     rules that need more than one setting, and settings whose feature is not in this version
+    owned     what of an engine's command line is the appliance's own
     pem       the certificate and key files of `server.tls`
     secrets   credentials from the environment and from files
 

@@ -65,8 +65,8 @@ class Catalogue:
 
     @staticmethod
     def _runtime_target(runtime: Runtime) -> Target:
-        # llama-server answers to any name; another program knows itself by what it was told to load.
-        known_as = runtime.name if runtime.engine == "llama.cpp" else runtime.model or runtime.name
+        # We tell the engines their name; another program knows itself by what it was told to load.
+        known_as = (runtime.model or runtime.name) if runtime.engine == "command" else runtime.name
         return Target(runtime.name, "runtime", runtime.name, runtime.engine, known_as)
 
     def _backend_target(self, owner: str, model: str) -> Target:
