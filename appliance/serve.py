@@ -60,6 +60,8 @@ from appliance.supervisor.supervisor import Supervisor
 from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.probe import probe
 from appliance.upstream.upstreams import Upstreams
+from appliance.usage.recorder import Keeping, Recorder
+from appliance.usage.store import FILE, Row
 
 _LOG = logging.getLogger("appliance.serve")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -125,6 +127,7 @@ async def _serve(
         parts.metrics.watch_connections(lambda: listener.connections)
         async with trio.open_nursery() as core:
             await core.start(parts.supervisor.run, name="supervisor")
+            core.start_soon(parts.recorder.run, name="usage")
             core.start_soon(parts.prober.run, name="prober")
             await core.start(parts.handover.run_lifespan, name="quart")
             core.start_soon(parts.watch.run, name="watch")
@@ -198,6 +201,7 @@ class _Parts:
     metrics: Metrics
     certificates: Certificates | None
     quart: App
+    recorder: Recorder[ExchangeRecord]
 
     def interrupt(self, error: GatewayError) -> None:
         """End everything under way: streams with an error event, requests without an answer yet with the error."""
@@ -234,7 +238,14 @@ def _build(
         _LOG.warning("no key is asked for: whoever reaches %s may use every model", server.listen)
     keys = KeyRing(config.keys, api_keys, open=keyless)
     hosts = KnownHosts(server.names, socket.gethostname()) if keyless else None
-    accounts = Accounts(metrics, time.monotonic, _Ids(), log)
+    recorder = _recorder(config)
+
+    def account(record: ExchangeRecord) -> None:
+        log(record)
+        if record.target:  # what was refused before it had one used nothing
+            recorder.take(record)
+
+    accounts = Accounts(metrics, time.monotonic, _Ids(), account)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
@@ -246,7 +257,38 @@ def _build(
     certificates = _certificates(config)
     secure = partial(handshake, certificates=certificates) if certificates else None
     reception = Reception(around, metrics, secure)
-    return _Parts(fleet, upstreams, supervisor, prober, gateway, handover, reception, watch, metrics, certificates, app)
+    return _Parts(
+        fleet, upstreams, supervisor, prober, gateway, handover, reception, watch, metrics, certificates, app, recorder
+    )
+
+
+def _recorder(config: Config) -> Recorder[ExchangeRecord]:
+    keeping = Keeping(config.usage.keep, config.usage.max_size)
+    now = partial(time.clock_gettime, time.CLOCK_REALTIME)
+    return Recorder(Path(config.server.state_dir) / FILE, keeping, now, _row)
+
+
+def _row(at: float, record: ExchangeRecord) -> Row:
+    usage = record.usage
+    return Row(
+        at=at,
+        request_id=record.request_id,
+        key=record.key,
+        model=record.model,
+        operation=record.operation,
+        target=record.target,
+        status=record.status,
+        outcome=record.outcome,
+        code=record.error_code,
+        stream=record.stream,
+        input=usage.input,
+        output=usage.output,
+        cached=usage.cached,
+        estimated=usage.estimated,
+        first_token=record.ttft_s,
+        duration=record.duration_s,
+        bytes=record.bytes_out,
+    )
 
 
 def _certificates(config: Config) -> Certificates | None:

@@ -40,6 +40,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "upstream": (SETTINGS | {"http1", "sockets"}, {"trio", "httpx"}),
     "supervisor": (SETTINGS | {"fleet"}, {"trio"}),
     "health": (SETTINGS | {"fleet"}, {"trio", "msgspec"}),
+    "usage": (VALUES, {"trio"}),
     "observe": (VALUES, {"prometheus_client", "msgspec", "trio"}),
     # the path
     "gateway": (SETTINGS | BYTES | DECISIONS | {"upstream", "observe"}, {"trio"}),
@@ -54,11 +55,22 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "scripted": (set(), {"trio", "httptools"}),
     # assembly
     "serve": ({"*"}, {"trio"}),
-    "cli": (SETTINGS | {"serve", "observe", "scripted", "supervisor", "__init__"}, {"trio", "httpx", "rich"}),
+    "cli": (SETTINGS | {"serve", "observe", "usage", "scripted", "supervisor", "__init__"}, {"trio", "httpx", "rich"}),
     "__main__": ({"cli"}, set()),
 }
-MACHINE = {"socket", "subprocess", "time", "os", "random", "secrets", "signal", "fcntl", "ctypes", "select"}
-MAY_TOUCH_MACHINE = {"config", "sockets", "observe", "upstream", "supervisor", "door", "scripted", "serve", "cli"}
+MACHINE = {"socket", "subprocess", "time", "os", "random", "secrets", "signal", "fcntl", "ctypes", "select", "sqlite3"}
+MAY_TOUCH_MACHINE = {
+    "config",
+    "sockets",
+    "observe",
+    "upstream",
+    "supervisor",
+    "door",
+    "scripted",
+    "serve",
+    "cli",
+    "usage",
+}
 NOBODY = {"asyncio", "threading", "concurrent", "multiprocessing", "requests"}
 # pure files in rooms that may otherwise touch the world
 PURE_FILES = {"supervisor/plan.py", "supervisor/states.py", "health/report.py", "config/check.py", "config/locate.py"}

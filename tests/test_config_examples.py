@@ -26,6 +26,7 @@ HEADINGS = {
     "Provider": "[[providers]]",
     "Model": "[[models]]",
     "Guardrail": "[[guardrails]]",
+    "Usage": "[usage]",
 }
 
 

@@ -168,6 +168,13 @@ class Guardrail(Section, frozen=True):
     max_chars: Annotated[int, Doc("max_input: the most characters of text that a request may hold")] = 100_000
 
 
+class Usage(Section, frozen=True):
+    """What is kept about each exchange. Never what was asked or answered."""
+
+    keep: Annotated[Seconds, Doc("how long each exchange is kept; the sums of each day stay")] = Seconds(90 * 86400)
+    max_size: Annotated[Size, Doc("largest size of the usage file; beyond it the oldest exchanges go")] = Size(2**30)
+
+
 class Config(Section, frozen=True):
     """The whole file."""
 
@@ -178,3 +185,4 @@ class Config(Section, frozen=True):
     providers: Annotated[tuple[Provider, ...], Doc("cloud APIs used with the caller's own key", later=True)] = ()
     models: Annotated[tuple[Model, ...], Doc("public names; a runtime or backend model without one has its own")] = ()
     guardrails: Annotated[tuple[Guardrail, ...], Doc("checks on input and output", later=True)] = ()
+    usage: Annotated[Usage, Doc("how long the usage of each key is kept")] = Usage()
