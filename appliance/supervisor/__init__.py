@@ -7,6 +7,8 @@
     command      a runtime of the config as a command line
     environment  what a child may see of our environment, and where its program is
     spawn        the only place that starts a process
+    proc         what the kernel says about processes
+    process      one process held by a handle, a child or an adopted one
     tree         everything that a replica has started: found, signalled, proved empty
     tail         a child's log file, followed
     replica      one owner task for each replica
