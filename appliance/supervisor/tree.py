@@ -259,8 +259,12 @@ class _Hunt:
         self._leaf = leaf
 
     async def look(self) -> _Found:
-        """Who is there. Nobody is reported only after two looks: a process can fork behind the first one's back."""
-        for _ in range(2):
+        """Who is there. Nobody is reported only after two looks: a process can fork behind the first one's back.
+
+        The second is a moment later: a process that just begins its program has no environment for an instant.
+        """
+        for pause in (0.0, 0.01):
+            await trio.sleep(pause)
             found = await self._look()
             if found.members:
                 self._seen |= found.members

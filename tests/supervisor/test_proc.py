@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -39,15 +40,19 @@ def test_we_are_among_the_processes_and_nobody_has_no_pid() -> None:
 
 
 def test_a_signal_reaches_one_process_and_no_other_of_its_pid() -> None:
-    child = subprocess.Popen(["/bin/sleep", "60"], env={"MARK": "x", "OTHER": "y"})
+    script = "import time; print('up', flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", script], env={"MARK": "x", "OTHER": "y"}, stdout=subprocess.PIPE)
+    assert child.stdout
+    child.stdout.readline()  # while it begins its program, it has no environment
     stat = stat_of(child.pid)
     assert stat is not None
     assert carries(child.pid, (b"MARK=x", b"OTHER=y"))
     assert not carries(child.pid, (b"MARK=",))
     assert not send(Member(child.pid, stat.member.start + 1), signal.SIGKILL)
     assert child.poll() is None
-    assert stuck_words(child.pid).startswith(f"pid {child.pid} (sleep, state ")
+    assert stuck_words(child.pid).startswith(f"pid {child.pid} (python")
     assert send(stat.member, signal.SIGKILL)
     assert child.wait() == -9
+    child.stdout.close()
     assert not send(stat.member, signal.SIGKILL)
     assert stuck_words(child.pid) == f"pid {child.pid} (gone)"
