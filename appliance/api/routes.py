@@ -38,7 +38,7 @@ class Router:
 
     def knows(self, path: str) -> bool:
         """Whether any route has this path."""
-        return bool(self._found(path))
+        return path in self._fixed or bool(self._found(path))
 
     def find(self, method: str, path: str) -> tuple[Route, str]:
         """The route and its argument. HEAD is answered like GET.

@@ -260,20 +260,25 @@ class Connection:
             self._scope.cancel()
         request = Request(head.method, head.path, head.query, head.headers, self.peer, body, head.known)
         self._answering = False
-        around.readiness.relay()  # before and after the work: a token does not wait for a crowd of new requests
+        readiness = around.readiness
+        if readiness.flowing:  # before and after the work: a token does not wait for a crowd of new requests
+            readiness.relay()
         reply = await around.application(request)
-        around.readiness.relay()
+        if readiness.flowing:
+            readiness.relay()
         self._answering = True
         keep = head.keep_alive and not around.closing and body.skip()
         self._clean = keep
-        if head.method == "HEAD" and not isinstance(reply.body, bytes):
+        head_only = head.method == "HEAD"
+        if head_only and not isinstance(reply.body, bytes):
             await reply.body.aclose()
             reply.body = b""
         if isinstance(reply.body, bytes):
-            data = render(
-                reply, date=around.clock.line(), keep=keep, http10=head.http10, head_only=head.method == "HEAD"
-            )
-            await self._send(data)
+            data = render(reply, date=around.clock.line(), keep=keep, http10=head.http10, head_only=head_only)
+            if len(data) > SHORT:
+                await self._send(data)
+            elif not self._transport.offer(data):
+                await self._flush()
             return keep
         keep = await self._stream(reply, reply.body, keep=keep, http10=head.http10)
         self._clean = keep

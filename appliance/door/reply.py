@@ -53,10 +53,15 @@ def render(reply: Reply, *, date: str, keep: bool, http10: bool, head_only: bool
     if not isinstance(body, bytes):
         raise TypeError("a stream is not rendered whole")
     status = reply.status
-    length = "" if status in _NO_BODY else f"content-length: {len(body)}\r\n"
-    head = f"{_status_line(status)}{_lines(reply.headers)}{date}{length}{_connection(keep=keep, http10=http10)}\r\n"
+    connection = "" if keep and not http10 else _connection(keep=keep, http10=http10)
+    if status in _NO_BODY:
+        return f"{_status_line(status)}{_lines(reply.headers)}{date}{connection}\r\n".encode("latin-1", "replace")
+    head = (
+        f"{_LINES.get(status) or _status_line(status)}{_lines(reply.headers)}{date}content-length: {len(body)}\r\n"
+        f"{connection}\r\n"
+    )
     encoded = head.encode("latin-1", "replace")
-    return encoded if head_only or status in _NO_BODY else encoded + body
+    return encoded if head_only else encoded + body
 
 
 def render_stream_head(reply: Reply, *, date: str, keep: bool, http10: bool) -> bytes:

@@ -33,11 +33,22 @@ class Bucket:
         missing = self._full_at - tick * capacity - (capacity - items) * _MINUTE
         return -(-missing // capacity) if missing > 0 else 0
 
+    def try_take(self, items: int, tick: int) -> int:
+        """Take items, at most its capacity, if it holds them: 0; else take nothing: the ticks until it holds them."""
+        capacity = self.capacity
+        step = tick * capacity
+        full_at = self._full_at
+        missing = full_at - step - (capacity - items) * _MINUTE
+        if missing > 0:
+            return -(-missing // capacity)
+        self._full_at = (full_at if full_at > step else step) + items * _MINUTE  # noqa: FURB136 - max() takes 4 times as long
+        return 0
+
     def take(self, items: int, tick: int) -> None:
         """Take items, also more than there are: then it is in debt, which refills like the rest."""
         step = tick * self.capacity
         full_at = self._full_at
-        self._full_at = (full_at if full_at > step else step) + items * _MINUTE  # noqa: FURB136 - max() takes 4 times as long
+        self._full_at = (full_at if full_at > step else step) + items * _MINUTE  # noqa: FURB136 - as above
 
     def give_back(self, items: int) -> None:
         """Undo a `take`, or a part of it; what would not fit any more by now is lost."""

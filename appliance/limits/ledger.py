@@ -122,21 +122,22 @@ class _Account:
         requests, tokens, reserved = self.requests, self.tokens, 0
         tick = to_ticks(now)
         request_wait = token_wait = 0
-        # All are asked before any is charged: a refusal costs nothing.
         if requests is not None:
-            request_wait = requests.wait(1, tick)
+            request_wait = requests.try_take(1, tick)
         if tokens is not None:
             # At least one, so that a bucket in debt admits nothing; at most all that it can ever hold.
             reserved = min(max(input_estimate, 1), tokens.capacity)
-            token_wait = tokens.wait(reserved, tick)
-        if request_wait or token_wait:
-            raise self._bucket_refusal(request_wait, token_wait, reserved, tick)
-        if self.concurrent is not None and self.under_way >= self.concurrent:
+            token_wait = tokens.try_take(reserved, tick)
+        crowded = self.concurrent is not None and self.under_way >= self.concurrent
+        if request_wait or token_wait or crowded:
+            # A refusal costs nothing.
+            if requests is not None and not request_wait:
+                requests.give_back(1)
+            if tokens is not None and not token_wait:
+                tokens.give_back(reserved)
+            if request_wait or token_wait:
+                raise self._bucket_refusal(request_wait, token_wait, reserved, tick)
             raise self._concurrent_refusal()
-        if requests is not None:
-            requests.take(1, tick)
-        if tokens is not None:
-            tokens.take(reserved, tick)
         self.under_way += 1
         return Permit(self, reserved)
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from appliance.domain.secret import Secret
-from appliance.observe.log import EXCHANGE_LOGGER, ExchangeRecord, exchange_fields
+from appliance.observe.log import ExchangeRecord, exchange_fields, exchange_line
 
 _MASK = "[secret]"
 _SHORTEST_SECRET = 6  # characters; masking shorter ones would garble the log and hide nothing
@@ -60,15 +60,13 @@ class JsonFormatter(logging.Formatter):
             if now // _NS != second:  # a date costs more than the rest of the line
                 second = now // _NS
                 date = datetime.fromtimestamp(second, UTC).isoformat()[:19]
-            time = f"{date}.{now % _NS // 1_000_000:03}+00:00"
-            head = {"time": time, "level": "info", "logger": EXCHANGE_LOGGER, "event": "exchange"}
-            lines.append(head | exchange_fields(record))
+            lines.append(exchange_line(record, f"{date}.{now % _NS // 1_000_000:03}+00:00"))
         try:
             text = self._encode(lines).decode()
         except UnicodeEncodeError:  # half a surrogate pair
             text = "\ud800"
         # What is not ASCII may move a terminal's cursor or turn its text around, so it is escaped.
-        return text if text.isascii() else "".join(json.dumps(line) + "\n" for line in lines)
+        return text if text.isascii() else "".join(json.dumps(msgspec.structs.asdict(line)) + "\n" for line in lines)
 
 
 class TextFormatter(logging.Formatter):

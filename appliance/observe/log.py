@@ -42,29 +42,69 @@ class ExchangeRecord(msgspec.Struct, gc=False):
     peer: str
 
 
-def exchange_fields(record: ExchangeRecord) -> dict[str, Any]:
-    """The fields of the canonical line, in their order."""
+class ExchangeLine(msgspec.Struct, gc=False):
+    """The canonical line, its fields in their order; a struct because nothing else becomes JSON as quickly."""
+
+    time: str
+    level: str
+    logger: str
+    event: str
+    request_id: str
+    key: str
+    model: str
+    operation: str
+    target: str
+    engine: str
+    status: int
+    outcome: str
+    error_code: str
+    stream: bool
+    ttft_s: float | None
+    duration_s: float
+    bytes_out: int
+    peer: str
+    tokens_input: int
+    tokens_output: int
+    tokens_cached: int
+    tokens_estimated: bool
+
+
+_HEAD = ("time", "level", "logger", "event")  # of every line, whatever it tells
+
+
+def exchange_line(record: ExchangeRecord, time: str) -> ExchangeLine:
+    """The line, with its time as it shall be shown."""
     usage, ttft = record.usage, record.ttft_s
-    return {
-        "request_id": record.request_id,
-        "key": record.key,
-        "model": record.model,
-        "operation": record.operation,
-        "target": record.target,
-        "engine": record.engine,
-        "status": record.status,
-        "outcome": record.outcome,
-        "error_code": record.error_code,
-        "stream": record.stream,
-        "ttft_s": None if ttft is None else round(ttft, 6),
-        "duration_s": round(record.duration_s, 6),
-        "bytes_out": record.bytes_out,
-        "peer": record.peer,
-        "tokens_input": usage.input,
-        "tokens_output": usage.output,
-        "tokens_cached": usage.cached,
-        "tokens_estimated": usage.estimated,
-    }
+    return ExchangeLine(
+        time,
+        "info",
+        EXCHANGE_LOGGER,
+        "exchange",
+        record.request_id,
+        record.key,
+        record.model,
+        record.operation,
+        record.target,
+        record.engine,
+        record.status,
+        record.outcome,
+        record.error_code,
+        record.stream,
+        None if ttft is None else round(ttft, 6),
+        round(record.duration_s, 6),
+        record.bytes_out,
+        record.peer,
+        usage.input,
+        usage.output,
+        usage.cached,
+        usage.estimated,
+    )
+
+
+def exchange_fields(record: ExchangeRecord) -> dict[str, Any]:
+    """The fields of the canonical line, in their order, without what every line begins with."""
+    fields = msgspec.structs.asdict(exchange_line(record, ""))
+    return {name: value for name, value in fields.items() if name not in _HEAD}
 
 
 def log_exchange(record: ExchangeRecord) -> None:

@@ -27,13 +27,14 @@ class Outbox:
 
     def post(self, writer: "Writer") -> None:
         """A writer has something to send; it goes out before the loop waits again."""
-        now = time.perf_counter()
-        if not self._posted:
-            self._since = now
-        self._posted.append(writer)
-        if now - self._since > _LONGEST:
-            self.flush()
-        elif self._asleep is not None:
+        posted = self._posted
+        posted.append(writer)
+        if len(posted) > 1:  # `_run` is on its way already
+            if time.perf_counter() - self._since > _LONGEST:
+                self.flush()
+            return
+        self._since = time.perf_counter()
+        if self._asleep is not None:
             trio.lowlevel.reschedule(self._asleep)
             self._asleep = None
         elif not self._running:

@@ -59,7 +59,8 @@ class TokenCount(msgspec.Struct):
 
     def as_usage(self) -> Usage:
         """The same in our own terms."""
-        cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else 0
+        details = self.prompt_tokens_details
+        cached = details.cached_tokens if details is not None else 0
         return Usage(self.prompt_tokens or 0, self.completion_tokens or 0, cached or 0)
 
 

@@ -83,3 +83,25 @@ def test_a_million_odd_steps_refill_what_one_long_one_does() -> None:
             bucket.take(1, tick)
             admitted += 1
     assert admitted == 7 + 100 * 7 - 1  # the last one falls on the very end
+
+
+@given(
+    st.integers(1, 10**6),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**9), st.booleans()), max_size=8),
+)
+def test_trying_to_take_is_to_ask_and_then_to_take_and_can_be_undone(
+    capacity: int, steps: list[tuple[int, int, bool]]
+) -> None:
+    ours, asked, tick = Bucket(capacity), Bucket(capacity), 0
+    for some, later, undone in steps:
+        items, tick = min(some, capacity), tick + later
+        wait = asked.wait(items, tick)
+        if not wait:
+            asked.take(items, tick)
+        assert ours.try_take(items, tick) == wait
+        if undone and not wait:
+            before = ours.standing(tick)
+            ours.give_back(items)
+            assert ours.try_take(items, tick) == 0
+            assert ours.standing(tick) == before
+        assert ours.standing(tick) == asked.standing(tick)
