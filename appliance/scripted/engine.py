@@ -1,82 +1,31 @@
-"""How the scripted engine says it: the listener, the connections, and the ways to fail."""
+"""How the scripted engine says it: the listener, the connections, and the ways to answer badly."""
 
 import json
 import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any
+from urllib.parse import parse_qs
 
 import httptools
 import trio
 
-from appliance.scripted import replies
+from appliance.scripted import counters, replies
+from appliance.scripted.requests import Parser, Request
+from appliance.scripted.script import Script
 
 _JSON = "application/json"
 _READ = 65536
+_ASLEEP = 0.05  # of the memory stays claimed: a sleeping vLLM keeps its CUDA context
+_DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 _HUGE = b"<html><body><h1>Internal Server Error</h1>" + b"<p>x</p>" * 131072 + b"</body></html>"
 _GARBAGE = {"http": b"\x00\x01 this is not HTTP \xff\xfe\r\n\r\n", "event": b"data: {not json\n\n"}
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """What one scripted engine does. Every field is a flag of `appliance _engine`; the default does no harm.
-
-    Attributes:
-        socket: path of the unix socket to listen on; else `host` and `port`.
-        host: address to listen on.
-        port: 0 chooses a free one, printed on standard output.
-        model: the name in `/v1/models`.
-        tokens: length of a reply that nothing cuts short.
-        load_seconds: answer 503 "Loading model" for this long.
-        first_byte_delay: seconds before a reply's first byte.
-        token_delay: seconds before each token.
-        exit_after_ready: exit with this code, half a second after loading.
-        crash_after_tokens: SIGKILL itself after so many tokens of a reply.
-        stall_after_tokens: go silent after so many tokens.
-        truncate_after_tokens: end the stream cleanly, but without finish reason and `[DONE]`.
-        cut_after_tokens: break the connection in the middle of a chunk.
-        error_event_after: after so many tokens send an error event and end the stream.
-        only_done: streams hold `[DONE]` and nothing else.
-        garbage: answer POST with bytes that are not HTTP ("http"), or streams with events that are not JSON ("event").
-        huge_error: answer POST with 500 and a megabyte of HTML.
-        status: answer POST with this status and an error object.
-        redirect: answer POST with a redirect.
-        no_embeddings: answer the embeddings route with this status.
-        ignore_term: SIGTERM and SIGINT do nothing.
-        grandchild: start a process in a session of its own that ignores TERM.
-        log_flood: write log lines as fast as it can.
-    """
-
-    socket: str = ""
-    host: str = "127.0.0.1"
-    port: int = 0
-    model: str = "scripted"
-    tokens: int = replies.DEFAULT_TOKENS
-    load_seconds: float = 0.0
-    first_byte_delay: float = 0.0
-    token_delay: float = 0.0
-    exit_after_ready: int | None = None
-    crash_after_tokens: int | None = None
-    stall_after_tokens: int | None = None
-    truncate_after_tokens: int | None = None
-    cut_after_tokens: int | None = None
-    error_event_after: int | None = None
-    only_done: bool = False
-    garbage: Literal["", "http", "event"] = ""
-    huge_error: bool = False
-    status: int | None = None
-    redirect: bool = False
-    no_embeddings: int | None = None
-    ignore_term: bool = False
-    grandchild: bool = False
-    log_flood: bool = False
 
 
 @dataclass(slots=True)
@@ -86,66 +35,45 @@ class State:
     running: int = 0
     cancelled: int = 0
     served: int = 0
+    asked: int = 0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    dead: bool = False
+    asleep: int = 0
+    reloaded: int = 0
     last_request: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Request:
-    method: str = ""
-    path: str = ""
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes = b""
-    keep_alive: bool = True
 
 
 class _Hangup(Exception):  # noqa: N818 - it is an order, not an error
     """Close this connection now; the script wants it so."""
 
 
-class _Parser:
-    """Collects llhttp's callbacks into requests."""
-
-    def __init__(self) -> None:
-        self.complete: list[_Request] = []
-        self.expects_continue = False
-        self._request = _Request()
-        self._parser = httptools.HttpRequestParser(self)
-
-    def feed(self, data: bytes) -> list[_Request]:
-        """The requests that these bytes completed."""
-        self._parser.feed_data(data)
-        complete, self.complete = self.complete, []
-        return complete
-
-    def on_message_begin(self) -> None:
-        self._request = _Request()
-
-    def on_url(self, url: bytes) -> None:
-        self._request.path += url.decode("latin-1")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._request.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
-
-    def on_headers_complete(self) -> None:
-        self._request.method = self._parser.get_method().decode()
-        self.expects_continue = ("expect", "100-continue") in self._request.headers
-
-    def on_body(self, body: bytes) -> None:
-        self._request.body += body
-
-    def on_message_complete(self) -> None:
-        self._request.keep_alive = self._parser.should_keep_alive()
-        self.complete.append(self._request)
-
-
 class ScriptedEngine:
-    """The server. It ends when it is cancelled; signals and exit codes are `run`'s business."""
+    """The server. It ends when it is cancelled; loading, signals and exit codes are `process`'s business.
 
-    def __init__(self, script: Script, *, die: Callable[[], None] | None = None) -> None:
+    Args:
+        script: what to do.
+        die: ends the process at once.
+        memory: told what part of its GPU memory it holds from now on, 0 to 1.
+        loading: returns when it is loaded; else a pause of the script's length.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        die: Callable[[], None] | None = None,
+        memory: Callable[[float], None] = lambda _: None,
+        loading: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.script = script
         self.state = State()
         self.loaded = trio.Event()
         self._die = die or _kill_self
+        self._memory = memory
+        self._loading = loading or partial(trio.sleep, script.load_seconds)
+        self._awake = trio.Event()
+        self._awake.set()
 
     async def serve(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen and answer until cancelled; reports the port (0 for a unix socket).
@@ -153,12 +81,18 @@ class ScriptedEngine:
         Raises:
             OSError: the address is taken or not allowed.
         """
+        if self.script.style == "vllm":  # connections are refused until it can serve
+            await self._load()
         listeners = await self._listen()
         port: int = 0 if self.script.socket else listeners[0].socket.getsockname()[1]
         async with trio.open_nursery() as nursery:
             await nursery.start(trio.serve_listeners, self._connection, listeners)
             task_status.started(port)
-            await trio.sleep(self.script.load_seconds)
+            await self._load()
+
+    async def _load(self) -> None:
+        if not self.loaded.is_set():
+            await self._loading()
             self.loaded.set()
 
     async def _listen(self) -> list[trio.SocketListener]:
@@ -172,7 +106,7 @@ class ScriptedEngine:
         return [trio.SocketListener(sock)]
 
     async def _connection(self, stream: trio.SocketStream) -> None:
-        send, receive = trio.open_memory_channel[_Request](64)
+        send, receive = trio.open_memory_channel[Request](64)
         async with stream:
             try:
                 async with trio.open_nursery() as nursery:
@@ -186,10 +120,10 @@ class ScriptedEngine:
                 pass
 
     async def _read(
-        self, stream: trio.SocketStream, send: trio.MemorySendChannel[_Request], scope: trio.CancelScope
+        self, stream: trio.SocketStream, send: trio.MemorySendChannel[Request], scope: trio.CancelScope
     ) -> None:
         """Read while the answer is being made: the end of the input is how a client says that it left."""
-        parser = _Parser()
+        parser = Parser()
         while data := await stream.receive_some(_READ):
             complete = parser.feed(data)
             if parser.expects_continue and not complete:
@@ -199,11 +133,16 @@ class ScriptedEngine:
                 await send.send(request)
         scope.cancel()
 
-    async def _answer(self, stream: trio.SocketStream, request: _Request) -> None:
+    async def _answer(self, stream: trio.SocketStream, request: Request) -> None:
         path = request.path.partition("?")[0]
         if request.method == "GET":
+            if path == "/health" and self.script.health_hangs and self.loaded.is_set():
+                await trio.sleep_forever()
             status, body = self._get(path)
             await stream.send_all(_head(status, _JSON, len(body)) + body)
+            return
+        if self.script.sleeps and path in ("/sleep", "/wake_up", "/collective_rpc"):
+            await stream.send_all(self._turn(path, request))
             return
         self.state.last_request = {
             "method": request.method,
@@ -230,12 +169,54 @@ class ScriptedEngine:
         if not self.loaded.is_set():
             return 503, replies.error(503, "Loading model", "unavailable_error")
         if path == "/health":
-            return 200, b'{"status":"ok"}'
+            return (503, b"") if self.state.dead else (200, b'{"status":"ok"}')
+        if self.script.wrong_key:
+            return 401, replies.error(401, "Invalid API Key", "authentication_error")
+        if path == "/metrics":
+            return 200, self._counters()
+        if path == "/is_sleeping" and self.script.sleeps:
+            return 200, json.dumps({"is_sleeping": self.state.asleep > 0}).encode()
         if path == "/v1/models":
             return 200, replies.models(self.script.model)
         return 404, replies.error(404, "File Not Found", "not_found_error")
 
+    def _counters(self) -> bytes:
+        state = self.state
+        return counters.exposition(
+            self.script.style,
+            self.script.model,
+            running=state.running,
+            waiting=0,
+            prompt=state.prompt_tokens,
+            generated=state.generated_tokens,
+        )
+
+    def _turn(self, path: str, request: Request) -> bytes:
+        """Go to sleep, wake up, or load the weights again; vLLM asks for no key here."""
+        if path == "/collective_rpc":
+            self.state.reloaded += 1
+            return _json(200, b'{"results":[null]}')
+        if path == "/wake_up":
+            if self.script.wake_fails:
+                return _json(500, replies.error(500, "the script says so"))
+            self.state.asleep = 0
+            self._memory(1.0)
+            self._awake.set()
+            return _json(200, b'{"status":"awake","tags":null}')
+        level = int(parse_qs(request.path.partition("?")[2]).get("level", ["1"])[0])
+        self.state.asleep = level
+        self._awake = trio.Event()
+        if not self.script.sleep_keeps_memory:
+            self._memory(_ASLEEP)
+        return _json(200, json.dumps({"status": "sleeping", "level": level}).encode())
+
     async def _post(self, stream: trio.SocketStream, path: str, body: bytes) -> None:
+        self.state.asked += 1
+        if self.script.poison and self.script.poison.encode() in body:
+            self._die()
+        if self.script.hang_after is not None and self.state.asked > self.script.hang_after:
+            await trio.sleep_forever()
+        await self._awake.wait()  # vLLM answers nothing while it sleeps, and /health goes on saying 200
         await trio.sleep(self.script.first_byte_delay)
         refusal = self._refusal(path)
         if refusal is not None:
@@ -257,6 +238,7 @@ class ScriptedEngine:
             # A field of a wrong type; a real server's message would be no better, and this process must live on.
             await stream.send_all(_json(400, replies.error(400, "malformed request", "invalid_request_error")))
             return
+        self.state.prompt_tokens += plan.prompt_tokens
         await (self._send_stream(stream, plan) if plan.stream else self._send_whole(stream, plan))
 
     def _refusal(self, path: str) -> bytes | None:
@@ -264,6 +246,10 @@ class ScriptedEngine:
         script = self.script
         if not self.loaded.is_set():
             return _json(503, replies.error(503, "Loading model", "unavailable_error"))
+        if self.state.dead:
+            return _json(500, replies.error(500, _DEAD, "InternalServerError"))
+        if script.wrong_key:
+            return _json(401, replies.error(401, "Invalid API Key", "authentication_error"))
         if script.garbage == "http":
             return _GARBAGE["http"]
         if script.huge_error:
@@ -287,6 +273,7 @@ class ScriptedEngine:
                 raise _Hangup
             if self.script.token_delay:
                 await trio.sleep(self.script.token_delay)
+            self.state.generated_tokens += 1
         await stream.send_all(reply)
 
     async def _send_stream(self, stream: trio.SocketStream, plan: replies.Plan) -> None:
@@ -302,6 +289,7 @@ class ScriptedEngine:
                 if self.script.token_delay:
                     await trio.sleep(self.script.token_delay)
                 count += 1
+                self.state.generated_tokens += 1
             data = _GARBAGE["event"] if event.token and self.script.garbage == "event" else event.data
             await stream.send_all(_chunk(data))
         await stream.send_all(b"0\r\n\r\n")
@@ -309,6 +297,9 @@ class ScriptedEngine:
     async def _fault(self, stream: trio.SocketStream, count: int, *, partial: bytes) -> bool:
         """Fail if the script says so after `count` tokens; true when the reply shall end early."""
         script = self.script
+        if self.state.dead:
+            await stream.send_all(_chunk(replies.error_event(_DEAD)) + _chunk(replies.DONE))
+            return True
         if count == script.crash_after_tokens:
             self._die()
         if count == script.stall_after_tokens:
@@ -323,54 +314,6 @@ class ScriptedEngine:
             await stream.send_all(_chunk(replies.error_event("the script says so")))
             return True
         return count == script.truncate_after_tokens
-
-
-async def run(script: Script) -> int:
-    """The whole process: serve until a signal or the script ends it. Returns the exit code."""
-    if script.grandchild:
-        _spawn_grandchild()
-    if script.ignore_term:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    engine = ScriptedEngine(script)
-    code = 0
-    async with trio.open_nursery() as nursery:
-        if not script.ignore_term:
-            await nursery.start(_cancel_on_signal, nursery.cancel_scope)
-        port = await nursery.start(engine.serve)
-        print(f"listening on {script.socket or f'{script.host}:{port}'}", flush=True)
-        if script.log_flood:
-            nursery.start_soon(_flood)
-        await engine.loaded.wait()
-        print("model loaded", flush=True)
-        if script.exit_after_ready is not None:
-            await trio.sleep(0.5)
-            code = script.exit_after_ready
-            nursery.cancel_scope.cancel()
-    if script.socket:
-        await trio.Path(script.socket).unlink(missing_ok=True)
-    return code
-
-
-async def _cancel_on_signal(
-    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for _ in signals:
-            scope.cancel()
-
-
-async def _flood() -> None:
-    block = "".join(f"slot {slot} | task {slot} | nothing to see in this line of the log\n" for slot in range(200))
-    while True:
-        sys.stdout.write(block)
-        await trio.sleep(0.001)
-
-
-def _spawn_grandchild() -> None:
-    # A signal that is ignored stays ignored across exec, so what sleeps is one plain process.
-    subprocess.Popen(["/bin/sh", "-c", "trap '' TERM; exec sleep 3600"], start_new_session=True)
 
 
 def _kill_self() -> None:

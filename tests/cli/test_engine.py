@@ -8,7 +8,7 @@ import pytest
 
 from appliance.cli import engine
 from appliance.errors import OperatorError
-from appliance.scripted.engine import Script
+from appliance.scripted.script import Script
 
 
 def parse(*flags: str) -> argparse.Namespace:

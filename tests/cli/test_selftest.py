@@ -11,7 +11,8 @@ from appliance.domain.secret import Secret
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.errors import OperatorError
 from appliance.fleet.table import FleetTable
-from appliance.scripted.engine import Script, ScriptedEngine
+from appliance.scripted.engine import ScriptedEngine
+from appliance.scripted.script import Script
 from appliance.serve import Running
 
 

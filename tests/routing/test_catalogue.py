@@ -1,3 +1,7 @@
+from typing import Literal
+
+import pytest
+
 from appliance.config.schema import Backend, Model, Runtime
 from appliance.domain.calls import Operation
 from appliance.domain.status import BackendStatus, ModelCard
@@ -53,3 +57,12 @@ def test_targets_are_split_at_the_first_slash() -> None:
     assert model is not None
     assert [(target.owner, target.model) for target in model.targets] == [("tgi-box", "org/llama"), ("qwen", "qwen")]
     assert model.operations is None
+
+
+@pytest.mark.parametrize(("engine", "name"), [("vllm", "big"), ("llama.cpp", "big"), ("command", "/m/big")])
+def test_an_engine_knows_its_model_by_the_name_that_it_was_given(
+    engine: Literal["vllm", "llama.cpp", "command"], name: str
+) -> None:
+    runtime = Runtime(name="big", engine=engine, model="/m/big", command=("x",))
+    model = Catalogue([], [runtime], []).resolve("big", Fleet({}, {}))
+    assert model.targets[0].model == name

@@ -1,7 +1,4 @@
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,8 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
+import trio.testing
 
-from appliance.scripted.engine import Script, ScriptedEngine
+from appliance.scripted.engine import ScriptedEngine
+from appliance.scripted.script import Script
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
@@ -146,38 +145,101 @@ async def test_delays_happen_where_they_are_asked_for() -> None:
         assert trio.current_time() - started >= 0.1 + 4 * 0.02
 
 
-def engine_process(*flags: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "appliance", "_engine", *flags],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+async def test_like_vllm_it_refuses_connections_until_it_is_loaded(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    engine = ScriptedEngine(Script(style="vllm", load_seconds=0.3, socket=path))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.serve)
+        await trio.sleep(0.1)
+        with pytest.raises(OSError):
+            await trio.open_unix_socket(path)
+        await engine.loaded.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        await (await trio.open_unix_socket(path)).aclose()
+        nursery.cancel_scope.cancel()
 
 
-def wait_for_line(process: "subprocess.Popen[str]", start: str) -> str:
-    assert process.stdout is not None
-    return next(line for line in process.stdout if line.startswith(start))
+async def test_it_hangs_with_a_healthy_face() -> None:
+    async with serving(Script(hang_after=1)) as (client, _):
+        assert (await client.post(CHAT, json=HELLO)).status_code == 200
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(CHAT, json=HELLO, timeout=0.2)
+        assert (await client.get("/health")).status_code == 200
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_process_and_removes_its_socket(number: signal.Signals, tmp_path: Path) -> None:
-    with engine_process("--socket", str(tmp_path / "s")) as process:
-        wait_for_line(process, "model loaded")
-        process.send_signal(number)
-        assert process.wait(5) == 0
-    assert not (tmp_path / "s").exists()
+async def test_its_health_hangs_while_tokens_flow() -> None:
+    async with serving(Script(health_hangs=True)) as (client, _):
+        with pytest.raises(httpx.ReadTimeout):
+            await client.get("/health", timeout=0.2)
+        assert (await client.post(CHAT, json=HELLO)).status_code == 200
 
 
-def test_it_can_ignore_term() -> None:
-    with engine_process("--ignore-term") as process:
-        wait_for_line(process, "model loaded")
-        process.terminate()
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.3)
-        process.kill()
+async def test_with_a_wrong_key_only_health_answers() -> None:
+    async with serving(Script(wrong_key=True)) as (client, _):
+        assert (await client.post(CHAT, json=HELLO)).status_code == 401
+        assert (await client.get("/v1/models")).status_code == 401
+        assert (await client.get("/health")).status_code == 200
 
 
-def test_it_can_exit_by_itself_when_ready() -> None:
-    with engine_process("--exit-after-ready", "7") as process:
-        assert process.wait(10) == 7
+async def test_poison_ends_the_process_and_nothing_else_does() -> None:
+    deaths: list[int] = []
+    async with serving(Script(poison="arsenic"), die=lambda: deaths.append(1)) as (client, _):
+        await client.post(CHAT, json=HELLO)
+        assert deaths == []
+        await client.post(CHAT, json={**HELLO, "user": "arsenic"})
+        assert deaths == [1]
+
+
+@pytest.mark.parametrize(
+    ("style", "name"), [("vllm", "vllm:generation_tokens_total"), ("llama.cpp", "llamacpp:tokens_predicted_total")]
+)
+async def test_its_counters_move_with_the_tokens(style: str, name: str) -> None:
+    async with serving(Script(style=style)) as (client, _):  # type: ignore[arg-type]  # from the parameters
+        await read(client)
+        await client.post(CHAT, json=HELLO)
+        page = (await client.get("/metrics")).text
+        assert next(line for line in page.splitlines() if line.startswith(name)).endswith(" 8")
+
+
+async def test_asleep_it_answers_nothing_and_awake_it_goes_on() -> None:
+    held: list[float] = []
+    async with serving(Script(sleeps=True), memory=held.append) as (client, engine):
+        assert (await client.post("/sleep?level=2")).json() == {"status": "sleeping", "level": 2}
+        assert (await client.get("/is_sleeping")).json() == {"is_sleeping": True}
+        assert (await client.get("/health")).status_code == 200
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(CHAT, json=HELLO, timeout=0.2)
+        assert (await client.post("/wake_up")).status_code == 200
+        assert (await client.post("/collective_rpc", json={"method": "reload_weights"})).status_code == 200
+        assert (await client.post(CHAT, json=HELLO)).status_code == 200
+        assert (engine.state.asleep, engine.state.reloaded) == (0, 1)
+    assert held == [0.05, 1.0]
+
+
+async def test_it_can_lie_about_sleep_and_fail_to_wake() -> None:
+    held: list[float] = []
+    async with serving(Script(sleeps=True, sleep_keeps_memory=True, wake_fails=True), memory=held.append) as (
+        client,
+        _,
+    ):
+        assert (await client.post("/sleep")).status_code == 200
+        assert (await client.post("/wake_up")).status_code == 500
+    assert held == []
+
+
+async def test_without_the_mode_there_are_no_routes_for_sleep() -> None:
+    async with serving(Script()) as (client, _):
+        assert (await client.post("/sleep")).status_code == 404
+        assert (await client.get("/is_sleeping")).status_code == 404
+
+
+async def test_with_its_engine_dead_it_says_so_everywhere() -> None:
+    async with serving(Script(token_delay=0.05)) as (client, engine):
+        async with client.stream("POST", CHAT, json={**HELLO, "stream": True}) as reply:
+            lines = reply.aiter_lines()
+            await anext(lines)
+            engine.state.dead = True
+            rest = [line async for line in lines if line]
+        assert json.loads(rest[-2].removeprefix("data: "))["error"]["code"] == 500
+        assert (await client.get("/health")).status_code == 503
+        assert (await client.post(CHAT, json=HELLO)).status_code == 500
