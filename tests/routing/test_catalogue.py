@@ -65,4 +65,5 @@ def test_an_engine_knows_its_model_by_the_name_that_it_was_given(
 ) -> None:
     runtime = Runtime(name="big", engine=engine, model="/m/big", command=("x",))
     model = Catalogue([], [runtime], []).resolve("big", Fleet({}, {}))
+    assert model is not None
     assert model.targets[0].model == name

@@ -10,7 +10,9 @@ from appliance.scripted.claims import claim, release
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "gpus.json"
-    gpus = [{"index": index, "total": 1000, "used": 100, "free": 900, "holders": []} for index in (0, 1)]
+    gpus: list[dict[str, Any]] = [
+        {"index": index, "total": 1000, "used": 100, "free": 900, "holders": []} for index in (0, 1)
+    ]
     path.write_text(json.dumps({"gpus": gpus}))
     return path
 
