@@ -6,7 +6,6 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-import trio.testing
 
 from appliance.scripted.engine import ScriptedEngine
 from appliance.scripted.script import Script
@@ -149,12 +148,17 @@ async def test_like_vllm_it_refuses_connections_until_it_is_loaded(tmp_path: Pat
     path = str(tmp_path / "s")
     engine = ScriptedEngine(Script(style="vllm", load_seconds=0.3, socket=path))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(engine.serve)
+        listening = trio.Event()
+
+        async def serve() -> None:
+            await nursery.start(engine.serve)
+            listening.set()
+
+        nursery.start_soon(serve)
         await trio.sleep(0.1)
         with pytest.raises(OSError):
             await trio.open_unix_socket(path)
-        await engine.loaded.wait()
-        await trio.testing.wait_all_tasks_blocked()
+        await listening.wait()
         await (await trio.open_unix_socket(path)).aclose()
         nursery.cancel_scope.cancel()
 
