@@ -10,6 +10,9 @@
     proc         what the kernel says about processes
     process      one process held by a handle, a child or an adopted one
     tree         everything that a replica has started: found, signalled, proved empty
+    cgroup       a cgroup for each replica, where this machine lets us have one
+    records      what the next run has to know about the processes of this one
+    listeners    whose TCP port it is
     tail         a child's log file, followed
     replica      one owner task for each replica
     supervisor   all of them, behind `domain.targets.Runtime`

@@ -2,11 +2,20 @@
 
 `Popen` is called from the main thread itself, not through `trio.open_process`: that forks in a worker thread, and a
 parent-death signal then fires when the thread retires.
+
+    process = launch(argv, env, log, leaf=leaf)     # a `Process`; `leaf` is its cgroup, where there is one
+
+A child that has to be in its cgroup from its first instruction is begun by `/bin/sh`, which writes itself into the
+cgroup and then becomes the program: same pid, same session, same words, and the environment by inheritance, so that a
+key is on no command line (the shell may add PWD). Nothing of Python runs between fork and exec, where `preexec_fn` can
+lock up, and the frozen binary does not unpack itself again to be its own launcher. A cgroup that cannot be entered is
+done without: session and tags find the tree as well.
 """
 
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,6 +24,41 @@ from pathlib import Path
 import trio
 
 from appliance.errors import OperatorError
+from appliance.supervisor.cgroup import Leaf
+from appliance.supervisor.process import Process
+
+_SHELL = "/bin/sh"
+_ENTER = '{ echo 0 > "$0"; } 2>/dev/null; exec "$@"'  # 0 is whoever writes
+
+
+def launch(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    log: Path,
+    *,
+    leaf: Leaf | None = None,
+    open_files: tuple[int, int] | None = None,
+) -> Process:
+    """Start a program as `spawn` does, in its cgroup where there is one, and hold it.
+
+    Raises:
+        OperatorError: it cannot be started; the text says why.
+    """
+    words = list(argv)
+    # The shell passes on only what it could name itself; with any other variable the child is moved after its start.
+    by_shell = leaf is not None and all(name.isidentifier() for name in env) and os.access(_SHELL, os.X_OK)
+    if leaf is not None and by_shell:
+        _must_be_a_program(words[0], env)  # the shell would start, and only then fail
+        words = [_SHELL, "-c", _ENTER, str(leaf.path / "cgroup.procs"), *words]
+    child = spawn(words, env, log, open_files=open_files)
+    if leaf is not None and not by_shell:
+        leaf.add(child.pid)
+    try:
+        return Process.child(child)
+    except OSError as error:  # out of file descriptors: what cannot be watched must not run
+        child.kill()
+        child.wait()
+        raise OperatorError(f"cannot watch {argv[0]}: {error.strerror or error}") from error
 
 
 def spawn(
@@ -62,6 +106,12 @@ def spawn(
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, open_files)
     return process
+
+
+def _must_be_a_program(program: str, env: Mapping[str, str]) -> None:
+    if shutil.which(program, path=env.get("PATH", os.defpath)) is None:
+        there = os.sep in program and Path(program).exists()
+        raise OperatorError(f"not executable: {program}" if there else f"program not found: {program}")
 
 
 async def wait_exit(process: "subprocess.Popen[bytes]") -> None:

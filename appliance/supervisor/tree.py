@@ -60,6 +60,11 @@ class Tags:
 class Leaf(Protocol):
     """What a tree needs from a cgroup; see `cgroup.Leaf`."""
 
+    @property
+    def populated(self) -> bool:
+        """Whether anybody lives in it or below."""
+        ...
+
     def pids(self) -> set[int]:
         """Who is in it, or below."""
         ...
@@ -266,10 +271,14 @@ class _Hunt:
         for pause in (0.0, 0.01):
             await trio.sleep(pause)
             found = await self._look()
-            if found.members:
+            if found.members or self._populated:
                 self._seen |= found.members
                 return found
         return _Found(set())
+
+    @property
+    def _populated(self) -> bool:
+        return self._leaf is not None and self._leaf.populated
 
     async def _look(self) -> _Found:
         # In a thread, because reading hundreds of files in /proc would hold up every stream. A limiter for each look,
@@ -303,7 +312,9 @@ class _Hunt:
         limit = trio.current_time() + LAST_RESORT
         if leader is not None and leader.holds_pid:
             _signal_group(leader.pid, signal.SIGKILL)  # also those who come and go between two looks
-        while (found := await self.look()).members and trio.current_time() < limit:
+        if self._leaf is not None:
+            self._leaf.kill()
+        while ((found := await self.look()).members or self._populated) and trio.current_time() < limit:
             if self._leaf is not None:
                 self._leaf.kill()
             for group in found.groups:

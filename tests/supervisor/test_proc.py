@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.supervisor.proc import Member, boot_id, carries, parse_stat, processes, send, stat_of, stuck_words
@@ -22,6 +22,7 @@ def test_a_zombie_is_dead_when_its_last_thread_is(state: bytes, threads: int, al
     assert parse_stat(7, LINE % (state, threads)).alive is alive
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_line_or_a_value_error(text: bytes) -> None:
     try:

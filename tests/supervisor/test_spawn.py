@@ -1,6 +1,7 @@
 import os
 import resource
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 import trio
 
 from appliance.errors import OperatorError
-from appliance.supervisor.spawn import collect, exit_code, exit_words, spawn, wait_exit
+from appliance.supervisor.cgroup import Leaf
+from appliance.supervisor.process import Process
+from appliance.supervisor.spawn import collect, exit_code, exit_words, launch, spawn, wait_exit
 
 SCRIPT = "import os,sys; print(os.getsid(0) == os.getpid(), sorted(os.environ)); sys.exit(3)"
 
@@ -54,6 +57,29 @@ def test_a_program_that_cannot_be_started_has_a_reason(tmp_path: Path, mode: int
         program.touch(mode=mode)
     with pytest.raises(OperatorError, match=reason):
         spawn([str(program)], {}, tmp_path / "log")
+
+
+@pytest.mark.parametrize(("mode", "reason"), [(None, "program not found"), (0o644, "not executable")])
+def test_the_reason_is_the_same_with_a_cgroup(tmp_path: Path, mode: int | None, reason: str) -> None:
+    program = tmp_path / "engine"
+    if mode is not None:
+        program.touch(mode=mode)
+    with pytest.raises(OperatorError, match=reason):
+        launch([str(program)], {}, tmp_path / "log", leaf=Leaf(tmp_path))
+    assert not (tmp_path / "log").exists(), "nothing was started"
+
+
+def test_what_cannot_be_watched_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def full(child: "subprocess.Popen[bytes]") -> Process:
+        started.append(child)
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Process, "child", full)
+    with pytest.raises(OperatorError, match="cannot watch /bin/sleep: Too many open files"):
+        launch(["/bin/sleep", "60"], {}, tmp_path / "log")
+    assert started[0].returncode == -9
 
 
 def test_a_log_that_cannot_be_written_has_a_reason(tmp_path: Path) -> None:

@@ -235,6 +235,10 @@ class Stubborn:
         self.pid = pid
         self.asked = 0
 
+    @property
+    def populated(self) -> bool:
+        return True
+
     def pids(self) -> set[int]:
         return {self.pid}
 
