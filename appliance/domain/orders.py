@@ -43,6 +43,9 @@ class Explanation:
         log: the file with its output.
         replicas: names of its replicas.
         notes: what the operator should know (a flag that wins over a setting, no fit at present).
+        origins: the command line in parts, each with the setting or the reason that it comes from.
+        address: where the first replica listens.
+        fingerprint: a hash of its settings; a process with another one has to be restarted.
     """
 
     runtime: str
@@ -54,6 +57,9 @@ class Explanation:
     log: str = ""
     replicas: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    origins: tuple[tuple[str, str], ...] = ()
+    address: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

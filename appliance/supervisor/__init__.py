@@ -5,6 +5,7 @@
     launch       what is started, with where each part of it comes from
     llama, vllm  how each engine is started
     command      a runtime of the config as a command line
+    explain      the same for the person who wrote the settings
     environment  what a child may see of our environment, and where its program is
     spawn        the only place that starts a process
     proc         what the kernel says about processes
