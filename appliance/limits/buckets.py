@@ -27,12 +27,6 @@ class Bucket:
         self.capacity = capacity
         self._full_at = 0  # steps of this bucket's clock; in the past: it is full
 
-    def wait(self, items: int, tick: int) -> int:
-        """Ticks until it holds `items`, at most its capacity; 0 if it does now."""
-        capacity = self.capacity
-        missing = self._full_at - tick * capacity - (capacity - items) * _MINUTE
-        return -(-missing // capacity) if missing > 0 else 0
-
     def try_take(self, items: int, tick: int) -> int:
         """Take items, at most its capacity, if it holds them: 0; else take nothing: the ticks until it holds them."""
         capacity = self.capacity

@@ -205,12 +205,13 @@ class Reader:
         self._ready = not 0 < size < len(buffer) or self._followed
         return size
 
-    async def run(self, step: Callable[[], bool]) -> None:
+    async def run(self, step: Callable[[], bool], deadline: float = math.inf) -> None:
         """Call `step` whenever something can be read, until it says that it is over; what it raises is raised here.
 
         Args:
             step: calls `read` or `read_into` once, and returns quickly; True when it is over. A socket that has ended
                 or broken can always be read, so a step that is not over then is called again and again.
+            deadline: see the attribute.
 
         Raises:
             BusyResourceError: somebody else waits.
@@ -218,7 +219,7 @@ class Reader:
         """
         if self._task is not None or self._fd < 0:
             self._refuse()
-        self._task, self._step = trio.lowlevel.current_task(), step
+        self._task, self._step, self.deadline = trio.lowlevel.current_task(), step, deadline
         self._readiness.flowing += 1
         if self._ready:
             self._readiness.again(self._fd)

@@ -1,7 +1,7 @@
 """Deadlines of many waits: each costs a number in a table, where a cancel scope costs as much as the wait itself."""
 
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -38,14 +38,28 @@ class Alarm:
         """
         waiting = reader.wait(deadline)
         if deadline < math.inf:
-            self._readers.add(reader)
-            if deadline < self._look:
-                self._look_at(deadline)
+            self._note(reader, deadline)
         return waiting
+
+    async def run(self, reader: Reader, step: Callable[[], bool], deadline: float) -> None:
+        """As `Reader.run`, up to a deadline that steps do not move.
+
+        Raises:
+            ClosedResourceError: the socket was closed.
+            TooSlowError: the deadline passed. What has come is not lost.
+        """
+        if deadline < math.inf:
+            self._note(reader, deadline)
+        await reader.run(step, deadline)
 
     def forget(self, reader: Reader) -> None:
         """Nobody will wait for this one again."""
         self._readers.discard(reader)
+
+    def _note(self, reader: Reader, deadline: float) -> None:
+        self._readers.add(reader)
+        if deadline < self._look:
+            self._look_at(deadline)
 
     def _look_at(self, deadline: float) -> None:
         asleep, self._look = self._look < math.inf, deadline

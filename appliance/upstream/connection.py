@@ -167,7 +167,7 @@ class PlainConnection:
         parser = self._parser
         parser.restart()
         self._countdown = countdown
-        deadline = countdown.deadline("first_byte")
+        deadline = countdown.deadline("first_byte", countdown.start if countdown.fresh else None)
         rest = self._send(head, request.body)
         if rest:
             return await self._duplex(rest, deadline)
@@ -312,17 +312,17 @@ class PlainConnection:
             return bool(data and not taken(data)) or parser.complete
 
         while True:
-            # One scope for as long as nothing is late, where one for each read would cost as much as the read.
-            with trio.CancelScope(deadline=countdown.deadline("between_bytes", last)) as scope:
-                try:
-                    await reader.run(step)
-                except trio.ClosedResourceError as error:
-                    raise self._reset() from error
-            if not scope.cancelled_caught:
+            # Each read moves the deadline; to look at that only when the first one has passed costs nothing meanwhile.
+            try:
+                await self._alarm.run(reader, step, countdown.deadline("between_bytes", last))
+            except trio.ClosedResourceError as error:
+                raise self._reset() from error
+            except trio.TooSlowError:
+                deadline = countdown.deadline("between_bytes", last)
+                if deadline <= trio.current_time():
+                    raise countdown.passed("between_bytes", deadline) from None
+            else:
                 return
-            deadline = countdown.deadline("between_bytes", last)
-            if deadline <= trio.current_time():
-                raise countdown.passed("between_bytes", deadline)
 
     async def aclose(self) -> None:
         """Close the socket; whoever waits on it is told that the connection is lost."""

@@ -43,13 +43,15 @@ class Countdown:
 
     Attributes:
         start: when that was, on trio's clock.
+        fresh: nothing has been waited for since.
     """
 
-    __slots__ = ("_end", "deadlines", "start")
+    __slots__ = ("_end", "deadlines", "fresh", "start")
 
     def __init__(self, deadlines: Deadlines) -> None:
         self.deadlines = deadlines
         self.start = trio.current_time()
+        self.fresh = True
         self._end = self.start + deadlines.total if deadlines.total else math.inf
 
     def deadline(self, stage: Stage, since: float | None = None) -> float:
@@ -77,6 +79,7 @@ class Countdown:
             UpstreamTimeout: either passed; it names the one that did.
         """
         deadline = self.deadline(stage)
+        self.fresh = False
         with trio.CancelScope(deadline=deadline) as scope:
             yield
         if scope.cancelled_caught:
