@@ -15,6 +15,8 @@
     records      what the next run has to know about the processes of this one
     listeners    whose TCP port it is
     tail         a child's log file, followed
+    state_dir    who may use the state directory, and the name that tags its processes
+    reap         what was left behind, removed
     replica      one owner task for each replica
     supervisor   all of them, behind `domain.targets.Runtime`
 

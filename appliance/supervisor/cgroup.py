@@ -1,7 +1,7 @@
 """A cgroup for each replica, where this machine lets us have one: a surer kill, a surer look, and what memory it took.
 
     home = cgroup.home()                 # None: no cgroup of ours here; everything works without it, only less surely
-    leaf = home.leaf(replica)            # its directory, made when needed: <ours>/engines/<replica>
+    leaf = home.leaf(tags)               # its directory, made when needed: <ours>/engines/<replica>.<instance>.replica
     spawn.launch(…, leaf=leaf)           # the child is in it before its program begins
     leaf.kill(); leaf.populated          # everybody below at once; the proof that nobody is left
     leaf.remove()                        # once it is empty
@@ -21,6 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+from appliance.supervisor.tree import Tags
 
 SUBGROUP = "appliance"  # where the unit file puts us
 _ENGINES = "engines"
@@ -121,9 +123,10 @@ class Home:
     path: Path
     accounts: bool = False
 
-    def leaf(self, replica: str) -> Leaf | None:
+    def leaf(self, tags: Tags) -> Leaf | None:
         """The leaf of a replica, made when it is not there; None when it cannot be made."""
-        leaf = Leaf(self.path / _ENGINES / f"{quote(replica, safe='@')}.replica")  # no name of the kernel's own files
+        # Two appliances may share a cgroup, but never a leaf.
+        leaf = Leaf(self.path / _ENGINES / (quote(tags.replica, safe="@") + _ending(tags.instance)))
         try:
             leaf.path.mkdir(parents=True, exist_ok=True)
         except OSError:
@@ -152,16 +155,20 @@ def home_at(ours: Path) -> Home | None:
     return Home(ours) if _is_ours(ours) else None
 
 
-def adopt(path: str) -> Leaf | None:
-    """The leaf that a record names, when it is still there and is a leaf of somebody like us."""
+def adopt(path: str, instance: str) -> Leaf | None:
+    """The leaf that a record names, when it is still there and belongs to this instance."""
     leaf = Leaf(Path(path))
-    named = leaf.path.is_absolute() and leaf.path.parent.name == _ENGINES and leaf.path.suffix == ".replica"
+    named = leaf.path.is_absolute() and leaf.path.parent.name == _ENGINES and path.endswith(_ending(instance))
     return leaf if named and (leaf.path / "cgroup.events").is_file() else None
 
 
 def oom_kills_of_machine() -> int:
     """How many processes of this machine the kernel has ended for want of memory, in any cgroup; 0 when not told."""
     return _facts(Path("/proc/vmstat")).get("oom_kill", 0)
+
+
+def _ending(instance: str) -> str:
+    return f".{instance}.replica"
 
 
 def _is_ours(path: Path) -> bool:

@@ -1,12 +1,10 @@
 """All replicas of this box, behind `domain.targets.Runtime`: start once, wait in bounds, stop, leave nothing."""
 
-import fcntl
 import logging
 import os
 import random as chance
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,10 +15,11 @@ import trio
 from appliance.config import schema
 from appliance.domain.status import ReplicaState
 from appliance.domain.targets import Endpoint, Lease
-from appliance.errors import GatewayError, OperatorError
+from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
 from appliance.supervisor import environment, plan
 from appliance.supervisor.replica import Place, Probe, Replica
+from appliance.supervisor.state_dir import instance_of, locked
 from appliance.supervisor.tree import become_subreaper, remove_tagged
 
 _LOG = logging.getLogger("appliance.supervisor")
@@ -74,9 +73,9 @@ class Supervisor:
         Raises:
             OperatorError: the state directory cannot be used, or another appliance uses it.
         """
-        with _locked(self._state_dir), _sockets(self._state_dir, list(self._replicas)) as sockets:
+        with locked(self._state_dir), _sockets(self._state_dir, list(self._replicas)) as sockets:
             become_subreaper()
-            instance = _instance(self._state_dir)
+            instance = instance_of(self._state_dir)
             if left_over := await remove_tagged(instance):
                 _LOG.warning("ended %d model server processes of an earlier run", len(left_over))
             async with trio.open_nursery() as nursery:
@@ -173,34 +172,6 @@ def _not_ready(replica: Replica, what: str) -> GatewayError:
     return GatewayError("model_loading", message, retry_after=_hint(replica), extras=extras)
 
 
-def _private(path: Path) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.chmod(0o700)
-
-
-@contextmanager
-def _locked(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory for this process; the kernel lets go of it however we end."""
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("logs", "run"):
-            _private(state_dir / name)
-        lock = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise OperatorError(f"cannot use state_dir {state_dir}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise OperatorError(f"another appliance (pid {pid}) uses {state_dir}") from None
-        os.truncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(lock)
-
-
 @contextmanager
 def _sockets(state_dir: Path, names: Sequence[str]) -> Iterator[dict[str, Path]]:
     """A socket path for each replica; in a short directory of our own where the state directory's path is too long."""
@@ -220,14 +191,3 @@ def _sockets(state_dir: Path, names: Sequence[str]) -> Iterator[dict[str, Path]]
         yield {name: directory / f"{index}.sock" for index, name in enumerate(names)}
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _instance(state_dir: Path) -> str:
-    """The id that tags our processes; made once for a state directory, so that the next run knows this one's."""
-    path = state_dir / "instance"
-    with suppress(OSError, ValueError):
-        return str(uuid.UUID(path.read_text("ascii").strip()))
-    instance = str(uuid.uuid4())
-    path.touch(mode=0o600)
-    path.write_text(f"{instance}\n", "ascii")
-    return instance

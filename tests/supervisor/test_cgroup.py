@@ -65,7 +65,7 @@ def test_a_leaf_that_is_not_there_is_empty_and_cannot_be_killed(tmp_path: Path) 
     leaf = Leaf(tmp_path / "absent")
     assert (leaf.populated, leaf.pids(), leaf.kill(), leaf.peak, leaf.oom_kills) == (False, set(), False, None, None)
     assert leaf.remove()
-    assert cgroup.adopt(str(leaf.path)) is None
+    assert cgroup.adopt(str(leaf.path), "i") is None
     assert cgroup.oom_kills_of_machine() >= 0
 
 
@@ -110,10 +110,11 @@ def home(delegated: Path) -> Home:
 
 @pytest.fixture
 def leaf(home: Home) -> Leaf:
-    found = home.leaf("big/model@1")
+    found = home.leaf(Tags("i", "big/model@1"))
     assert found is not None
-    assert found == home.leaf("big/model@1")
-    assert found.path.name == "big%2Fmodel@1.replica"
+    assert found == home.leaf(Tags("i", "big/model@1"))
+    assert found != home.leaf(Tags("j", "big/model@1"))
+    assert found.path.name == "big%2Fmodel@1.i.replica"
     return found
 
 
@@ -129,7 +130,7 @@ def test_below_a_subgroup_of_the_service_manager_memory_is_accounted(delegated: 
     found = home_at(delegated / cgroup.SUBGROUP)
     assert found is not None
     assert found.path == delegated
-    leaf = found.leaf("m")
+    leaf = found.leaf(Tags("i", "m"))
     assert leaf is not None
     controllers = (delegated / "cgroup.controllers").read_text().split()
     assert found.accounts is ("memory" in controllers)
@@ -222,7 +223,9 @@ async def test_cgroups_below_the_leaf_belong_to_it(leaf: Leaf, tmp_path: Path) -
     assert leaf.pids() == {process.pid}
     assert leaf.populated
     assert not leaf.remove()
-    assert cgroup.adopt(str(leaf.path)) == leaf
+    assert cgroup.adopt(str(leaf.path), "i") == leaf
+    assert cgroup.adopt(str(leaf.path), "j") is None
+    assert cgroup.adopt("", "i") is None
     assert await Tree(process, Tags("no", "tags"), leaf).stop(0) == []
     process.collect()
     assert leaf.remove()

@@ -1,0 +1,71 @@
+"""The directory in which an appliance keeps what outlives it: who may use it, and the name that tags its processes."""
+
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from appliance.errors import OperatorError
+
+RUN = "run"  # sockets and records
+LOGS = "logs"
+
+
+@contextmanager
+def locked(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory for this process, made where it is not there; the kernel lets go however we end.
+
+    Raises:
+        OperatorError: it cannot be used, or another appliance holds it.
+    """
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in (LOGS, RUN):
+            _private(state_dir / name)
+        lock = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise OperatorError(f"cannot use state_dir {state_dir}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            raise OperatorError(f"another appliance (pid {pid}) uses {state_dir}") from None
+        with suppress(OSError):  # on a full disk the lock holds all the same
+            os.truncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+def known_instance(state_dir: Path) -> str | None:
+    """The id that tags the processes of this state directory; None when nothing was ever started from it."""
+    with suppress(OSError, ValueError):
+        return str(uuid.UUID((state_dir / "instance").read_text("ascii").strip()))
+    return None
+
+
+def instance_of(state_dir: Path) -> str:
+    """The same, made when there is none, so that the next run knows this one's processes.
+
+    Raises:
+        OperatorError: it cannot be written.
+    """
+    if (known := known_instance(state_dir)) is not None:
+        return known
+    instance = str(uuid.uuid4())
+    path = state_dir / "instance"
+    try:
+        path.touch(mode=0o600)
+        path.write_text(f"{instance}\n", "ascii")
+    except OSError as error:
+        raise OperatorError(f"cannot write {path}: {error.strerror}") from error
+    return instance
+
+
+def _private(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
