@@ -117,7 +117,8 @@ def fingerprint(argv: Sequence[str], env: Mapping[str, str], secrets: Sequence[S
 
 
 def save(run_dir: Path, record: Record, key: Secret | None) -> None:
-    """Write a record, and before it the key.
+    """Write a record, and before it the key: whoever is killed between the two leaves the record of a process that has
+    ended beside the key of the next one, which is taken for nobody's.
 
     Raises:
         OSError: it cannot be written, on a full disk for one; what was there before is still there.
