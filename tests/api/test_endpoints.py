@@ -64,3 +64,25 @@ async def test_an_error_settles_the_exchange_under_its_code() -> None:
     path.runtime.refusal = GatewayError("model_crashed", "crashed", retry_after=1)
     assert (await path.ask("POST", "/v1/chat/completions", CHAT)).status == 503
     assert 'appliance_rejections_total{model="m",reason="model_crashed"} 1.0' in text_of(path.metrics)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/sleep",
+            "/wake_up",
+            "/is_sleeping",
+            "/collective_rpc",
+            "/reset_prefix_cache",
+            "/server_info",
+            "/invocations",
+        ),
+        *("/v1/sleep", "/slots", "/props", "/tokenize", "/v1/load_lora_adapter", "/v1/models/../../sleep"),
+    ],
+)
+async def test_routes_of_an_engine_that_are_not_in_the_table_are_never_passed_on(method: str, path: str) -> None:
+    upstreams = ScriptedUpstreams(ScriptedReply(OK, headers=JSON))
+    reply = await Path(upstreams).ask(method, path, CHAT)
+    assert reply.status in {404, 405}

@@ -1,0 +1,191 @@
+"""The real vLLM on the CPU with a model of a megabyte: `make test-vllm` installs both and runs this.
+
+A start takes about 40 s here, so what does not need a start of its own shares one.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.fakes.product import KEY, Product, product
+
+PROGRAM = os.environ.get("VLLM_BIN") or shutil.which("vllm") or ""
+MODEL = os.environ.get("VLLM_TINY_MODEL", "")
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.slow,
+    pytest.mark.timeout(550),
+    pytest.mark.skipif(not (PROGRAM and MODEL), reason="needs VLLM_BIN and VLLM_TINY_MODEL; see `make test-vllm`"),
+]
+START = 300.0  # seconds; measured 30 to 45
+NAME = "tiny"
+ASK = [{"role": "user", "content": "Count to ten"}]
+
+
+def table(start: str = "boot", more: str = "") -> str:
+    return f"""
+[[runtimes]]
+name = "{NAME}"
+engine = "vllm"
+binary = "{PROGRAM}"
+model = "{MODEL}"
+context = 2048
+slots = 8
+start = "{start}"
+args = ["--enforce-eager"]
+env = {{ VLLM_CPU_KVCACHE_SPACE = "1" }}
+{more}
+"""
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with product(tmp_path_factory.mktemp("vllm"), table()) as running:
+        began = time.monotonic()
+        running.ready(NAME, wait=START)
+        told("boot to ready", began)
+        yield running
+
+
+def told(what: str, began: float) -> None:
+    print(f"{what}: {time.monotonic() - began:.1f} s")
+
+
+@pytest.fixture
+def client(real: Product) -> Iterator[openai.OpenAI]:
+    real.ready(NAME, wait=START)
+    with openai.OpenAI(base_url=f"{real.url}/v1", api_key=KEY, max_retries=0, timeout=120) as sdk:
+        yield sdk
+
+
+def chat(client: openai.OpenAI, **options: Any) -> Any:
+    asked: dict[str, Any] = {"model": NAME, "messages": ASK, "max_tokens": 8} | options
+    return client.chat.completions.create(**asked)
+
+
+def processes(real: Product) -> dict[str, int]:
+    """The engine's processes by what they are: "api", "EngineCore", "Worker"."""
+    found = {}
+    for pid in real.engines():
+        with contextlib.suppress(OSError):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if " serve " in line:
+                found["api"] = pid
+            elif line.startswith("VLLM::"):
+                found[line.strip().removeprefix("VLLM::").split("_")[0]] = pid
+    return found
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_it_serves_chat_whole_and_streamed_and_completions(client: openai.OpenAI) -> None:
+    whole = chat(client)
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 8
+    chunks = list(chat(client, stream=True))
+    assert chunks[-1].choices[0].finish_reason == "length"
+    assert client.completions.create(model=NAME, prompt="a b", max_tokens=4).usage is not None
+    assert [model.id for model in client.models.list()] == [NAME]
+
+
+def test_embeddings_are_told_to_be_unsupported(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.embeddings.create(model=NAME, input="x")
+    assert refused.value.status_code == 422
+
+
+def test_it_listens_on_a_socket_with_a_key_and_its_developer_routes_are_nowhere(real: Product) -> None:
+    real.ready(NAME, wait=START)
+    transport = httpx.HTTPTransport(uds=str(real.state / "s" / "run" / f"{NAME}.sock"))
+    with httpx.Client(transport=transport, base_url="http://engine") as engine:
+        assert engine.get("/v1/models").status_code == 401
+        assert engine.post("/sleep").status_code == 404
+    for path in ("/sleep", "/wake_up", "/is_sleeping", "/collective_rpc", "/v1/sleep", "/reset_prefix_cache"):
+        assert real.post(path, {}).status_code in {404, 405}, path
+    key = Path(f"/proc/{processes(real)['api']}/environ").read_bytes().partition(b"VLLM_API_KEY=")[2].split(b"\0")[0]
+    everything = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in real.engines())
+    assert key not in everything
+    assert key not in (real.state / "s" / "logs" / f"{NAME}.log").read_bytes()
+
+
+def test_pictures_by_url_are_not_fetched(client: openai.OpenAI) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}
+    with pytest.raises(openai.BadRequestError):
+        chat(client, messages=[{"role": "user", "content": [picture]}])
+
+
+@pytest.mark.parametrize("victim", ["api", "EngineCore", "Worker"])
+def test_a_killed_process_takes_its_whole_tree_with_it_and_the_model_comes_back(
+    real: Product, client: openai.OpenAI, victim: str
+) -> None:
+    before = real.engines()
+    stream = chat(client, stream=True, max_tokens=1500, extra_body={"ignore_eos": True})
+    next(iter(stream))
+    began = time.monotonic()
+    os.kill(processes(real)[victim], signal.SIGKILL)
+    with pytest.raises(openai.APIError):
+        list(stream)
+    told(f"{victim} killed: the stream ended with an error after", began)
+    real.until(lambda: all(gone(pid) for pid in before), 60)
+    told(f"{victim} killed: its tree was gone after", began)
+    real.ready(NAME, wait=START)
+    told(f"{victim} killed: serving again after", began)
+    assert chat(client).usage.completion_tokens == 8
+
+
+def test_a_frozen_engine_goes_on_when_it_is_thawed(real: Product, client: openai.OpenAI) -> None:
+    stream = iter(chat(client, stream=True, max_tokens=1500, extra_body={"ignore_eos": True}))
+    next(stream)
+    core = processes(real)["EngineCore"]
+    os.kill(core, signal.SIGSTOP)
+    try:
+        time.sleep(2)
+        assert real.get("/readyz").status_code == 200
+    finally:
+        os.kill(core, signal.SIGCONT)
+    assert list(stream)[-1].choices[0].finish_reason == "length"
+
+
+def test_a_term_while_it_starts_ends_it_even_though_it_swallows_the_first(tmp_path: Path) -> None:
+    with product(tmp_path, table(more='stop_grace = "5s"')) as starting:
+        log = starting.state / "s" / "logs" / f"{NAME}.log"
+        starting.until(lambda: log.exists() and b"EngineCore" in log.read_bytes(), START)
+        began = time.monotonic()
+        assert starting.stop(60) == 0
+        told("TERM during its start: all gone after", began)
+
+
+def test_on_demand_many_requests_are_one_start_and_the_end_finds_a_frozen_worker(tmp_path: Path) -> None:
+    with product(tmp_path, table("on-demand"), 'load_wait = "5m"') as lazy:
+        assert lazy.engines() == []
+        began = time.monotonic()
+        ask = {"model": NAME, "messages": ASK, "max_tokens": 2}
+        curl = [
+            *("curl", "-s", "-m", "280", "-H", f"authorization: Bearer {KEY}", "-H", "content-type: application/json"),
+            *("-d", str(ask).replace("'", '"'), f"{lazy.url}/v1/chat/completions"),
+        ]
+        asking = [subprocess.Popen(curl, stdout=subprocess.PIPE) for _ in range(5)]
+        answers = [process.communicate()[0] for process in asking]
+        told("on demand: five requests answered after", began)
+        assert all(b'"completion_tokens":2' in answer for answer in answers), answers
+        log = (lazy.state / "s" / "logs" / f"{NAME}.log").read_bytes()
+        assert log.count(b"Started server process") == 1
+        os.kill(processes(lazy)["Worker"], signal.SIGSTOP)
+        began = time.monotonic()
+        assert lazy.stop(60) == 0
+        told("TERM with a frozen worker: all gone after", began)
