@@ -134,8 +134,8 @@ def test_a_killed_process_takes_its_whole_tree_with_it_and_the_model_comes_back(
     real: Product, client: openai.OpenAI, victim: str
 ) -> None:
     before = real.engines()
-    stream = chat(client, stream=True, max_tokens=1500, extra_body={"ignore_eos": True})
-    next(iter(stream))
+    stream = iter(chat(client, stream=True, max_tokens=1500, extra_body={"ignore_eos": True}))
+    next(stream)
     began = time.monotonic()
     os.kill(processes(real)[victim], signal.SIGKILL)
     with pytest.raises(openai.APIError):
