@@ -7,6 +7,7 @@
     command      a runtime of the config as a command line
     explain      the same for the person who wrote the settings
     sleep        how vLLM gives its memory back without ending
+    scratch      a directory for what an engine leaves lying about
     environment  what a child may see of our environment, and where its program is
     spawn        the only place that starts a process
     proc         what the kernel says about processes

@@ -30,6 +30,7 @@ def build(
     *,
     gpus: tuple[int, ...] | None = None,
     state_dir: Path,
+    temporary: Path | None = None,
     total: int | None = None,
     sleep: bool = False,
     supported: Container[str] = (),
@@ -43,6 +44,7 @@ def build(
         key: credential that the child shall ask for; new for every start.
         gpus: the GPUs that it may see; empty hides all of them, None leaves it to the engine.
         state_dir: what the engine compiles is kept below it.
+        temporary: a directory for temporary files; the system's when None.
         total: memory of the smallest of these GPUs, bytes; None when unknown.
         sleep: vLLM shall be able to give its memory back without ending.
         supported: optional flags that this program is known to have; see `environment.supported_flags`.
@@ -66,6 +68,8 @@ def build(
         env |= vllm.environment(runtime, state_dir, sleep=sleep)
     if runtime.args:
         parts += (flag("args", *runtime.args),)
+    if temporary is not None:
+        env["TMPDIR"] = str(temporary)
     env |= runtime.env
     names = set(_KEYS_OF[runtime.engine]) if key else set()
     env |= {name: key.reveal for name in names if key}

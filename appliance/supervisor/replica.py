@@ -23,7 +23,7 @@ from appliance.domain.status import ProbeAnswer, ReplicaState, ReplicaStatus
 from appliance.domain.targets import Address, Endpoint, Lease
 from appliance.errors import OperatorError
 from appliance.fleet.table import FleetTable
-from appliance.supervisor import command, environment, plan, spawn, states, vllm
+from appliance.supervisor import command, environment, plan, scratch, spawn, states, vllm
 from appliance.supervisor.tail import Tail, telling
 from appliance.supervisor.tree import Member, Tags, members, reap_orphans, stop_tree
 
@@ -183,6 +183,7 @@ class Replica:
         finally:
             # No checkpoint between the launch and this block: nothing that was started can be forgotten.
             reason = await self._end(life)
+            scratch.remove(place.socket)
         if self._stop.is_set():
             return
         healthy = trio.current_time() - life.ready if life.ready is not None else 0.0
@@ -200,6 +201,7 @@ class Replica:
             key,
             gpus=self.runtime.gpus,
             state_dir=place.state_dir,
+            temporary=self._temporary(place),
             supported=supported,
         )
         tags = Tags(place.instance, self.name)
@@ -210,6 +212,14 @@ class Replica:
         endpoint = Endpoint(address, key)
         self._write(S.STARTING, pid=process.pid, endpoint=endpoint)
         return _Life(process, endpoint, tail, tags, started=now, progressed=now)
+
+    def _temporary(self, place: Place) -> Path | None:
+        if self.runtime.engine != "vllm":
+            return None
+        try:
+            return scratch.fresh(place.socket)
+        except OSError as error:
+            raise OperatorError(f"no temporary directory for {self.name}: {error}") from error
 
     def _address(self, place: Place) -> Address:
         try:

@@ -50,6 +50,11 @@ def test_variables_of_the_config_pass_but_never_over_the_key() -> None:
     assert {"HF_TOKEN", "VLLM_API_KEY"} <= launch.secrets
 
 
+def test_temporary_files_go_where_they_are_sent() -> None:
+    assert build(VLLM, "b", SOCKET, None, state_dir=STATE, temporary=Path("/run/m.d")).env["TMPDIR"] == "/run/m.d"
+    assert "TMPDIR" not in build(VLLM, "b", SOCKET, None, state_dir=STATE).env
+
+
 def test_only_what_shall_sleep_can() -> None:
     assert "--enable-sleep-mode" in build(VLLM, "b", SOCKET, None, state_dir=STATE, sleep=True).argv
     assert "--enable-sleep-mode" not in build(VLLM, "b", SOCKET, None, state_dir=STATE).argv
