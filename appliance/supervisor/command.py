@@ -1,7 +1,6 @@
 """A runtime of the config as a command line and the environment that goes with it. Pure."""
 
 import re
-from collections.abc import Container
 from pathlib import Path
 
 from appliance.config.schema import Runtime
@@ -33,7 +32,6 @@ def build(
     temporary: Path | None = None,
     total: int | None = None,
     sleep: bool = False,
-    supported: Container[str] = (),
 ) -> Launch:
     """The launch of one replica.
 
@@ -47,7 +45,6 @@ def build(
         temporary: a directory for temporary files; the system's when None.
         total: memory of the smallest of these GPUs, bytes; None when unknown.
         sleep: vLLM shall be able to give its memory back without ending.
-        supported: optional flags that this program is known to have; see `environment.supported_flags`.
 
     Raises:
         OperatorError: this engine cannot be launched.
@@ -62,7 +59,7 @@ def build(
     elif runtime.engine == "llama.cpp":
         parts = llama.parts(runtime, binary, address, gpus)
     else:
-        parts = vllm.parts(runtime, binary, address, gpus, total=total, supported=supported)
+        parts = vllm.parts(runtime, binary, address, gpus, total=total)
         if sleep:
             parts += (flag("sleep", "--enable-sleep-mode"),)
         env |= vllm.environment(runtime, state_dir, sleep=sleep)

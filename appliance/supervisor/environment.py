@@ -6,8 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 from appliance.config.schema import Runtime
@@ -85,22 +84,6 @@ def find_binary(runtime: Runtime, path: str | None = None) -> tuple[str, dict[st
     raise OperatorError(
         f'no {program} for runtime "{runtime.name}": install it on the PATH, or set `binary` to its full path'
     )
-
-
-def supported_flags(binary: str, flags: Iterable[str]) -> frozenset[str]:
-    """Those of `flags` that a `vllm` program has, read in the package beside it: asking the program takes ten seconds.
-
-    Args:
-        binary: the program; one that is not in an environment of its own has none that we know of.
-        flags: as on the command line.
-    """
-    found: set[str] = set()
-    # Not resolved: inside a virtual environment the program is no link, and outside one there is nothing to find.
-    for source in Path(binary).parent.parent.glob("lib/python3*/site-packages/vllm/engine/arg_utils.py"):
-        with suppress(OSError):
-            text = source.read_text("utf-8", "replace")
-            found |= {flag for flag in flags if f'"{flag}"' in text}
-    return frozenset(found)
 
 
 def _beside(binary: str, runtime: Runtime) -> dict[str, str]:

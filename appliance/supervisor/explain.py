@@ -12,7 +12,7 @@ from appliance.domain.orders import Explanation
 from appliance.domain.secret import Secret
 from appliance.domain.targets import Address
 from appliance.errors import OperatorError
-from appliance.supervisor import command, environment, vllm
+from appliance.supervisor import command, environment
 from appliance.supervisor.launch import Launch
 
 MASK = "***"
@@ -64,10 +64,7 @@ def explain(
     except OperatorError as error:
         told.insert(0, str(error))
         binary, needs = {"llama.cpp": "llama-server"}.get(runtime.engine, runtime.engine), {}
-    supported = environment.supported_flags(binary, vllm.OPTIONAL_FLAGS) if runtime.engine == "vllm" else frozenset()
-    launch = command.build(
-        runtime, binary, address, Secret(MASK), gpus=gpus, state_dir=state_dir, total=total, supported=supported
-    )
+    launch = command.build(runtime, binary, address, Secret(MASK), gpus=gpus, state_dir=state_dir, total=total)
     told += _overrides(launch)
     if runtime.engine == "vllm" and runtime.memory is None:
         told.append(_DEFAULT_SHARE)

@@ -23,7 +23,7 @@ from appliance.domain.status import ProbeAnswer, ReplicaState, ReplicaStatus
 from appliance.domain.targets import Address, Endpoint, Lease
 from appliance.errors import OperatorError
 from appliance.fleet.table import FleetTable
-from appliance.supervisor import command, environment, plan, scratch, spawn, states, vllm
+from appliance.supervisor import command, environment, plan, scratch, spawn, states
 from appliance.supervisor.tail import Tail, telling
 from appliance.supervisor.tree import Member, Tags, members, reap_orphans, stop_tree
 
@@ -193,7 +193,6 @@ class Replica:
         binary, needs = environment.find_binary(self.runtime)
         key = Secret(secrets.token_urlsafe(32))
         address = self._address(place)
-        supported = environment.supported_flags(binary, vllm.OPTIONAL_FLAGS) if self.runtime.engine == "vllm" else ()
         launch = command.build(
             self.runtime,
             binary,
@@ -202,7 +201,6 @@ class Replica:
             gpus=self.runtime.gpus,
             state_dir=place.state_dir,
             temporary=self._temporary(place),
-            supported=supported,
         )
         tags = Tags(place.instance, self.name)
         tail = Tail(place.log, [key])

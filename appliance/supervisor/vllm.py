@@ -1,13 +1,11 @@
 """How vLLM is started."""
 
-from collections.abc import Container
 from pathlib import Path
 
 from appliance.config.schema import Runtime
 from appliance.domain.targets import Address
 from appliance.supervisor.launch import Part, flag
 
-OPTIONAL_FLAGS = ("--shutdown-timeout",)  # of newer versions; passed only to one that is known to have them
 DEVELOPER_MODE = "VLLM_SERVER_DEV_MODE"  # opens /sleep, and with it routes that ask for no key
 _NOWHERE = "media.invalid"  # an empty list of domains would allow all of them; no host can have this name
 _MOST = 0.98  # of a GPU: the driver keeps some of it
@@ -20,7 +18,6 @@ def parts(
     gpus: tuple[int, ...] | None,
     *,
     total: int | None,
-    supported: Container[str],
 ) -> tuple[Part, ...]:
     """Its command line, less `args`.
 
@@ -30,7 +27,6 @@ def parts(
         address: where it shall listen.
         gpus: its GPUs, over which the model is split.
         total: memory of the smallest of them, bytes; None when unknown.
-        supported: those of `OPTIONAL_FLAGS` that this program has.
     """
     found = [flag("binary", binary, "serve"), flag("model", runtime.model)]
     found.append(flag("name", "--served-model-name", runtime.name))
@@ -50,9 +46,7 @@ def parts(
         found.append(flag("memory / memory of the GPU", "--gpu-memory-utilization", f"{share:.3f}"))
     if set(runtime.kinds) == {"embedding"}:
         found.append(flag("kinds", "--runner", "pooling", "--convert", "embed"))
-    patience = int(runtime.stop_grace) // 2
-    if "--shutdown-timeout" in supported and patience:
-        found.append(flag("half of stop_grace, for answers under way", "--shutdown-timeout", patience))
+    # No --shutdown-timeout: who is told to stop has been drained by then, and with it even an idle end takes seconds.
     found.append(flag("requests name no URL that it fetches", "--allowed-media-domains", _NOWHERE))
     found.append(flag("a probe is not worth a line", "--disable-uvicorn-access-log"))
     return tuple(found)

@@ -84,12 +84,3 @@ def test_vllms_own_tools_come_first_on_its_path(tmp_path: Path) -> None:
     binary, needs = find_binary(Runtime(name="m", engine="vllm", binary=str(program)))
     assert binary == str(program)
     assert needs["PATH"].startswith(f"{program.parent}{os.pathsep}")
-
-
-def test_flags_are_looked_up_in_the_package_beside_the_program(tmp_path: Path) -> None:
-    source = tmp_path / "lib/python3.12/site-packages/vllm/engine/arg_utils.py"
-    source.parent.mkdir(parents=True)
-    source.write_text('parser.add_argument(\n    "--shutdown-timeout",\n)')
-    program = str(tmp_path / "bin/vllm")
-    assert environment.supported_flags(program, ("--shutdown-timeout", "--other")) == {"--shutdown-timeout"}
-    assert environment.supported_flags("/usr/bin/env", ("--shutdown-timeout",)) == frozenset()

@@ -1,4 +1,3 @@
-from collections.abc import Container
 from pathlib import Path
 
 from appliance.config.schema import Runtime
@@ -15,9 +14,8 @@ def argv(
     address: Address = SOCKET,
     gpus: tuple[int, ...] | None = None,
     total: int | None = None,
-    supported: Container[str] = (),
 ) -> list[str]:
-    made = parts(runtime, "/bin/vllm", address, gpus, total=total, supported=supported)
+    made = parts(runtime, "/bin/vllm", address, gpus, total=total)
     return [word for part in made for word in part.words]
 
 
@@ -54,13 +52,6 @@ def test_declared_memory_is_the_part_of_the_gpu_that_it_takes() -> None:
 def test_embedding_models_pool() -> None:
     words = argv(Runtime(name="m", engine="vllm", model="/m", kinds=("embedding",)))
     assert (after(words, "--runner"), after(words, "--convert")) == ("pooling", "embed")
-
-
-def test_a_flag_of_newer_versions_is_passed_only_where_it_is_known() -> None:
-    assert "--shutdown-timeout" not in argv()
-    assert after(argv(supported={"--shutdown-timeout"}), "--shutdown-timeout") == "5"
-    hasty = Runtime(name="m", engine="vllm", model="/m", stop_grace=Seconds(1))
-    assert "--shutdown-timeout" not in argv(hasty, supported={"--shutdown-timeout"})
 
 
 def test_what_it_compiles_is_kept_in_the_state_directory() -> None:
