@@ -7,6 +7,7 @@ A second signal skips the wait.
 
 import gc
 import logging
+import random
 import resource
 import secrets
 import signal
@@ -57,8 +58,9 @@ from appliance.ops.probes import Probes
 from appliance.routing.catalogue import Catalogue
 from appliance.sockets.readiness import Readiness
 from appliance.supervisor.supervisor import Supervisor
+from appliance.supervisor.watching import Senses
 from appliance.upstream.deadlines import Deadlines
-from appliance.upstream.probe import probe
+from appliance.upstream.probe import probe, send
 from appliance.upstream.upstreams import Upstreams
 from appliance.usage.recorder import Keeping, Recorder
 from appliance.usage.store import FILE, Row
@@ -351,14 +353,16 @@ def _supervisor(config: Config, fleet: FleetTable, upstreams: Upstreams) -> Supe
     async def ask(endpoint: Endpoint, path: str) -> ProbeAnswer:
         return await _ask(upstreams, endpoint, path, ENGINES["llama.cpp"].loading_status)
 
+    date = partial(time.clock_gettime, time.CLOCK_REALTIME)
     return Supervisor(
         config.runtimes,
         state_dir=Path(server.state_dir),
         fleet=fleet,
-        probe=ask,
+        senses=Senses(ask, random.random, date, server.probe_interval, partial(send, upstreams)),
         load_wait=server.load_wait,
         load_queue=server.load_queue,
-        probe_interval=server.probe_interval,
+        residence=server.residence,
+        drain=server.drain,
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE),
     )
 

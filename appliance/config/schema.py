@@ -61,6 +61,9 @@ class Server(Section, frozen=True):
     total_timeout: Annotated[Seconds, Doc("a whole exchange; 0 is off")] = Seconds(0)
     write_stall: Annotated[Seconds, Doc("a client that takes no byte for this long is cut")] = Seconds(30)
     load_wait: Annotated[Seconds, Doc("how long a request may wait for its model to load")] = Seconds(120)
+    residence: Annotated[
+        Seconds, Doc("a model that has just loaded stays at least this long before it makes room for another")
+    ] = Seconds(30)
     load_queue: Annotated[int, Doc("how many requests may wait for one loading model")] = 256
     probe_interval: Annotated[Seconds, Doc("time between two health probes of a target")] = Seconds(5)
     log_format: Annotated[Literal["auto", "json", "text"], Doc('"auto" is text on a terminal and JSON elsewhere')] = (
@@ -109,14 +112,27 @@ class Runtime(Section, frozen=True):
     stop_grace: Annotated[Seconds, Doc("time between TERM and KILL")] = Seconds(10)
     load_stall: Annotated[Seconds, Doc("a start without any progress for this long is given up")] = Seconds(300)
     load_limit: Annotated[Seconds, Doc("a start longer than this is given up")] = Seconds(3600)
-    gpus: Annotated[tuple[int, ...] | None, Doc("GPUs to use", later=True)] = None
-    memory: Annotated[Size | None, Doc("GPU memory that it needs", later=True)] = None
-    idle_stop: Annotated[Seconds | None, Doc("stop it when idle for this long", later=True)] = None
-    replicas: Annotated[int, Doc("number of processes", later=True)] = 1
-    exclusive: Annotated[str, Doc("group of runtimes that may not be loaded together", later=True)] = ""
-    priority: Annotated[int, Doc("who is evicted last", later=True)] = 0
-    pinned: Annotated[bool, Doc("never evicted", later=True)] = False
-    preload: Annotated[bool, Doc("loaded as soon as there is room", later=True)] = False
+    gpus: Annotated[tuple[int, ...] | None, Doc("GPUs to use, by index; absent chooses one with room")] = None
+    memory: Annotated[Size | None, Doc("GPU memory that it needs on each of its GPUs; absent learns it")] = None
+    idle_stop: Annotated[Seconds | None, Doc("stop it when idle for this long; absent never does")] = None
+    replicas: Annotated[int, Doc("number of processes; requests go to the least busy one")] = 1
+    exclusive: Annotated[str, Doc("name of a group of runtimes of which only one is loaded at a time")] = ""
+    priority: Annotated[int, Doc("higher ones load first, and never make room for lower ones")] = 0
+    pinned: Annotated[bool, Doc("never makes room for another")] = False
+    preload: Annotated[bool, Doc("with start on-demand: loaded as soon as there is room anyway")] = False
+    sleep: Annotated[
+        Literal[0, 1, 2],
+        Doc("vLLM: instead of an idle stop, sleep at this level and give the GPU memory back; 0 is off"),
+    ] = 0
+    canary: Annotated[
+        bool | None, Doc("ask for one token before it counts as ready; absent does so for vllm and llama.cpp")
+    ] = None
+    stall_limit: Annotated[Seconds, Doc("requests run and no token moves for this long: it is restarted; 0 is off")] = (
+        Seconds(120)
+    )
+    dead_limit: Annotated[
+        Seconds, Doc("its health fails and nothing moves for this long: it is restarted; 0 is off")
+    ] = Seconds(30)
 
 
 class Backend(Section, frozen=True):

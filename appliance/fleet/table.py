@@ -57,6 +57,11 @@ class FleetTable:
         for watcher in self._watchers:
             watcher(before, row)
 
+    def drop_replica(self, replica: str) -> None:
+        """There is no such replica any more."""
+        self._replicas.pop(replica, None)
+        self._snapshot = None
+
     def set_backend(self, row: BackendStatus) -> None:
         """Written by the prober only; what was learnt about missing operations is kept."""
         known = self._backends.get(row.name)

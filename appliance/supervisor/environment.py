@@ -86,6 +86,23 @@ def find_binary(runtime: Runtime, path: str | None = None) -> tuple[str, dict[st
     )
 
 
+def ground(runtime: Runtime) -> tuple[object, ...]:
+    """What a runtime stands on, to be compared: its program, its model's file, and when they last changed."""
+    try:
+        binary, _ = find_binary(runtime)
+    except OperatorError as error:
+        binary = str(error)
+    return (binary, _stamp(shutil.which(binary, path=search_path()) or binary), _stamp(runtime.model))
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        seen = os.stat(path)  # noqa: PTH116 - an empty path is nothing, and Path("") is the current directory
+    except (OSError, ValueError):
+        return None
+    return seen.st_mtime_ns, seen.st_size, seen.st_ino
+
+
 def _beside(binary: str, runtime: Runtime) -> dict[str, str]:
     """Variables for vLLM: it compiles, with tools that are installed beside it in its virtual environment."""
     if runtime.engine != "vllm":

@@ -26,7 +26,7 @@ def fingerprint(runtime: Runtime) -> str:
 
 def log_path(state_dir: Path, replica: str) -> Path:
     """The file with a replica's output."""
-    return state_dir / "logs" / f"{quote(replica, safe='')}.log"
+    return state_dir / "logs" / f"{quote(replica, safe='@')}.log"
 
 
 def replica_names(runtime: Runtime) -> tuple[str, ...]:

@@ -1,76 +1,30 @@
-"""One replica: what is wanted, what is seen, and the one task that brings the two together.
+"""One replica: the one task that owns its process, and its row in the fleet table.
 
-    stopped → starting → loading → ready → draining → stopping → stopped
-                 └──────────┴────────┴── it ended by itself ──→ backoff → starting
-
-Any exit that nobody asked for is a crash, exit code 0 included. The next start waits until the last tree is proved
-empty, because its GPU memory is not free before.
+The supervisor's plan says when it may start; everything between a start and the proof that its tree is gone happens
+here. Any exit that nobody asked for is a crash, exit code 0 included. The next start waits until the last tree is
+proved empty, because its GPU memory is not free before.
 """
 
-import secrets
-import socket
-import subprocess
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 
 import trio
 
 from appliance.config.schema import Runtime
-from appliance.domain.engines import ENGINES
-from appliance.domain.secret import Secret
-from appliance.domain.status import ProbeAnswer, ReplicaState, ReplicaStatus
-from appliance.domain.targets import Address, Endpoint, Lease
+from appliance.domain.status import ReplicaState, ReplicaStatus
+from appliance.domain.targets import Lease
 from appliance.errors import OperatorError
 from appliance.fleet.table import FleetTable
-from appliance.supervisor import command, environment, plan, scratch, spawn, states
-from appliance.supervisor.tail import Tail, telling
-from appliance.supervisor.tree import Member, Tags, members, reap_orphans, stop_tree
+from appliance.supervisor import life as lives
+from appliance.supervisor import pauses, records, states
+from appliance.supervisor.life import Life, Place
+from appliance.supervisor.tail import Tail
+from appliance.supervisor.verdict import Cause, Retry, Verdict
+from appliance.supervisor.watching import Senses, Watching
 
-Probe = Callable[[Endpoint, str], Awaitable[ProbeAnswer]]
 S = ReplicaState
-_READINESS_POLL = 0.25
-_PROBE_LIMIT = 10.0  # a probe that hangs must not hold up the start deadline
-_STUBBORN_PAUSE = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a replica lives.
-
-    Attributes:
-        instance: the id of the state directory; tags every process.
-        state_dir: what engines compile is kept below it.
-        socket: where its engine listens, if it can.
-        log: its output.
-        open_files: its soft and hard limit of open files; ours when absent.
-    """
-
-    instance: str
-    state_dir: Path
-    socket: Path
-    log: Path
-    open_files: tuple[int, int] | None = None
-
-
-@dataclass(slots=True)
-class _Life:
-    """One process from its start to its end."""
-
-    process: "subprocess.Popen[bytes]"
-    endpoint: Endpoint
-    tail: Tail
-    tags: Tags
-    started: float
-    ready: float | None = None
-    progressed: float = 0.0
-    gave_up: str = ""
-    seen: set[Member] = field(default_factory=set)
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while the top process runs."""
-        return spawn.exit_code(self.process)
+_ENOUGH = 75.0  # seconds after which whoever waits for a stop is told that it cannot be had
 
 
 class Replica:
@@ -80,247 +34,289 @@ class Replica:
         runtime: from the config.
         name: the replica's own name.
         fleet: gets the row.
-        probe: asks an endpoint for its health.
-        probe_interval: seconds between two probes of a ready replica.
-        random: from 0 to 1, for the jitter.
+        senses: see there.
+
+    Attributes:
+        wanted: it shall run even when nobody asks.
+        resume_at: in backoff, when the next start is due.
+        last_start: seconds that the last complete start took.
+        used: when its last exchange ended, or it became ready.
+        leases: exchanges under way.
+        life: its process, from the start to the proof that its tree is gone.
+        tail: of the output of its last process; None before the first.
+        stops: how often it was told to stop; whoever waits for it has to know.
     """
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        name: str,
-        *,
-        fleet: FleetTable,
-        probe: Probe,
-        probe_interval: float,
-        random: Callable[[], float],
-    ) -> None:
+    def __init__(self, runtime: Runtime, name: str, *, fleet: FleetTable, senses: Senses) -> None:
         self.runtime = runtime
         self.name = name
         self.status = ReplicaStatus(runtime.name, name, runtime.engine, S.STOPPED, since=0.0)
         self.wanted = False
-        self.resume_at = 0.0  # in backoff: when the next start is due
-        self.last_start: float | None = None  # seconds that the last complete start took
+        self.resume_at = 0.0
+        self.last_start: float | None = None
+        self.used = 0.0
+        self.leases: set[Lease] = set()
+        self.life: Life | None = None
+        self.tail: Tail | None = None
+        self.failures = pauses.Record()
+        self.stops = 0
         self._fleet = fleet
-        self._probe = probe
-        self._interval = probe_interval
-        self._random = random
-        self._health = runtime.health if runtime.engine == "command" else ENGINES[runtime.engine].probe
-        self.leases: set[Lease] = set()  # exchanges under way
-        self._failures = 0
-        self._draining = False
-        self._stops = 0
-        self._stop = trio.Event()
+        self._senses = senses
+        self._closing = False  # the appliance stops: no new start
+        self._permit: tuple[tuple[int, ...] | None, int | None] | None = None
+        self.stopping = trio.Event()
+        self.turned = trio.Event()  # asked to sleep or to wake
         self._changed = trio.Event()
+        self._retired = trio.Event()
         fleet.set_replica(self.status)
 
-    def start(self) -> None:
-        """Want it running; its task does the rest."""
-        if not self.wanted and not self._draining:
-            self.wanted = True
-            self._announce()
+    def want(self) -> None:
+        """It shall run; out of quarantine and without a pause as well, because an operator or a change asks."""
+        if self._closing:
+            return
+        self.wanted = True
+        if self.status.state is S.QUARANTINED:
+            self.failures = pauses.Record()
+            self.write(S.STOPPED)
+        elif self.status.state is S.BACKOFF and self.life is None:
+            self.resume_at = trio.current_time()
+        self._announce()
 
-    def lend(self, endpoint: Endpoint) -> Lease:
-        """Count one more exchange, until its lease is released."""
-        lease = Lease(endpoint, self.name, self.leases.discard)
+    def go(self, gpus: tuple[int, ...] | None, total: int | None = None) -> None:
+        """May start now, on these GPUs; None leaves that to the engine. `total` is the memory of the smallest."""
+        if self._closing:
+            return
+        self._permit = (gpus, total)
+        self._announce()
+
+    @property
+    def permitted(self) -> bool:
+        """It was told to start, and its task has not done so yet."""
+        return self._permit is not None
+
+    @property
+    def can_sleep(self) -> bool:
+        """It is vLLM, told to sleep instead of ending, and can be asked to."""
+        return self.runtime.engine == "vllm" and self.runtime.sleep > 0 and self._senses.send is not None
+
+    def block(self, reason: str) -> None:
+        """Others hold the memory that it needs."""
+        if self.life is None and self.status.state in (S.STOPPED, S.BACKOFF, S.BLOCKED):
+            advice = "Free the memory, or give this model another GPU or less to hold."
+            if (self.status.state, self.status.reason) != (S.BLOCKED, reason):
+                self.write(S.BLOCKED, reason=reason, cause=str(Cause.VRAM_BUSY), advice=advice)
+
+    def explain_wait(self, reason: str) -> None:
+        """Why it does not start yet."""
+        if self.life is None and self.status.reason != reason and self.status.state in (S.STOPPED, S.BLOCKED):
+            self.write(S.STOPPED, reason=reason, cause="", advice="")
+
+    def lend(self) -> Lease | None:
+        """Count one more exchange until its lease is released; None unless it is ready."""
+        endpoint = self.status.endpoint
+        if self.status.state is not S.READY or endpoint is None:
+            return None
+        lease = Lease(endpoint, self.name, self._returned)
         self.leases.add(lease)
         return lease
 
-    async def stop(self) -> None:
-        """Want it stopped, and return when its whole tree is gone."""
-        self.wanted = False
-        self._stop.set()
-        self._announce()
-        before = self._stops
-        while self.status.state is not S.STOPPED and self._stops == before:
-            await self.changed()
+    def _returned(self, lease: Lease) -> None:
+        self.leases.discard(lease)
+        if not self.leases:
+            self.used = trio.current_time()
+            if self.status.state is not S.READY or self._busy_matters:
+                self._announce()
 
-    def drain(self) -> None:
-        """No new work and no new start; a ready replica goes on with what it has."""
-        self._draining = True
+    _busy_matters = False  # somebody waits for this one to become idle
+
+    def tell_when_idle(self) -> None:
+        """Announce the end of the last exchange: somebody waits for the room."""
+        self._busy_matters = True
+
+    async def stop(self, reason: str = "") -> bool:
+        """Want it stopped; whether its whole tree is gone, which is told after 75 s at the latest."""
+        self.begin_stop(reason)
+        with trio.move_on_after(self.runtime.stop_grace + _ENOUGH):
+            while self.life is not None:
+                await self.changed()
+        return self.life is None
+
+    def begin_stop(self, reason: str = "") -> None:
+        """Want it stopped, without waiting."""
+        self.wanted = False
+        self.stops += 1
+        self._permit = None
+        self.failures = pauses.Record()
+        self.stopping.set()
+        if self.life is None:
+            if self.status.state is not S.STOPPED and S.STOPPED in states.TRANSITIONS[self.status.state]:
+                self.write(S.STOPPED, reason=reason, cause="", advice="")
+        elif reason:
+            self.write(self.status.state, reason=reason)
+        self._announce()
+
+    def begin_drain(self) -> None:
+        """No new work; a ready replica goes on with what it has."""
+        self.wanted = False
         if self.status.state is S.READY:
-            self._write(S.DRAINING)
-        else:
-            self.wanted = False
-            self._stop.set()
-            self._announce()
+            self.write(S.DRAINING)
+
+    def close(self) -> None:
+        """The appliance stops: `begin_drain`, and no new start whatever happens."""
+        self._closing = True
+        if self.status.state is S.READY:
+            self.begin_drain()
+        elif self.status.state is not S.DRAINING:
+            self.begin_stop()
+
+    def retire(self) -> None:
+        """Its task ends: there is no such replica in the configuration any more. Stop it first."""
+        self._closing = True
+        self._retired.set()
+        self._changed.set()
+
+    def turn(self) -> None:
+        """Go to sleep, or wake up."""
+        self.turned.set()
 
     async def changed(self) -> None:
         """Return at the next change of anything that can be seen here."""
         await self._changed.wait()
 
-    async def run(self, place: Place) -> None:
-        """The owner task. Cancelling it ends the whole tree before it returns, within the grace and ten seconds."""
+    async def run(
+        self, place: Place, adopted: Life | None = None, *, leave: Callable[[], bool] = lambda: False
+    ) -> None:
+        """The owner task. Cancelling it ends the whole tree before it returns, within the grace and ten seconds.
+
+        Args:
+            place: where it lives.
+            adopted: a process of an earlier run that is taken over.
+            leave: whether processes shall live on when this task is cancelled.
+        """
         self.status = replace(self.status, since=trio.current_time())
         self._announce()
         try:
-            while True:
-                while not self.wanted:
+            if adopted is not None:
+                self.write(S.STARTING, adopted=True, pid=adopted.process.pid, endpoint=adopted.endpoint)
+                await self._live(place, adopted, leave)
+            while not self._retired.is_set():
+                if self._permit is not None:
+                    await self._start(place, leave)
+                else:
                     await self.changed()
-                self._stop = trio.Event()
-                while not self._stop.is_set():
-                    await self._live(place)
-                if self._draining:
-                    self.wanted = False
-                self._failures = 0
-                self._stops += 1
-                self._write(S.STOPPED, reason="")
         finally:
-            if self.status.pid is None and S.STOPPED in states.TRANSITIONS[self.status.state]:
-                self._write(S.STOPPED, reason="")
+            if self.life is None and S.STOPPED in states.TRANSITIONS[self.status.state]:
+                self.write(S.STOPPED, reason="", cause="", advice="")
 
-    async def _live(self, place: Place) -> None:
-        """One life and, when it ended by itself, the pause after it."""
+    async def _start(self, place: Place, leave: Callable[[], bool]) -> None:
+        gpus, total = self._permit or (None, None)
+        self._permit = None
         reason = f"after {self.status.reason}" if self.status.state is S.BACKOFF else ""
-        self._write(S.STARTING, reason=reason)
+        self.write(S.STARTING, reason=reason, adopted=False, starts=self.status.starts + 1, gpus=gpus or ())
         try:
-            life = self._launch(place)
+            life = lives.begin(self.runtime, self.name, place, gpus, trio.current_time(), total)
         except OperatorError as error:
-            await self._back_off(str(error), healthy=0.0)
+            self._failed(
+                Verdict(Cause.CONFIG, str(error), "Correct the configuration or install it.", Retry.NEVER), 0.0
+            )
             return
+        # No checkpoint between the launch and this call's own `finally`: nothing that was started can be forgotten.
+        await self._live(place, life, leave)
+
+    async def _live(self, place: Place, life: Life, leave: Callable[[], bool]) -> None:
+        """One life, and what follows from its end."""
+        self.life, self.tail = life, life.tail
+        self.wanted = True  # what was started is kept until something says otherwise
+        self._stop, self.turned = trio.Event(), trio.Event()
+        self.write(self.status.state, pid=life.process.pid, endpoint=life.endpoint)
+        self._save(place, life)
+        left = False
         try:
-            await self._watch(life)
+            await self._watch(place, life)
+        except trio.Cancelled:
+            left = leave()
+            raise
         finally:
-            # No checkpoint between the launch and this block: nothing that was started can be forgotten.
-            reason = await self._end(life)
-            scratch.remove(place.socket)
-        if self._stop.is_set():
+            if left:
+                life.process.release()
+                self.life = None
+            else:
+                verdict = await self._end(place, life)
+        if self.stopping.is_set() or self._closing:
+            self.wanted = False
+            self.write(S.STOPPED, reason=self.status.reason if self.status.state is S.STOPPING else "", gpus=())
             return
         healthy = trio.current_time() - life.ready if life.ready is not None else 0.0
-        await self._back_off(reason, healthy)
+        self._failed(verdict, healthy)
 
-    def _launch(self, place: Place) -> _Life:
-        binary, needs = environment.find_binary(self.runtime)
-        key = Secret(secrets.token_urlsafe(32))
-        address = self._address(place)
-        launch = command.build(
-            self.runtime,
-            binary,
-            address,
-            key,
-            gpus=self.runtime.gpus,
-            state_dir=place.state_dir,
-            temporary=self._temporary(place),
-        )
-        tags = Tags(place.instance, self.name)
-        tail = Tail(place.log, [key])
-        inherited = environment.inherited({**needs, **launch.env, **tags.env()})
-        process = spawn.spawn(launch.argv, inherited, place.log, open_files=place.open_files)
-        now = trio.current_time()
-        endpoint = Endpoint(address, key)
-        self._write(S.STARTING, pid=process.pid, endpoint=endpoint)
-        return _Life(process, endpoint, tail, tags, started=now, progressed=now)
-
-    def _temporary(self, place: Place) -> Path | None:
-        if self.runtime.engine != "vllm":
-            return None
-        try:
-            return scratch.fresh(place.socket)
-        except OSError as error:
-            raise OperatorError(f"no temporary directory for {self.name}: {error}") from error
-
-    def _address(self, place: Place) -> Address:
-        try:
-            if not command.wants_socket(self.runtime):
-                return Address("http", "127.0.0.1", _free_port())
-            place.socket.unlink(missing_ok=True)  # left by the last process; a bind to it would fail
-        except OSError as error:
-            raise OperatorError(f"no address for {self.name}: {error}") from error
-        return Address("unix", str(place.socket))
-
-    async def _watch(self, life: _Life) -> None:
-        """Return when the process has ended, is to be stopped, or did not become ready in time."""
+    async def _watch(self, place: Place, life: Life) -> None:
+        """Return when the process has ended, is to be stopped, or has to be ended."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(life.tail.follow, name=f"tail {self.name}")
 
             async def exited() -> None:
-                await spawn.wait_exit(life.process)
+                await life.process.wait()
                 nursery.cancel_scope.cancel()
 
             async def asked() -> None:
-                await self._stop.wait()
+                await self.stopping.wait()
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(exited, name=f"exit of {self.name}")
             nursery.start_soon(asked, name=f"stop of {self.name}")
-            if await self._become_ready(life):
-                await self._stay_ready(life)
+            watching = Watching(self, life, self._senses)
+            while await watching.become_ready():
+                self._save(place, life)
+                if not await watching.stay_ready():
+                    break
             nursery.cancel_scope.cancel()
 
-    async def _become_ready(self, life: _Life) -> bool:
-        while True:
-            answer = await self._ask(life.endpoint)
-            now = trio.current_time()
-            if answer.ok:
-                life.ready = now
-                self.last_start = now - life.started
-                self._write(S.READY, reason="", progress="", healthy=True)
-                return True
-            if answer.loading:
-                life.progressed = now
-            said = life.tail.lines()[-1:]
-            progress = said[0].strip()[:200] if said else ""
-            state = S.LOADING if answer.loading else self.status.state
-            if (state, progress) != (self.status.state, self.status.progress):
-                self._write(state, progress=progress)
-            progressed = max(life.progressed, life.tail.last_change)
-            why = plan.give_up(now, life.started, progressed, self.runtime.load_stall, self.runtime.load_limit)
-            if why is not None:
-                life.gave_up = why
-                return False
-            await trio.sleep(_READINESS_POLL)
-
-    async def _stay_ready(self, life: _Life) -> None:
-        limiter = trio.CapacityLimiter(1)
-        while True:
-            await trio.sleep(self._interval)
-            answer = await self._ask(life.endpoint)
-            reason = "" if answer.ok else f"its health probe fails: {answer.detail}"
-            if (answer.ok, reason) != (self.status.healthy, self.status.reason):
-                self._write(self.status.state, healthy=answer.ok, reason=reason)
-            # Orphans of the engine become our children; remembered while alive, they can be collected when dead.
-            reap_orphans(member for member in life.seen if member.pid != life.process.pid)
-            life.seen = await trio.to_thread.run_sync(members, life.process.pid, life.tags, limiter=limiter)
-
-    async def _ask(self, endpoint: Endpoint) -> ProbeAnswer:
-        with trio.move_on_after(_PROBE_LIMIT):
-            return await self._probe(endpoint, self._health)
-        return ProbeAnswer(ok=False, detail=f"no answer within {_PROBE_LIMIT:g} s")
-
-    async def _end(self, life: _Life) -> str:
-        """Empty the tree, whatever ended the life; the reason in words."""
-        code = life.exit_code
-        life.tail.poll()
-        said = telling(life.tail.lines())
-        reason = ": ".join(part for part in (life.gave_up or spawn.exit_words(code), said) if part)
-        crashed = code is not None and not self._stop.is_set() and not self._draining
-        if not crashed:
-            self._write(S.STOPPING, reason=life.gave_up)
-        else:
-            self._write(S.BACKOFF, reason=reason, progress="", endpoint=None)
+    async def _end(self, place: Place, life: Life) -> Verdict:
+        """Empty the tree, whatever ended the life; why it ended."""
+        code = life.process.exit_code()
+        verdict = life.verdict()
+        crashed = life.process.ended and not self.stopping.is_set() and not self._closing
+        if crashed:
             self.resume_at = trio.current_time()
-        if self._draining:
-            self._stop.set()
+            self.write(S.BACKOFF, reason=verdict.words, progress="", endpoint=None)
+        else:
+            self.write(S.STOPPING, reason=life.gave_up or self.status.reason)
+        words = verdict.words if crashed else self.status.reason
+
+        def stubborn(pids: list[int]) -> None:
+            listed = ", ".join(str(pid) for pid in pids)
+            self.write(self.status.state, reason=f"{words}; processes do not end even when killed: {listed}")
+
         # With its top process gone, there is nobody left to end the rest in good order.
-        grace = 0.0 if code is not None else self.runtime.stop_grace
-        while left := await stop_tree(life.process.pid, life.tags, grace, life.seen):
-            pids = ", ".join(str(pid) for pid in left)
-            self._write(self.status.state, reason=f"{reason}; processes do not end even when killed: {pids}")
-            grace = 0.0
-            await trio.sleep(_STUBBORN_PAUSE)
-        spawn.collect(life.process)
-        self._write(self.status.state, pid=None, endpoint=None, progress="")
-        return reason
+        await life.end(0.0 if code is not None or life.process.ended else self.runtime.stop_grace, stubborn)
+        if place.run_dir is not None:
+            records.forget(place.run_dir, self.name)
+        self.life = None
+        self.write(self.status.state, pid=None, endpoint=None, progress="", stage="", percent=None)
+        return verdict
 
-    async def _back_off(self, reason: str, healthy: float) -> None:
-        self._failures = plan.failures_after_crash(self._failures, healthy, self.last_start or 0.0)
-        pause = plan.backoff(self._failures, self._random())
-        self.resume_at = trio.current_time() + pause
-        self._write(S.BACKOFF, reason=reason, restarts=self.status.restarts + 1)
-        with trio.move_on_after(pause):
-            await self._stop.wait()
+    def _failed(self, verdict: Verdict, healthy: float) -> None:
+        now = trio.current_time()
+        self.failures = self.failures.after(now, verdict.cause, healthy, self.last_start or 0.0)
+        pause = pauses.next_start(self.failures, verdict.retry, self._senses.random())
+        facts = {"reason": verdict.words, "cause": str(verdict.cause), "advice": verdict.advice}
+        restarts = self.status.restarts + 1
+        self.resume_at = now + (pause or 0.0)
+        self.write(S.BACKOFF, restarts=restarts, **facts)
+        if pause is None:
+            self.wanted = False
+            self.write(S.QUARANTINED)
 
-    def _write(self, state: ReplicaState, **facts: object) -> None:
+    def _save(self, place: Place, life: Life) -> None:
+        if place.run_dir is None:
+            return
+        date, learned = self._senses.date(), self.last_start or 0.0
+        record = lives.record_of(life, self.runtime, self.name, place, date=date, learned=learned)
+        with suppress(OSError):  # a full disk: then the next run cannot adopt it, and removes it by its tag
+            records.save(place.run_dir, record, life.endpoint.credential)
+
+    def write(self, state: ReplicaState, **facts: object) -> None:
+        """Write the row: a state that the table allows, and what else is to be known."""
         if state is not self.status.state:
             facts["since"] = trio.current_time()
             states.move(self.status.state, state)
@@ -331,11 +327,3 @@ class Replica:
         self._fleet.set_replica(self.status)
         self._changed.set()
         self._changed = trio.Event()
-
-
-def _free_port() -> int:
-    # Somebody may take it before the child does; the child then fails to bind, and the next start has another one.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

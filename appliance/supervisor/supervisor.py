@@ -1,29 +1,50 @@
-"""All replicas of this box, behind `domain.targets.Runtime`: start once, wait in bounds, stop, leave nothing."""
+"""All replicas of this box, behind `domain.targets.Runtime`: start once, wait in bounds, stop, leave nothing.
+
+One task looks at everything whenever anything has changed and carries out what `plan` says; each replica's own task
+does the rest.
+"""
 
 import logging
-import os
-import random as chance
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from urllib.parse import quote
 
 import trio
 
 from appliance.config import schema
-from appliance.domain.status import ReplicaState
-from appliance.domain.targets import Endpoint, Lease
+from appliance.domain.gpus import Gpu, GpuSnapshot
+from appliance.domain.status import ReplicaState, ReplicaStatus
+from appliance.domain.targets import Lease
 from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
-from appliance.supervisor import environment, plan
-from appliance.supervisor.replica import Place, Probe, Replica
-from appliance.supervisor.state_dir import instance_of, locked
-from appliance.supervisor.tree import become_subreaper, remove_tagged
+from appliance.routing import balance
+from appliance.supervisor import cgroup, environment, pauses, refusals
+from appliance.supervisor.adoption import adopt
+from appliance.supervisor.changes import changes
+from appliance.supervisor.explain import log_path, replica_names
+from appliance.supervisor.life import Life, Place
+from appliance.supervisor.plan import Action, Plan, plan
+from appliance.supervisor.replica import Replica
+from appliance.supervisor.socket_paths import socket_paths
+from appliance.supervisor.state_dir import RUN, instance_of, locked
+from appliance.supervisor.tree import become_subreaper
+from appliance.supervisor.views import view_of
+from appliance.supervisor.watching import Senses
 
 _LOG = logging.getLogger("appliance.supervisor")
-_LONGEST_SOCKET = 100  # the kernel's limit for a socket path is 107 bytes
+_LONGEST_PAUSE = 5.0  # seconds between two looks even when nothing seems to have changed
+_GPU_PAUSE = 1.0
+S = ReplicaState
+Gpus = Callable[[], Awaitable[GpuSnapshot]]
+
+
+@dataclass(frozen=True, slots=True)
+class _House:
+    """Where replicas live while the supervisor runs."""
+
+    nursery: trio.Nursery
+    place: Callable[[str], Place]
 
 
 class Supervisor:
@@ -33,11 +54,12 @@ class Supervisor:
         runtimes: from the config.
         state_dir: for logs, sockets and the instance's id; created with mode 0700.
         fleet: gets a row for each replica.
-        probe: asks an endpoint for its health; must not raise.
+        senses: what replicas see with.
         load_wait: seconds that a request may wait for a model.
         load_queue: requests that may wait for one model.
-        probe_interval: seconds between two probes of a ready replica.
-        random: from 0 to 1, for the jitter of restarts.
+        residence: seconds that a model stays loaded at least before it makes room for another.
+        drain: seconds that exchanges may go on when their replica has to end.
+        gpus: reads the GPUs; must not hang. None on a box without any.
         open_files: soft and hard limit of open files for the processes; ours when absent.
     """
 
@@ -47,25 +69,47 @@ class Supervisor:
         *,
         state_dir: Path,
         fleet: FleetTable,
-        probe: Probe,
+        senses: Senses,
         load_wait: float,
         load_queue: int,
-        probe_interval: float,
-        random: Callable[[], float] = chance.random,
+        residence: float = 30.0,
+        drain: float = 30.0,
+        gpus: Gpus | None = None,
         open_files: tuple[int, int] | None = None,
     ) -> None:
         self._open_files = open_files
         self._state_dir = state_dir
         self._load_wait = load_wait
         self._load_queue = load_queue
-        self._draining = False
-        self._replicas = {
-            runtime.name: Replica(
-                runtime, runtime.name, fleet=fleet, probe=probe, probe_interval=probe_interval, random=random
-            )
-            for runtime in runtimes
-        }
-        self._waiting = dict.fromkeys(self._replicas, 0)
+        self._residence = residence
+        self._drain = drain
+        self._fleet = fleet
+        self._senses = senses
+        self._read_gpus = gpus
+        self._looks: tuple[GpuSnapshot, ...] = ()  # the last two
+        self._closing = False
+        self._leaving = False
+        self._changed = trio.Event()
+        self._waiting: dict[str, list[float]] = {}  # when those who wait for a runtime began to
+        self._displaced: dict[str, list[str]] = {}  # who made room for a replica that is not ready yet
+        self._ground: dict[str, object] = {}  # what the files of a quarantined replica were
+        self._moved = trio.Event()  # any row was written
+        self._house: _House | None = None  # while it runs
+        self._replacing: set[str] = set()  # runtimes whose new configuration takes effect soon
+        self.runtimes: dict[str, schema.Runtime] = {}
+        self.replicas: dict[str, Replica] = {}
+        fleet.watch_replicas(self._row_written)
+        for runtime in runtimes:
+            self._add(runtime)
+
+    def _add(self, runtime: schema.Runtime) -> list[Replica]:
+        self.runtimes[runtime.name] = runtime
+        self._waiting.setdefault(runtime.name, [])
+        added = [Replica(runtime, name, fleet=self._fleet, senses=self._senses) for name in replica_names(runtime)]
+        for replica in added:
+            self.replicas[replica.name] = replica
+            replica.wanted = runtime.start == "boot"
+        return added
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look after the replicas until cancelled; then no process of theirs is left.
@@ -73,121 +117,276 @@ class Supervisor:
         Raises:
             OperatorError: the state directory cannot be used, or another appliance uses it.
         """
-        with locked(self._state_dir), _sockets(self._state_dir, list(self._replicas)) as sockets:
+        with locked(self._state_dir), socket_paths(self._state_dir) as socket_of:
             become_subreaper()
             instance = instance_of(self._state_dir)
-            if left_over := await remove_tagged(instance):
-                _LOG.warning("ended %d model server processes of an earlier run", len(left_over))
+            home = cgroup.home()
+
+            def place(name: str) -> Place:
+                log, run_dir = log_path(self._state_dir, name), self._state_dir / RUN
+                return Place(instance, self._state_dir, socket_of(name), log, run_dir, self._open_files, home)
+
+            adopted = await adopt(self.replicas, self._state_dir / RUN, instance, place)
             async with trio.open_nursery() as nursery:
-                for name, replica in self._replicas.items():
-                    log = self._state_dir / "logs" / f"{quote(name, safe='')}.log"
-                    place = Place(instance, self._state_dir, sockets[name], log, self._open_files)
-                    nursery.start_soon(replica.run, place, name=f"replica {name}")
-                    if replica.runtime.start == "boot":
-                        replica.start()
+                self._house = _House(nursery, place)
+                for name, replica in self.replicas.items():
+                    self._begin(self._house, replica, adopted.get(name))
+                if self._read_gpus is not None:
+                    nursery.start_soon(self._watch_gpus, self._read_gpus, name="gpus")
+                nursery.start_soon(self._reconcile, name="plan")
                 task_status.started()
                 await trio.sleep_forever()
 
-    async def ensure_ready(self, runtime: str, affinity: bytes = b"") -> Lease:  # noqa: ARG002 - one replica
-        """See `domain.targets.Runtime`."""
-        endpoint = await self._ready_endpoint(runtime)
-        return self._replicas[runtime].lend(endpoint)
+    def _begin(self, house: _House, replica: Replica, adopted: Life | None = None) -> None:
+        owner = partial(replica.run, house.place(replica.name), adopted, leave=lambda: self._leaving)
+        house.nursery.start_soon(owner, name=f"replica {replica.name}")
 
-    async def _ready_endpoint(self, runtime: str) -> Endpoint:
-        replica = self._replicas[runtime]
-        if self._draining:
-            raise _draining(replica)
-        row = replica.status
-        if row.state is ReplicaState.READY and row.endpoint is not None:
-            return row.endpoint
-        if self._waiting[runtime] >= self._load_queue:
-            raise _queue_full(replica, self._load_queue)
-        self._waiting[runtime] += 1
-        try:
-            replica.start()
-            deadline = trio.current_time() + self._load_wait
-            with trio.move_on_at(deadline):
-                return await self._until_ready(replica, deadline)
-            raise _not_ready(replica, f"did not finish loading within {self._load_wait:g} s")
-        finally:
-            self._waiting[runtime] -= 1
+    # ── looking and acting ──
 
-    async def _until_ready(self, replica: Replica, deadline: float) -> Endpoint:
+    def _row_written(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
+        self._changed.set()
+        self._moved.set()
+        self._moved = trio.Event()
+        if before is not None and before.state is not after.state:
+            self._settle_swap(after)
+
+    async def moved(self) -> None:
+        """Return when any row has been written."""
+        await self._moved.wait()
+
+    def poke(self) -> None:
+        """Look again: something has changed that no row shows."""
+        self._changed.set()
+
+    async def _reconcile(self) -> None:
         while True:
-            row = replica.status
-            if self._draining:
-                raise _draining(replica)
-            if row.state is ReplicaState.READY and row.endpoint is not None:
-                return row.endpoint
-            if row.state is ReplicaState.BACKOFF and replica.resume_at > deadline:
-                raise _not_ready(replica, "")
-            if not replica.wanted:
-                raise _not_ready(replica, "was stopped while this request waited for it")
-            await replica.changed()
+            self._changed = trio.Event()
+            made = self._look()
+            now = trio.current_time()
+            for action in made.actions:
+                self._act(action)
+            self._rearm()
+            pause = _LONGEST_PAUSE if made.look_again is None else max(0.0, made.look_again - now)
+            with trio.move_on_after(min(pause, _LONGEST_PAUSE)):
+                await self._changed.wait()
+            await trio.lowlevel.checkpoint()
+
+    def _look(self) -> Plan:
+        if self._closing:
+            return Plan()
+        views = [view_of(replica, self._waiting[replica.runtime.name]) for replica in self.replicas.values()]
+        if self._read_gpus is not None and not self._looks:
+            return Plan()  # nothing starts before the GPUs have been looked at
+        return plan(views, self.gpus(), trio.current_time(), residence=self._residence)
+
+    def gpus(self) -> tuple[Gpu, ...] | None:
+        """The GPUs, each with the least free memory of the last two looks; None on a box without."""
+        if not self._looks or not self._looks[-1].gpus:
+            return None
+        before = {gpu.index: gpu for gpu in self._looks[0].gpus}
+        return tuple(replace(gpu, free=min(gpu.free, before.get(gpu.index, gpu).free)) for gpu in self._looks[-1].gpus)
+
+    def _act(self, action: Action) -> None:
+        replica = self.replicas[action.replica]
+        match action.kind:
+            case "start":
+                replica.go(*self._placed(replica, action.gpus))
+            case "wake" | "sleep":
+                replica.turn()
+            case "stop":
+                if action.making_room_for:
+                    self._displaced.setdefault(action.making_room_for, []).append(action.replica)
+                replica.begin_stop(action.reason)
+            case "block":
+                replica.block(action.reason)
+            case "wait":
+                replica.explain_wait(action.reason)
+                for other in self.replicas.values():
+                    other.tell_when_idle()
+
+    def _placed(self, replica: Replica, gpus: tuple[int, ...]) -> tuple[tuple[int, ...] | None, int | None]:
+        known = self.gpus()
+        if not known:
+            return replica.runtime.gpus, None
+        chosen = [gpu for gpu in known if gpu.index in gpus]
+        return gpus, min((gpu.total for gpu in chosen), default=None)
+
+    def _settle_swap(self, row: ReplicaStatus) -> None:
+        """A model whose start failed gives the room back to those who made it."""
+        if row.replica not in self._displaced:
+            return
+        if row.state is S.READY:
+            del self._displaced[row.replica]
+        elif row.state in (S.BACKOFF, S.QUARANTINED) and row.pid is None:
+            before = [name for name in self._displaced.pop(row.replica) if name in self.replicas]
+            _LOG.warning("%s did not start: %s take their place again", row.replica, ", ".join(before))
+            replica = self.replicas[row.replica]
+            replica.wanted = replica.wanted and replica.runtime.start == "boot"
+            for name in before:
+                self.replicas[name].want()
+
+    def _rearm(self) -> None:
+        """What is in quarantine gets another chance when its files have changed."""
+        for name, replica in self.replicas.items():
+            if replica.status.state is not S.QUARANTINED:
+                self._ground.pop(name, None)
+                continue
+            ground = environment.ground(replica.runtime)
+            if self._ground.setdefault(name, ground) != ground:
+                _LOG.info("%s: its files have changed, so it is started again", name)
+                replica.want()
+
+    async def _watch_gpus(self, read: Gpus) -> None:
+        while True:
+            snapshot = await read()
+            self._looks = (*self._looks, snapshot)[-2:]
+            self._changed.set()
+            pending = any(self._waiting.values()) or any(r.status.state is S.BLOCKED for r in self.replicas.values())
+            await trio.sleep(_GPU_PAUSE / 4 if pending else _GPU_PAUSE)
+
+    # ── domain.targets.Runtime ──
+
+    def members(self, name: str) -> list[Replica]:
+        """The replicas that a name stands for: a runtime's, or one.
+
+        Raises:
+            GatewayError: `model_not_found`.
+        """
+        if name in self.replicas:
+            return [self.replicas[name]]
+        if found := [replica for replica in self.replicas.values() if replica.runtime.name == name]:
+            return found
+        raise GatewayError("model_not_found", f"There is no runtime and no replica called {name!r} here.")
+
+    async def ensure_ready(self, runtime: str, affinity: bytes = b"") -> Lease:
+        """See `domain.targets.Runtime`."""
+        lease = self._lend(runtime, affinity)
+        return lease if lease is not None else await self._wait(runtime, affinity)
+
+    def _lend(self, runtime: str, affinity: bytes) -> Lease | None:
+        if self._closing:
+            raise refusals.draining(self._speaker(runtime))
+        replica = self.replicas.get(runtime)  # most runtimes have one replica, and it bears their name
+        if replica is not None:
+            return replica.lend()
+        ready = {r.name: r for r in self.members(runtime) if r.status.state is S.READY}
+        loads = {name: len(r.leases) for name, r in ready.items() if r.status.healthy} or {
+            name: len(r.leases) for name, r in ready.items()
+        }
+        return ready[balance.prefix(affinity, loads)].lend() if loads else None
+
+    async def _wait(self, runtime: str, affinity: bytes) -> Lease:
+        waiting = self._waiting[runtime]
+        if len(waiting) >= self._load_queue:
+            raise refusals.queue_full(self._speaker(runtime), self._load_queue, self._hint(runtime))
+        now = trio.current_time()
+        waiting.append(now)
+        self.poke()
+        try:
+            deadline = now + self._load_wait
+            with trio.move_on_at(deadline):
+                return await self._until_ready(runtime, affinity, deadline)
+            raise refusals.too_slow(self._speaker(runtime), self._load_wait, self._hint(runtime))
+        finally:
+            waiting.remove(now)
+
+    async def _until_ready(self, runtime: str, affinity: bytes, deadline: float) -> Lease:
+        stops = {replica.name: replica.stops for replica in self.members(runtime)}
+        while True:
+            lease = self._lend(runtime, affinity)
+            if lease is not None:
+                return lease
+            members = self.members(runtime)
+            refused = [self._hopeless(replica, deadline, stops.setdefault(replica.name, 0)) for replica in members]
+            if all(refused) and refused[0] is not None:
+                raise refused[0]
+            await self._moved.wait()
+
+    def _hopeless(self, replica: Replica, deadline: float, stops: int) -> GatewayError | None:
+        """Why this replica will not be ready in time; None when it may."""
+        row = replica.status
+        if row.state is S.QUARANTINED:
+            return refusals.quarantined(row)
+        if row.state is S.BLOCKED:
+            return refusals.blocked(row)
+        if row.state is S.BACKOFF and replica.resume_at > deadline:
+            return refusals.crashed(row, replica.resume_at - trio.current_time())
+        if replica.stops > stops and replica.runtime.name not in self._replacing:
+            return refusals.stopped(row)
+        return None
+
+    def _speaker(self, runtime: str) -> ReplicaStatus:
+        return refusals.nearest([replica.status for replica in self.members(runtime)])
+
+    def _hint(self, runtime: str) -> float:
+        row = self._speaker(runtime)
+        return pauses.retry_after(trio.current_time() - row.since, self.replicas[row.replica].last_start)
 
     async def stop(self, runtime: str) -> None:
         """See `domain.targets.Runtime`."""
-        await self._replicas[runtime].stop()
+        async with trio.open_nursery() as nursery:
+            for replica in self.members(runtime):
+                nursery.start_soon(replica.stop)
 
     def drain(self) -> None:
         """Take no new work: requests that wait for a model are refused, ready models finish what they have."""
-        self._draining = True
-        for replica in self._replicas.values():
-            replica.drain()
+        self._closing = True
+        for replica in self.replicas.values():
+            replica.close()
 
+    # ── a new configuration ──
 
-def _extras(replica: Replica) -> dict[str, str]:
-    return {"state": str(replica.status.state), "reason": replica.status.reason}
+    def apply(self, runtimes: Sequence[schema.Runtime]) -> None:
+        """Make these the runtimes; see `orders.Operator`. What has to end first goes on in the background."""
+        wanted = {runtime.name: runtime for runtime in runtimes}
+        for change in changes(list(self.runtimes.values()), runtimes):
+            name = change.runtime
+            match change.action:
+                case "add":
+                    self._admit(wanted[name])
+                case "update":
+                    self.runtimes[name] = wanted[name]
+                    for replica in self.members(name):
+                        replica.runtime = wanted[name]
+                case "remove" | "restart":
+                    self._in_background(self._exchange, name, wanted.get(name))
+                case _:
+                    pass
+        self.poke()
 
+    def _admit(self, runtime: schema.Runtime) -> None:
+        for replica in self._add(runtime):
+            if self._house is not None:
+                self._begin(self._house, replica)
 
-def _draining(replica: Replica) -> GatewayError:
-    message = "The server is shutting down and takes no new work. Try again in a moment."
-    return GatewayError("draining", message, retry_after=plan.UNKNOWN_LOAD, extras=_extras(replica))
+    def _in_background(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
+        if self._house is not None:
+            self._house.nursery.start_soon(work, *args, name=f"new configuration of {args[0]}")
 
+    async def _exchange(self, name: str, runtime: schema.Runtime | None) -> None:
+        """End the replicas of a runtime in good order, and begin those of its new configuration."""
+        self._replacing.add(name)
+        old = self.members(name)
+        for replica in old:
+            replica.begin_drain()
+        async with trio.open_nursery() as nursery:
+            for replica in old:
+                nursery.start_soon(self._retire, replica)
+        for replica in old:
+            del self.replicas[replica.name]
+            self._fleet.drop_replica(replica.name)
+        self.runtimes.pop(name)
+        if runtime is not None:
+            self._admit(runtime)
+        self._replacing.discard(name)
+        self.poke()
+        self._moved.set()
+        self._moved = trio.Event()
 
-def _hint(replica: Replica) -> float:
-    return plan.retry_after(trio.current_time() - replica.status.since, replica.last_start)
-
-
-def _queue_full(replica: Replica, size: int) -> GatewayError:
-    message = (
-        f'The model "{replica.runtime.name}" is not ready yet and {size} requests already wait for it. '
-        "The server is at its limit (load_queue); try again later."
-    )
-    return GatewayError("queue_full", message, retry_after=_hint(replica), extras=_extras(replica))
-
-
-def _not_ready(replica: Replica, what: str) -> GatewayError:
-    row = replica.status
-    name = replica.runtime.name
-    if row.state is ReplicaState.BACKOFF:
-        wait = max(1.0, replica.resume_at - trio.current_time())
-        message = (
-            f'The process of the model "{name}" ended by itself: {row.reason}. The appliance starts it again in '
-            f"{wait:.0f} s; if this repeats, the operator has to act."
-        )
-        return GatewayError("model_crashed", message, retry_after=wait, extras=_extras(replica))
-    message = f'The model "{name}" {what}. Nothing is wrong with the request; send it again in a moment.'
-    extras = _extras(replica) | {"progress": row.progress}
-    return GatewayError("model_loading", message, retry_after=_hint(replica), extras=extras)
-
-
-@contextmanager
-def _sockets(state_dir: Path, names: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """A socket path for each replica; in a short directory of our own where the state directory's path is too long."""
-    paths = {name: state_dir.resolve() / "run" / f"{quote(name, safe='')}.sock" for name in names}
-    if all(len(os.fsencode(path)) < _LONGEST_SOCKET for path in paths.values()):
-        try:
-            yield paths
-        finally:
-            for path in paths.values():
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
-        return
-    home = environment.user_run_dir()
-    base = home if home and len(os.fsencode(home)) < 60 and os.access(home, os.W_OK) else "/tmp"  # noqa: S108 - mkdtemp makes it private
-    directory = Path(tempfile.mkdtemp(prefix="appliance-", dir=base))
-    try:
-        yield {name: directory / f"{index}.sock" for index, name in enumerate(names)}
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    async def _retire(self, replica: Replica) -> None:
+        with trio.move_on_after(self._drain):
+            while replica.leases:
+                await replica.changed()
+        while not await replica.stop():
+            _LOG.error("%s does not end; its new configuration waits for that", replica.name)
+        replica.retire()

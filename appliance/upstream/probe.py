@@ -36,6 +36,35 @@ async def probe(
     return _judge(reply, path, body, loading_status)
 
 
+async def send(
+    upstreams: Upstreams, endpoint: Endpoint, method: str, path: str, body: bytes, *, timeout: float = 60.0
+) -> tuple[int, bytes]:
+    """One request of the appliance itself to an engine: its status and at most 1 MiB of its body.
+
+    Args:
+        upstreams: the connections to send through.
+        endpoint: which server.
+        method: GET or POST.
+        path: under its root, with its query.
+        body: JSON, or nothing.
+        timeout: seconds for the whole of it.
+
+    Raises:
+        OSError: nothing answered, or not in time.
+    """
+    deadlines = Deadlines(connect=timeout, first_byte=timeout, between_bytes=timeout, total=timeout)
+    headers = [("content-type", "application/json")] if body else []
+    request = OutRequest(method, path, headers, body)
+    try:
+        reply = await upstreams.send(endpoint, request, deadlines, max_connections=_CONNECTIONS)
+        try:
+            return reply.status, await reply.read(_BODY_LIMIT)
+        finally:
+            await reply.aclose()
+    except UpstreamError as error:
+        raise OSError(str(error)) from error
+
+
 def _judge(reply: UpstreamReply, path: str, body: bytes, loading_status: int | None) -> ProbeAnswer:
     status = reply.status
     if 200 <= status < 300:

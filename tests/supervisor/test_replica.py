@@ -14,8 +14,10 @@ from appliance.config.units import Seconds
 from appliance.domain.status import ProbeAnswer, ReplicaState, ReplicaStatus
 from appliance.domain.targets import Endpoint
 from appliance.fleet.table import FleetTable
-from appliance.supervisor.replica import Place, Replica
+from appliance.supervisor.life import Place
+from appliance.supervisor.replica import Replica
 from appliance.supervisor.tree import become_subreaper, tagged
+from appliance.supervisor.watching import Senses
 
 S = ReplicaState
 SLEEP = "import time; print('model loaded', flush=True); time.sleep(60)"
@@ -30,11 +32,12 @@ class Scene:
         self.history: list[ReplicaStatus] = []
         fleet = FleetTable()
         fleet.watch_replicas(lambda _, row: self.history.append(row))
-        command = (sys.executable, "-c", script)
+        command = (sys.executable, "-c", script, "{socket}")
         defaults: dict[str, Any] = {"engine": "command", "command": command, "stop_grace": Seconds(1)}
         runtime = Runtime(name="m", **(defaults | settings))
         self.place = Place(str(uuid.uuid4()), path, path / "m.sock", path / "m.log")
-        self.replica = Replica(runtime, "m", fleet=fleet, probe=self._probe, probe_interval=0.05, random=lambda: 0.0)
+        senses = Senses(self._probe, lambda: 0.0, lambda: 1.8e9, 0.05)
+        self.replica = Replica(runtime, "m", fleet=fleet, senses=senses)
 
     async def _probe(self, endpoint: Endpoint, path: str) -> ProbeAnswer:
         assert endpoint.credential
@@ -46,10 +49,21 @@ class Scene:
         with trio.fail_after(8):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.replica.run, self.place)
-                self.replica.start()
+                nursery.start_soon(self._let_start)
+                self.replica.want()
                 yield self.replica
                 nursery.cancel_scope.cancel()
         assert tagged(self.place.instance) == set()
+
+    async def _let_start(self) -> None:
+        """What the supervisor's plan does on a box without GPUs."""
+        while True:
+            row, now = self.replica.status, trio.current_time()
+            idle = self.replica.life is None and row.state in (S.STOPPED, S.BACKOFF)
+            if self.replica.wanted and idle and now >= self.replica.resume_at:
+                self.replica.go(None)
+            with trio.move_on_after(0.05):
+                await self.replica.changed()
 
     async def until(self, true: Callable[[ReplicaStatus], bool]) -> ReplicaStatus:
         """The current row or the next that is so; also one that lasts for a moment only."""
@@ -73,11 +87,11 @@ async def test_a_life_goes_from_stopped_over_ready_back_to_stopped(tmp_path: Pat
         row = await scene.until(lambda row: row.state is S.READY)
         assert row.pid
         assert row.endpoint
-        assert row.endpoint.address.host == "127.0.0.1"
+        assert row.endpoint.address.host == str(tmp_path / "m.sock")
         await replica.stop()
         assert (replica.status.state, replica.status.pid, replica.status.endpoint) == (S.STOPPED, None, None)
         await replica.stop()
-        replica.start()
+        replica.want()
         await scene.until(lambda row: row.state is S.READY)
     assert scene.states() == [
         "stopped",
@@ -105,8 +119,8 @@ async def test_loading_shows_the_last_log_line_as_progress(tmp_path: Path) -> No
     ("script", "reason"),
     [
         (
-            "print('loading'); print('error: no such model'); print('bye'); raise SystemExit(7)",
-            "exit code 7: error: no such model",
+            "print('loading'); print('error: it went wrong'); print('bye'); raise SystemExit(7)",
+            "exit code 7: error: it went wrong",
         ),
         ("pass", "exit code 0"),
         ("import os; os.kill(os.getpid(), 11)", "killed by signal 11 (SIGSEGV)"),
@@ -139,11 +153,17 @@ async def test_a_killed_leader_is_replaced_after_the_rest_of_its_tree_is_gone(tm
         assert (await scene.until(lambda row: row.state is S.READY)).pid != first
 
 
-async def test_a_missing_program_backs_off_with_advice(tmp_path: Path) -> None:
+async def test_a_missing_program_is_not_tried_again_until_somebody_asks(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "", command=("/no/such/engine",))
     async with scene.running() as replica:
-        assert (await scene.until(lambda row: row.restarts == 2)).reason == "program not found: /no/such/engine"
-        assert replica.status.state is S.BACKOFF
+        row = await scene.until(lambda row: row.state is S.QUARANTINED)
+        assert (row.reason, row.cause, row.restarts) == ("program not found: /no/such/engine", "config", 1)
+        assert row.advice
+        await trio.sleep(0.2)
+        assert replica.status.starts == 1
+        replica.want()
+        await scene.until(lambda row: row.starts == 2)
+        await scene.until(lambda row: row.restarts == 2)
         await replica.stop()
         assert scene.states()[-1] == "stopped"
 
@@ -171,12 +191,12 @@ async def test_a_draining_replica_is_not_started_again(tmp_path: Path) -> None:
     scene = Scene(tmp_path, SLEEP)
     async with scene.running() as replica:
         row = await scene.until(lambda row: row.state is S.READY)
-        replica.drain()
+        replica.close()
         assert replica.status.state is S.DRAINING
         assert row.pid
         os.kill(row.pid, 9)
         await scene.until(lambda row: row.state is S.STOPPED)
-        replica.start()
+        replica.want()
         await trio.sleep(0.1)
         assert scene.states()[-1] == "stopped"
 

@@ -18,6 +18,7 @@ from appliance.fleet.table import FleetTable
 from appliance.supervisor import spawn
 from appliance.supervisor.supervisor import Supervisor
 from appliance.supervisor.tree import Tags, tagged
+from appliance.supervisor.watching import Senses
 
 S = ReplicaState
 # Listens on the socket it is given; the probe connects to it.
@@ -57,11 +58,9 @@ class Box:
             runtimes,
             state_dir=state_dir,
             fleet=self.fleet,
-            probe=connects,
+            senses=Senses(connects, lambda: 1.0, lambda: 1.8e9, 0.2),
             load_wait=load_wait,
             load_queue=load_queue,
-            probe_interval=0.2,
-            random=lambda: 1.0,
         )
 
     def _count(self, before: object, now: object) -> None:
@@ -118,7 +117,7 @@ async def test_a_full_queue_refuses_and_leaving_it_is_free(tmp_path: Path) -> No
         assert error.code == "queue_full"
         assert error.retry_after
         waiters.cancel_scope.cancel()
-    assert supervisor._waiting == {"m": 0}
+    assert supervisor._waiting == {"m": []}
 
 
 async def test_the_deadline_of_a_waiting_request_says_what_the_model_does(tmp_path: Path) -> None:
@@ -127,14 +126,14 @@ async def test_the_deadline_of_a_waiting_request_says_what_the_model_does(tmp_pa
         assert error.code == "model_loading"
         assert error.extras == {"state": "starting", "reason": "", "progress": error.extras["progress"]}
         assert error.retry_after
-        assert supervisor._waiting == {"m": 0}
+        assert supervisor._waiting == {"m": []}
 
 
 async def test_a_model_that_will_not_be_back_in_time_is_refused_at_once(tmp_path: Path) -> None:
     async with Box(tmp_path, runtime(BROKEN), load_wait=1.5).running() as supervisor:
         error = await refused(supervisor)
         assert error.code == "model_crashed"
-        assert error.extras == {"state": "backoff", "reason": "exit code 1: error: bad model"}
+        assert error.extras == {"state": "backoff", "reason": "exit code 1: error: bad model", "progress": ""}
         assert error.retry_after
         assert 1 <= error.retry_after <= 2
         assert "bad model" in error.message

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.supervisor.plan import backoff, failures_after_crash, give_up, retry_after
+from appliance.supervisor.pauses import backoff, failures_after_crash, give_up, retry_after
 
 UNIT = st.floats(0, 1)
 

@@ -1,0 +1,50 @@
+"""What an engine is asked beside its health: one token, and how many it has made."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+
+from appliance.config.schema import Runtime
+
+Send = Callable[[str, str, bytes], Awaitable[tuple[int, bytes]]]
+"""Method, path and body to status and body, over the engine's own socket. Raises OSError when nothing answers."""
+_ABSENT = {404, 405, 501}  # no such route: it proves that somebody answers, and that is all there is to ask
+# Counters that grow while tokens are read or made; both engines count prompts as well, which move in a long prefill.
+_COUNTERS = re.compile(
+    rb"^(?:vllm:generation_tokens_total|vllm:prompt_tokens_total|vllm:request_prefill_kv_computed_tokens_sum"
+    rb"|llamacpp:tokens_predicted_total|llamacpp:prompt_tokens_total)(?:\{[^}]*\})? ([0-9.eE+-]+)$",
+    re.MULTILINE,
+)
+
+
+async def canary(send: Send, runtime: Runtime) -> str:
+    """Ask for the least that can be asked; "" when it was answered, else why not."""
+    # Not chat: a base model has no template for it, and is well all the same.
+    path, ask = "/v1/embeddings", dict[str, str | int](input=".")
+    if set(runtime.kinds) - {"embedding"}:
+        path, ask = "/v1/completions", {"prompt": ".", "max_tokens": 1}
+    name = runtime.model if runtime.engine == "command" and runtime.model else runtime.name
+    body = json.dumps({"model": name} | ask).encode()
+    try:
+        status, _ = await send("POST", path, body)
+    except OSError as error:
+        return str(error)
+    return "" if status < 400 or status in _ABSENT else f"POST {path} answered {status}"
+
+
+async def tokens(send: Send) -> float | None:
+    """Its own count of tokens so far, read and made; None when it does not tell."""
+    try:
+        status, body = await send("GET", "/metrics", b"")
+    except OSError:
+        return None
+    return counted(body) if status == 200 else None
+
+
+def counted(exposition: bytes) -> float | None:
+    """The sum of an engine's token counters; None when it has none. Pure."""
+    found = _COUNTERS.findall(exposition)
+    try:
+        return sum(float(value) for value in found) if found else None
+    except ValueError:
+        return None

@@ -1,0 +1,90 @@
+"""What a request is told that waits for a model in vain. Pure."""
+
+from collections.abc import Sequence
+
+from appliance.domain.status import ReplicaState, ReplicaStatus
+from appliance.errors import GatewayError
+from appliance.supervisor import pauses
+
+S = ReplicaState
+# The replica nearest to serving speaks for its runtime.
+_NEARNESS = (
+    S.READY,
+    S.LOADING,
+    S.STARTING,
+    S.SLEEPING,
+    S.BACKOFF,
+    S.DRAINING,
+    S.STOPPING,
+    S.STOPPED,
+    S.BLOCKED,
+    S.QUARANTINED,
+)
+
+
+def nearest(rows: Sequence[ReplicaStatus]) -> ReplicaStatus:
+    """The replica nearest to serving."""
+    return min(rows, key=lambda row: _NEARNESS.index(row.state))
+
+
+def draining(row: ReplicaStatus) -> GatewayError:
+    """The appliance stops."""
+    message = "The server is shutting down and takes no new work. Try again in a moment."
+    return GatewayError("draining", message, retry_after=pauses.UNKNOWN_LOAD, extras=_extras(row))
+
+
+def queue_full(row: ReplicaStatus, size: int, hint: float) -> GatewayError:
+    """Too many wait already."""
+    message = (
+        f'The model "{row.runtime}" is not ready yet and {size} requests already wait for it. '
+        "The server is at its limit (load_queue); try again later."
+    )
+    return GatewayError("queue_full", message, retry_after=hint, extras=_extras(row))
+
+
+def crashed(row: ReplicaStatus, wait: float) -> GatewayError:
+    """It ended by itself and its next start is `wait` seconds away."""
+    message = (
+        f'The process of the model "{row.runtime}" ended by itself: {row.reason}. The appliance starts it again in '
+        f"{wait:.0f} s; if this repeats, the operator has to act."
+    )
+    return GatewayError("model_crashed", message, retry_after=max(1.0, wait), extras=_extras(row))
+
+
+def quarantined(row: ReplicaStatus) -> GatewayError:
+    """It is not started again until something changes."""
+    message = (
+        f'The model "{row.runtime}" is out of service: {row.reason}. It is not started again until its operator '
+        f"acts. {row.advice}".rstrip()
+    )
+    return GatewayError("model_quarantined", message, retry_after=60, extras=_extras(row))
+
+
+def blocked(row: ReplicaStatus) -> GatewayError:
+    """Others hold the memory that it needs."""
+    message = f'The model "{row.runtime}" cannot be loaded now: {row.reason}. It starts as soon as there is room.'
+    return GatewayError("model_blocked", message, retry_after=10, extras=_extras(row))
+
+
+def stopped(row: ReplicaStatus) -> GatewayError:
+    """An order stopped it while this request waited."""
+    message = f'The model "{row.runtime}" was stopped while this request waited for it. Send it again.'
+    return GatewayError("model_loading", message, retry_after=1, extras=_extras(row))
+
+
+def too_slow(row: ReplicaStatus, waited: float, hint: float) -> GatewayError:
+    """It loads for longer than a request may wait."""
+    what = f"did not finish loading within {waited:g} s"
+    if row.state is S.STOPPED and row.reason:
+        what = f"{row.reason}, for longer than {waited:g} s"
+    message = f'The model "{row.runtime}" {what}. Nothing is wrong with the request; send it again in a moment.'
+    return GatewayError("model_loading", message, retry_after=hint, extras=_extras(row))
+
+
+def _extras(row: ReplicaStatus) -> dict[str, str]:
+    facts = {"state": str(row.state), "reason": row.reason, "progress": row.progress}
+    if row.stage:
+        facts["stage"] = row.stage
+    if row.percent is not None:
+        facts["percent"] = f"{row.percent:.0f}"
+    return facts
