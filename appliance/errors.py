@@ -92,6 +92,8 @@ TABLE: dict[str, Row] = {
     ),
     "model_loading": Row(503, *_BUSY, "The model did not finish loading within the time a request may wait."),
     "model_crashed": Row(503, *_BUSY, "The model's process ended by itself; it is started again after a pause."),
+    "model_quarantined": Row(503, *_BUSY, "The model failed in a way that would repeat; its operator has to act."),
+    "model_blocked": Row(503, *_BUSY, "The GPU memory that the model needs is held by something else."),
     "queue_full": Row(503, *_BUSY, "Too many requests are already waiting for this model to load."),
     "too_many_connections": Row(503, *_BUSY, "The server has as many connections open as it can take."),
     "draining": Row(503, *_BUSY, "The server is shutting down and takes no new work."),

@@ -38,7 +38,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # the outside, one room per outsider; what two of them share
     "sockets": (set(), {"trio", "outcome"}),
     "upstream": (SETTINGS | {"http1", "sockets"}, {"trio", "httpx"}),
-    "supervisor": (SETTINGS | {"fleet"}, {"trio", "msgspec"}),
+    "supervisor": (SETTINGS | {"fleet", "routing"}, {"trio", "msgspec"}),
     "health": (SETTINGS | {"fleet"}, {"trio", "msgspec"}),
     "usage": (VALUES, {"trio"}),
     "observe": (VALUES, {"prometheus_client", "msgspec", "trio"}),

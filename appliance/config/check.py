@@ -40,7 +40,7 @@ _POSITIVE_SERVER = (
     "probe_interval",
 )
 _POSITIVE_LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent")
-_POSITIVE_RUNTIME = ("context", "slots", "load_stall", "load_limit")
+_POSITIVE_RUNTIME = ("context", "slots", "load_stall", "load_limit", "replicas", "idle_stop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +246,10 @@ def _runtime(runtime: Runtime, path: ConfigPath) -> Iterator[Finding]:
     if not _URL_PATH.fullmatch(runtime.health):
         fix = 'write a path such as "/health"'
         yield Finding((*path, "health"), f'`{here}.health` must start with "/" and hold no spaces', fix)
+    if runtime.sleep and runtime.engine != "vllm":
+        yield Finding((*path, "sleep"), f"`{here}.sleep` works with vLLM only", "remove it; `idle_stop` alone stops it")
+    if any(index < 0 for index in runtime.gpus or ()) or len(set(runtime.gpus or ())) < len(runtime.gpus or ()):
+        yield Finding((*path, "gpus"), f"`{here}.gpus` names a GPU twice or below 0", "list each index once")
     yield from _positive(runtime, path, _POSITIVE_RUNTIME)
 
 

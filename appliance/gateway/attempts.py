@@ -82,7 +82,7 @@ _SENT: Headers = [("content-type", "application/json")]
 _ATTEMPTS = 2
 _LARGEST_REFUSAL = 2**20  # bytes of an error reply that we look into
 _TRY_ANOTHER = {502, 503, 504}
-_WAITING_CODES = {"model_loading", "model_crashed", "queue_full"}
+_WAITING_CODES = {"model_loading", "model_crashed", "model_quarantined", "model_blocked", "queue_full"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from appliance.config.schema import Runtime
 from appliance.domain.secret import Secret
 from appliance.domain.targets import Address, Endpoint
 from appliance.errors import OperatorError
-from appliance.supervisor import cgroup, command, environment, listeners, records, spawn, vllm
+from appliance.supervisor import cgroup, command, environment, listeners, records, scratch, spawn
 from appliance.supervisor.launch import Launch
 from appliance.supervisor.process import Process
 from appliance.supervisor.records import Record, Saved
@@ -101,6 +101,7 @@ class Life:
             await trio.sleep(_STUBBORN_PAUSE)
         self.process.collect()
         if self.endpoint.address.scheme == "unix":
+            scratch.remove(Path(self.endpoint.address.host))
             with suppress(OSError):
                 os.unlink(self.endpoint.address.host)  # noqa: PTH108 - no blocking more than a rename
         if isinstance(self.tree.leaf, cgroup.Leaf):
@@ -123,7 +124,9 @@ def planned(
     key: Secret,
     gpus: tuple[int, ...] | None,
     place: Place,
+    *,
     total: int | None = None,
+    temporary: Path | None = None,
 ) -> tuple[Launch, dict[str, str]]:
     """What would be started, and the variables that the program itself needs.
 
@@ -131,11 +134,16 @@ def planned(
         OperatorError: there is no program, or the engine cannot be launched.
     """
     binary, needs = environment.find_binary(runtime)
-    supported = environment.supported_flags(binary, vllm.OPTIONAL_FLAGS) if runtime.engine == "vllm" else ()
-    sleeps = runtime.engine == "vllm" and runtime.sleep > 0
-    state_dir = place.state_dir
     launch = command.build(
-        runtime, binary, address, key, gpus=gpus, state_dir=state_dir, total=total, supported=supported, sleep=sleeps
+        runtime,
+        binary,
+        address,
+        key,
+        gpus=gpus,
+        state_dir=place.state_dir,
+        temporary=temporary,
+        total=total,
+        sleep=runtime.engine == "vllm" and runtime.sleep > 0,
     )
     return launch, needs
 
@@ -150,7 +158,8 @@ def begin(
     """
     key = Secret(secrets.token_urlsafe(32))
     address = _address(runtime, replica, place)
-    launch, needs = planned(runtime, address, key, gpus, place, total)
+    temporary = _temporary(runtime, replica, place)
+    launch, needs = planned(runtime, address, key, gpus, place, total=total, temporary=temporary)
     tags = Tags(place.instance, replica)
     leaf = place.home.leaf(tags) if place.home else None
     before = _oom_kills(leaf)
@@ -170,7 +179,7 @@ async def adopt(runtime: Runtime, place: Place, saved: Saved, now: float) -> "Li
         return "its key is lost"
     tags = Tags(place.instance, record.replica)
     try:
-        launch, _ = planned(runtime, record.address, key, runtime.gpus, place)
+        launch, _ = planned(runtime, record.address, key, runtime.gpus, place, temporary=_kept(runtime, place))
     except OperatorError as error:
         return str(error)
     config = records.fingerprint(launch.argv, launch.env, [key])
@@ -212,6 +221,19 @@ def record_of(life: Life, runtime: Runtime, replica: str, place: Place, *, date:
 def _oom_kills(leaf: object) -> int:
     counted = leaf.oom_kills if isinstance(leaf, cgroup.Leaf) else None
     return cgroup.oom_kills_of_machine() if counted is None else counted
+
+
+def _temporary(runtime: Runtime, replica: str, place: Place) -> Path | None:
+    if runtime.engine != "vllm":
+        return None
+    try:
+        return scratch.fresh(place.socket)
+    except OSError as error:
+        raise OperatorError(f"no temporary directory for {replica}: {error}") from error
+
+
+def _kept(runtime: Runtime, place: Place) -> Path | None:
+    return scratch.directory(place.socket) if runtime.engine == "vllm" else None
 
 
 def _address(runtime: Runtime, replica: str, place: Place) -> Address:

@@ -227,7 +227,7 @@ class Replica:
         """One life, and what follows from its end."""
         self.life, self.tail = life, life.tail
         self.wanted = True  # what was started is kept until something says otherwise
-        self._stop, self.turned = trio.Event(), trio.Event()
+        self.stopping, self.turned = trio.Event(), trio.Event()
         self.write(self.status.state, pid=life.process.pid, endpoint=life.endpoint)
         self._save(place, life)
         left = False

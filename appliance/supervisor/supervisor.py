@@ -349,6 +349,9 @@ class Supervisor:
                     for replica in self.members(name):
                         replica.runtime = wanted[name]
                 case "remove" | "restart":
+                    self._replacing.add(name)
+                    for replica in self.members(name):
+                        replica.begin_drain()  # from now on requests wait for the new one
                     self._in_background(self._exchange, name, wanted.get(name))
                 case _:
                     pass
@@ -365,10 +368,7 @@ class Supervisor:
 
     async def _exchange(self, name: str, runtime: schema.Runtime | None) -> None:
         """End the replicas of a runtime in good order, and begin those of its new configuration."""
-        self._replacing.add(name)
         old = self.members(name)
-        for replica in old:
-            replica.begin_drain()
         async with trio.open_nursery() as nursery:
             for replica in old:
                 nursery.start_soon(self._retire, replica)

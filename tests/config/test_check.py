@@ -44,6 +44,7 @@ def only(text: str) -> str:
         '[server]\nhttp2 = true\ntls = [{ cert = "c", key = "k" }, { cert = "d", key = "l" }]',
         KEY % "requests_per_minute = 1, tokens_per_minute = 200_000, concurrent = 8",
         KEY % "",
+        LLAMA % ', memory = "1GiB", gpus = [0], idle_stop = "1h", replicas = 2, exclusive = "big", preload = true',
     ],
 )
 def test_a_good_configuration_has_no_problems(text: str) -> None:
@@ -54,10 +55,6 @@ def test_a_good_configuration_has_no_problems(text: str) -> None:
     ("text", "setting"),
     [
         (KEY % "tokens_per_day = 1", "keys[0].limits.tokens_per_day"),
-        (LLAMA % ', memory = "1GiB"', "runtimes[0].memory"),
-        (LLAMA % ", gpus = []", "runtimes[0].gpus"),
-        (LLAMA % ', idle_stop = "1h"', "runtimes[0].idle_stop"),
-        (LLAMA % ", replicas = 2", "runtimes[0].replicas"),
         ('providers = [{ name = "openai" }]', "providers"),
         ('guardrails = [{ name = "g", kind = "pii" }]', "guardrails"),
         (LLAMA % "" + 'models = [{ name = "m", targets = ["a"], default = true }]', "models[0].default"),
@@ -263,3 +260,17 @@ def test_an_unknown_kind_is_refused_with_what_was_meant() -> None:
 def test_a_models_kind_must_be_one_that_its_runtime_offers() -> None:
     text = LLAMA % "" + 'models = [{ name = "m", targets = ["a"], kind = "embedding" }]'
     assert '`models[0].targets[0]`: runtime "a" offers "chat", not "embedding"' in only(text)
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (", sleep = 1", "works with vLLM only"),
+        (", gpus = [0, 0]", "names a GPU twice"),
+        (", gpus = [-1]", "below 0"),
+        (", replicas = 0", "replicas"),
+    ],
+)
+def test_settings_of_a_runtime_that_make_no_sense(extra: str, says: str) -> None:
+    ((what, _),) = problems(LLAMA % extra)
+    assert says in what

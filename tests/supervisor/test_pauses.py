@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.supervisor.pauses import backoff, failures_after_crash, give_up, retry_after
+from appliance.supervisor.pauses import Record, backoff, failures_after_crash, give_up, next_start, retry_after
+from appliance.supervisor.verdict import Retry
 
 UNIT = st.floats(0, 1)
 
@@ -48,3 +49,58 @@ def test_a_start_without_progress_is_given_up() -> None:
 
 def test_zero_switches_a_deadline_off() -> None:
     assert give_up(now=1e9, started=0, progressed=0, stall=0, limit=0) is None
+
+
+def failed(record: Record, now: float, cause: str = "exited", healthy: float = 0.0) -> Record:
+    return record.after(now, cause, healthy, start_time=5.0)
+
+
+def test_what_would_fail_again_is_not_started_again() -> None:
+    assert next_start(failed(Record(), 0), Retry.NEVER, 0.5) is None
+
+
+def test_once_means_once() -> None:
+    first = failed(Record(), 0, "oom")
+    assert next_start(first, Retry.ONCE, 0.5) == 2
+    assert next_start(failed(first, 10, "oom"), Retry.ONCE, 0.5) is None
+
+
+def test_a_port_that_was_taken_is_tried_again_soon_and_not_for_ever() -> None:
+    record = Record()
+    for number in range(5):
+        record = failed(record, number, "port_race")
+        pause = next_start(record, Retry.NEW_PORT, 0.5)
+        assert pause is not None
+        assert 1 <= pause <= 3
+    assert next_start(failed(record, 9, "port_race"), Retry.NEW_PORT, 0.5) is None
+
+
+def test_five_in_a_row_and_no_more() -> None:
+    record, now, starts = Record(), 0.0, 1
+    while (pause := next_start(record := failed(record, now), Retry.BACKOFF, 1.0)) is not None:
+        now += pause
+        starts += 1
+    assert starts == 6
+
+
+def test_a_crash_now_and_then_is_no_loop() -> None:
+    record, now = Record(), 0.0
+    for _ in range(50):
+        now += 700
+        record = failed(record, now, healthy=650)
+        assert next_start(record, Retry.BACKOFF, 1.0) == 0
+    assert len(record.times) <= 6
+
+
+@given(st.lists(st.tuples(st.floats(0, 5000), st.floats(0, 5000)), max_size=60))
+def test_never_more_than_six_starts_in_half_an_hour(crashes: list[tuple[float, float]]) -> None:
+    record, now, starts = Record(), 0.0, [0.0]
+    for healthy, _ in crashes:
+        now += healthy
+        record = failed(record, now, healthy=healthy)
+        pause = next_start(record, Retry.BACKOFF, 1.0)
+        if pause is None:
+            break
+        now += pause
+        starts.append(now)
+    assert all(sum(1 for other in starts if start <= other < start + 1800) <= 7 for start in starts)

@@ -1,0 +1,214 @@
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from appliance.config.schema import Runtime
+from appliance.config.units import Seconds
+from appliance.domain.status import ProbeAnswer, ReplicaState
+from appliance.domain.targets import Endpoint
+from appliance.errors import GatewayError
+from appliance.fleet.table import FleetTable
+from appliance.supervisor.orders import Operator
+from appliance.supervisor.supervisor import Supervisor
+from appliance.supervisor.tree import tagged
+from appliance.supervisor.watching import Senses
+
+S = ReplicaState
+SERVER = """
+import socket, sys
+server = socket.socket(socket.AF_UNIX); server.bind(sys.argv[1]); server.listen(); print('listening', flush=True)
+while True: server.accept()
+"""
+
+
+def runtime(name: str = "m", script: str = SERVER, **settings: Any) -> Runtime:
+    defaults: dict[str, Any] = {"start": "on-demand", "stop_grace": Seconds(1)}
+    command = (sys.executable, "-c", script, "{socket}")
+    return Runtime(name=name, engine="command", command=command, **(defaults | settings))
+
+
+async def connects(endpoint: Endpoint, _: str) -> ProbeAnswer:
+    try:
+        stream = await trio.open_unix_socket(endpoint.address.host)
+    except OSError as error:
+        return ProbeAnswer(ok=False, detail=str(error))
+    await stream.aclose()
+    return ProbeAnswer(ok=True)
+
+
+class Box:
+    def __init__(self, state_dir: Path, *runtimes: Runtime, drain: float = 5) -> None:
+        self.fleet = FleetTable()
+        self.state_dir = state_dir
+        self.supervisor = Supervisor(
+            runtimes,
+            state_dir=state_dir,
+            fleet=self.fleet,
+            senses=Senses(connects, lambda: 1.0, lambda: 1.8e9, 0.2),
+            load_wait=10,
+            load_queue=10,
+            residence=0,
+            drain=drain,
+        )
+        self.orders = Operator(self.supervisor, state_dir=state_dir, patience=10, drain=drain)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Operator]:
+        with trio.fail_after(25):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.supervisor.run)
+                yield self.orders
+                nursery.cancel_scope.cancel()
+        assert tagged((self.state_dir / "instance").read_text().strip()) == set()
+
+    def state(self, name: str = "m") -> ReplicaState:
+        return self.fleet.snapshot().replicas[name].state
+
+
+async def test_load_and_unload_are_done_once_and_said_twice(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as orders:
+        first, second = await orders.load("m"), await orders.load("m")
+        assert (first.ok, first.changed, first.state) == (True, True, "ready")
+        assert (second.ok, second.changed, second.state) == (True, False, "ready")
+        gone, already = await orders.unload("m"), await orders.unload("m")
+        assert (gone.ok, gone.changed, gone.state) == (True, True, "stopped")
+        assert (already.ok, already.changed) == (True, False)
+
+
+async def test_an_unknown_name_is_told(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as orders:
+        with pytest.raises(GatewayError, match="no runtime and no replica"):
+            await orders.load("n")
+
+
+async def test_unload_waits_for_what_runs_and_force_does_not(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as orders, trio.open_nursery() as nursery:
+        lease = await box.supervisor.ensure_ready("m")
+        nursery.start_soon(orders.unload, "m")
+        await trio.sleep(0.5)
+        assert box.state() is S.DRAINING
+        lease.release()
+        while box.state() is not S.STOPPED:
+            await trio.sleep(0.02)
+        await box.supervisor.ensure_ready("m")
+        assert (await orders.unload("m", force=True)).ok
+        assert box.state() is S.STOPPED
+
+
+async def test_drain_returns_at_once_and_the_end_follows(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as orders:
+        lease = await box.supervisor.ensure_ready("m")
+        outcome = await orders.drain("m")
+        assert (outcome.ok, outcome.changed, outcome.detail) == (True, True, "1 requests under way")
+        assert not (await orders.drain("m")).changed
+        lease.release()
+        while box.state() is not S.STOPPED:
+            await trio.sleep(0.02)
+
+
+async def test_restart_gives_a_new_process(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as orders:
+        await orders.load("m")
+        before = box.fleet.snapshot().replicas["m"].pid
+        assert (await orders.restart("m")).ok
+        assert box.fleet.snapshot().replicas["m"].pid != before
+
+
+async def test_a_load_that_fails_says_why_and_what_to_do(tmp_path: Path) -> None:
+    broken = "print('error: unknown model architecture: x'); raise SystemExit(1)"
+    box = Box(tmp_path, runtime(script=broken))
+    async with box.running() as orders:
+        outcome = await orders.load("m")
+        assert (outcome.ok, outcome.state) == (False, "quarantined")
+        assert "unknown model architecture" in outcome.detail
+        assert "newer engine" in outcome.detail
+        assert box.fleet.snapshot().replicas["m"].starts == 1
+        assert not (await orders.load("m")).ok  # tried again, because an operator asked
+        assert box.fleet.snapshot().replicas["m"].starts == 2
+
+
+async def test_replicas_are_loaded_together_and_one_by_one(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime(replicas=2))
+    async with box.running() as orders:
+        assert (await orders.load("m@2")).ok
+        assert (box.state("m@1"), box.state("m@2")) == (S.STOPPED, S.READY)
+        assert (await orders.load("m")).ok
+        assert box.state("m@1") is S.READY
+        leases = [await box.supervisor.ensure_ready("m") for _ in range(4)]
+        assert sorted(lease.replica for lease in leases) == ["m@1", "m@1", "m@2", "m@2"]
+
+
+async def test_logs_are_there_also_after_the_end(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as orders:
+        await orders.load("m")
+        while orders.log_lines("m", 5) != ["listening"]:
+            await trio.sleep(0.02)
+        await orders.unload("m")
+        assert orders.log_lines("m", 5) == ["listening"]
+        assert orders.log_lines("m", 0) == []
+        assert orders.log_file("m").read_text() == "listening\n"
+
+
+async def test_explain_shows_the_command_line(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as orders:
+        assert orders.explain("m").argv[:2] == (sys.executable, "-c")
+
+
+async def test_a_new_configuration_touches_what_changed_and_nothing_else(tmp_path: Path) -> None:
+    same, goes, other = runtime("same"), runtime("goes"), runtime("other")
+    box = Box(tmp_path, same, goes, other)
+    async with box.running() as orders:
+        for name in ("same", "goes", "other"):
+            await orders.load(name)
+        pids = {name: row.pid for name, row in box.fleet.snapshot().replicas.items()}
+        new = [same, msgspec.structs.replace(other, env={"X": "1"}), runtime("comes", start="boot")]
+        assert [(change.runtime, change.action) for change in orders.preview(new)] == [
+            ("goes", "remove"),
+            ("same", "keep"),
+            ("other", "restart"),
+            ("comes", "add"),
+        ]
+        await orders.apply(new)
+        lease = await box.supervisor.ensure_ready("other")  # waits for the new one, and is not refused
+        while set(box.fleet.snapshot().replicas) != {"same", "other", "comes"} or box.state("comes") is not S.READY:
+            await trio.sleep(0.02)
+        now = {name: row.pid for name, row in box.fleet.snapshot().replicas.items()}
+        assert now["same"] == pids["same"]
+        assert now["other"] != pids["other"]
+        lease.release()
+
+
+async def test_a_changed_runtime_ends_after_its_requests(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as orders:
+        lease = await box.supervisor.ensure_ready("m")
+        pid = box.fleet.snapshot().replicas["m"].pid
+        await orders.apply([runtime(env={"X": "1"})])
+        await trio.sleep(0.5)
+        assert box.fleet.snapshot().replicas["m"].pid == pid
+        lease.release()
+        fresh = await box.supervisor.ensure_ready("m")
+        assert box.fleet.snapshot().replicas["m"].pid != pid
+        fresh.release()
+
+
+async def test_a_live_setting_takes_effect_at_once(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as orders:
+        await orders.load("m")
+        await orders.apply([runtime(idle_stop=Seconds(0.2))])
+        while box.state() is not S.STOPPED:
+            await trio.sleep(0.02)

@@ -1,0 +1,196 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from appliance.domain.gpus import Gpu, Holder
+from appliance.domain.status import ReplicaState
+from appliance.supervisor.plan import Action, View, plan
+
+S = ReplicaState
+GIB = 2**30
+NOW = 1000.0
+
+
+def view(name: str = "a", state: ReplicaState = S.STOPPED, **facts: Any) -> View:
+    return View(name, facts.pop("runtime", name), state, facts.pop("since", 0.0), **facts)
+
+
+def gpu(index: int = 0, free: float = 24, **facts: Any) -> Gpu:
+    total = 24 * GIB
+    return Gpu(index, f"GPU-{index}", "RTX", total, total - int(free * GIB), int(free * GIB), **facts)
+
+
+def actions(*views: View, gpus: list[Gpu] | None = None, now: float = NOW) -> list[tuple[str, str]]:
+    return [(action.kind, action.replica) for action in plan(views, gpus, now).actions]
+
+
+def only(*views: View, gpus: list[Gpu] | None = None) -> Action:
+    (action,) = plan(views, gpus, NOW).actions
+    return action
+
+
+def test_nobody_wants_anything() -> None:
+    assert actions(view(), view("b", S.READY)) == []
+
+
+@pytest.mark.parametrize("facts", [{"wanted": True}, {"asked": 3}])
+def test_what_is_wanted_or_asked_for_starts(facts: dict[str, Any]) -> None:
+    assert actions(view(**facts)) == [("start", "a")]
+
+
+@pytest.mark.parametrize("state", [S.STARTING, S.LOADING, S.READY, S.STOPPING, S.QUARANTINED])
+def test_what_runs_or_is_in_quarantine_is_not_started(state: ReplicaState) -> None:
+    assert actions(view(state=state, wanted=True, asked=1)) == []
+
+
+def test_a_pause_is_waited_for_and_its_end_is_known() -> None:
+    made = plan([view(state=S.BACKOFF, wanted=True, resume_at=NOW + 8)], None, NOW)
+    assert (made.actions, made.look_again) == ([], NOW + 8)
+    assert actions(view(state=S.BACKOFF, wanted=True, resume_at=NOW)) == [("start", "a")]
+
+
+def test_nothing_starts_while_its_last_tree_may_be_there() -> None:
+    assert actions(view(state=S.BACKOFF, wanted=True, dying=True)) == []
+
+
+def test_idle_for_long_enough_is_stopped_or_put_to_sleep() -> None:
+    idle = view(state=S.READY, idle_stop=60, used=NOW - 60)
+    assert actions(idle) == [("stop", "a")]
+    assert actions(replace(idle, sleep=True)) == [("sleep", "a")]
+    assert plan([replace(idle, used=NOW - 50)], None, NOW).look_again == NOW + 10
+    assert actions(replace(idle, busy=1)) == []
+    assert actions(replace(idle, asked=1)) == []
+
+
+def test_what_drains_is_stopped_when_it_is_idle() -> None:
+    assert actions(view(state=S.DRAINING, busy=1)) == []
+    assert actions(view(state=S.DRAINING)) == [("stop", "a")]
+
+
+def test_a_sleeper_wakes_for_a_request_only() -> None:
+    asleep = view(state=S.SLEEPING, wanted=True)
+    assert actions(asleep) == []
+    assert actions(replace(asleep, asked=1)) == [("wake", "a")]
+
+
+def test_without_gpus_several_may_load_at_once_but_one_vllm() -> None:
+    assert actions(view(wanted=True), view("b", wanted=True)) == [("start", "a"), ("start", "b")]
+    both = [view(wanted=True, vllm=True), view("b", wanted=True, vllm=True)]
+    assert actions(*both) == [("start", "a"), ("wait", "b")]
+
+
+def test_one_load_at_a_time_on_a_gpu() -> None:
+    loading = view(state=S.LOADING, gpus=(0,), need=4 * GIB)
+    other = view("b", wanted=True, choices=(0,), need=4 * GIB)
+    assert only(loading, other, gpus=[gpu(free=20)]) == Action("wait", "b", reason="waits for a to load")
+    assert actions(loading, replace(other, choices=(1,)), gpus=[gpu(), gpu(1)]) == [("start", "b")]
+
+
+def test_the_emptiest_gpu_is_chosen() -> None:
+    assert only(view(wanted=True, need=GIB), gpus=[gpu(0, 5), gpu(1, 9)]).gpus == (1,)
+    assert only(view(wanted=True, need=GIB, width=2), gpus=[gpu(0, 5), gpu(1, 9), gpu(2, 7)]).gpus == (1, 2)
+    assert only(view(wanted=True, need=GIB, choices=(0,)), gpus=[gpu(0, 5), gpu(1, 9)]).gpus == (0,)
+
+
+def test_who_is_asked_for_comes_first_then_priority_then_who_waits_longest() -> None:
+    views = [
+        view("wanted", wanted=True, priority=9, need=GIB),
+        view("late", asked=1, asked_since=20, need=GIB),
+        view("early", asked=1, asked_since=10, need=GIB),
+        view("important", asked=1, asked_since=30, priority=1, need=GIB),
+    ]
+    order = [action.replica for action in plan(views, [gpu()], NOW).actions]
+    assert order == ["important", "early", "late", "wanted"]
+    assert [action.kind for action in plan(views, [gpu()], NOW).actions].count("start") == 1
+
+
+def test_the_least_recently_used_makes_room() -> None:
+    old = view("old", S.READY, gpus=(0,), need=10 * GIB, used=100)
+    new = view("new", S.READY, gpus=(0,), need=10 * GIB, used=900)
+    wants = view("x", asked=1, need=12 * GIB)
+    assert only(old, new, wants, gpus=[gpu(free=4)]) == Action(
+        "stop", "old", gpus=(0,), reason="makes room for x", making_room_for="x"
+    )
+
+
+@pytest.mark.parametrize(
+    "facts", [{"busy": 1}, {"pinned": True}, {"priority": 1}, {"asked": 1}, {"since": NOW - 10, "used": NOW - 10}]
+)
+def test_who_makes_no_room(facts: dict[str, Any]) -> None:
+    stays = view("stays", S.READY, gpus=(0,), need=20 * GIB, **facts)
+    action = only(stays, view("x", asked=1, need=12 * GIB), gpus=[gpu(free=4)])
+    assert (action.kind, action.reason) == ("wait", "waits for memory that stays uses")
+
+
+def test_a_young_model_makes_room_when_it_has_stayed_long_enough() -> None:
+    young = view("young", S.READY, gpus=(0,), need=20 * GIB, since=NOW - 10)
+    made = plan([young, view("x", asked=1, need=12 * GIB)], [gpu(free=4)], NOW, residence=30)
+    assert made.look_again == NOW + 20
+
+
+def test_room_that_is_being_made_is_waited_for() -> None:
+    going = view("going", S.STOPPING, gpus=(0,), need=20 * GIB)
+    assert only(going, view("x", asked=1, need=12 * GIB), gpus=[gpu(free=4)]).reason == "waits for the memory of going"
+
+
+def test_memory_that_others_hold_is_named() -> None:
+    holder = Holder(4711, "bob", "python train.py", 20 * GIB)
+    action = only(view(asked=1, need=12 * GIB), gpus=[gpu(free=4, holders=(holder,))])
+    assert action.kind == "block"
+    assert "12288 MiB" in action.reason
+    assert "pid 4711 (bob, python train.py, 20480 MiB)" in action.reason
+
+
+def test_what_can_never_fit_says_so() -> None:
+    assert "can never fit" in only(view(asked=1, need=48 * GIB), gpus=[gpu()]).reason
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (gpu(fault="Xid 79: it has fallen off the bus"), "GPU 0: Xid 79: it has fallen off the bus"),
+        (gpu(known=False), "GPU 0 does not answer"),
+        (gpu(1), "there is no GPU 0"),
+    ],
+)
+def test_a_bad_gpu_gets_nothing(bad: Gpu, reason: str) -> None:
+    action = only(view(asked=1, need=GIB, choices=(0,)), gpus=[bad])
+    assert (action.kind, action.reason) == ("block", reason)
+
+
+def test_a_runtime_without_gpus_needs_none() -> None:
+    assert only(view(wanted=True, choices=(), need=GIB), gpus=[gpu(free=0)]).kind == "start"
+
+
+def test_unknown_memory_wants_a_gpu_for_itself() -> None:
+    there = view("there", S.READY, gpus=(0,), need=GIB)
+    assert only(there, view("x", asked=1), gpus=[gpu(), gpu(1)]).gpus == (1,)
+    assert only(there, view("x", asked=1), gpus=[gpu()]) == Action(
+        "stop", "there", gpus=(0,), reason="makes room for x", making_room_for="x"
+    )
+
+
+def test_of_an_exclusive_group_one_is_loaded() -> None:
+    loaded = view("a", S.READY, exclusive="big")
+    other = view("b", asked=1, exclusive="big")
+    assert actions(loaded, other) == [("stop", "a")]
+    assert actions(replace(loaded, busy=1), other) == [("wait", "b")]
+    assert actions(replace(loaded, state=S.STOPPING), other) == []
+    assert actions(view("a", wanted=True, exclusive="big"), view("b", wanted=True, exclusive="big")) == [
+        ("start", "a"),
+        ("wait", "b"),
+    ]
+
+
+def test_replicas_of_one_runtime_are_no_rivals() -> None:
+    one = view("m@1", S.READY, runtime="m", exclusive="big")
+    assert actions(one, view("m@2", runtime="m", wanted=True, exclusive="big")) == [("start", "m@2")]
+
+
+def test_preload_takes_room_and_makes_none() -> None:
+    wants = view("x", preload=True, need=12 * GIB)
+    assert actions(wants, gpus=[gpu()]) == [("start", "x")]
+    assert actions(wants, view("y", S.READY, gpus=(0,), need=20 * GIB), gpus=[gpu(free=4)]) == []
+    assert actions(wants, view("y", S.LOADING, gpus=(0,), need=GIB), gpus=[gpu()]) == []
+    assert actions(wants) == [("start", "x")]

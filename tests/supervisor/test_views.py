@@ -1,0 +1,42 @@
+from typing import Any
+
+from appliance.config.schema import Runtime
+from appliance.config.units import Seconds, Size
+from appliance.domain.status import ProbeAnswer, ReplicaState
+from appliance.domain.targets import Endpoint
+from appliance.fleet.table import FleetTable
+from appliance.supervisor.replica import Replica
+from appliance.supervisor.views import view_of
+from appliance.supervisor.watching import Senses
+
+
+async def probe(_: Endpoint, __: str) -> ProbeAnswer:
+    return ProbeAnswer(ok=True)
+
+
+def replica(**settings: Any) -> Replica:
+    runtime = Runtime(**({"name": "m", "engine": "command", "command": ("x",)} | settings))
+    senses = Senses(probe, lambda: 0.0, lambda: 0.0, 1.0)
+    return Replica(runtime, "m", fleet=FleetTable(), senses=senses)
+
+
+def test_the_settings_that_matter_to_the_plan() -> None:
+    one = replica(
+        gpus=(1,), memory=Size(7), exclusive="big", priority=3, pinned=True, preload=True, idle_stop=Seconds(60)
+    )
+    view = view_of(one, [5.0, 9.0])
+    assert (view.choices, view.need, view.exclusive, view.priority) == ((1,), 7, "big", 3)
+    assert (view.pinned, view.preload, view.idle_stop, view.vllm, view.sleep) == (True, True, 60, False, False)
+    assert (view.asked, view.asked_since) == (2, 5.0)
+    assert view_of(one, []).asked == 0
+
+
+def test_what_was_told_to_start_is_starting() -> None:
+    one = replica()
+    assert view_of(one, []).state is ReplicaState.STOPPED
+    one.go(None)
+    assert view_of(one, []).state is ReplicaState.STARTING
+
+
+def test_vllm_can_sleep_when_it_can_be_asked_to() -> None:
+    assert not view_of(replica(engine="vllm", model="m", sleep=1), []).sleep

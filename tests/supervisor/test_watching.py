@@ -1,0 +1,180 @@
+"""A real process, and senses that tell what the test says."""
+
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from appliance.config.schema import Runtime
+from appliance.config.units import Seconds
+from appliance.domain.status import ProbeAnswer, ReplicaState, ReplicaStatus
+from appliance.domain.targets import Endpoint, Lease
+from appliance.supervisor import life
+from appliance.supervisor.life import Place
+from appliance.supervisor.tree import become_subreaper
+from appliance.supervisor.verdict import Cause
+from appliance.supervisor.watching import Senses, Watching
+
+S = ReplicaState
+SLEEP = "import time; print('loading 45 %', flush=True); time.sleep(60)"
+
+
+class Patient:
+    """A replica as `Watching` sees it, and everything that can be sensed of it."""
+
+    def __init__(self, path: Path, **settings: Any) -> None:
+        become_subreaper()
+        command = (sys.executable, "-c", SLEEP, "{socket}")
+        defaults: dict[str, Any] = {"engine": "command", "command": command, "canary": True}
+        self.runtime = Runtime(name="m", **(defaults | settings))
+        self.status = ReplicaStatus("m", "m", "command", S.STARTING, 0.0)
+        self.leases: set[Lease] = set()
+        self.last_start: float | None = None
+        self.used = 0.0
+        self.turned, self.stopping = trio.Event(), trio.Event()
+        self.rows: list[ReplicaStatus] = []
+        self.answer = ProbeAnswer(ok=True)
+        self.status_of_canary = 200
+        self.tokens = 0
+        self.sent: list[str] = []
+        self.asleep = False
+        self._path = path
+
+    def write(self, state: ReplicaState, **facts: object) -> None:
+        self.status = replace(self.status, state=state, **facts)  # type: ignore[arg-type]  # named facts of the row
+        self.rows.append(self.status)
+
+    async def probe(self, _: Endpoint, __: str) -> ProbeAnswer:
+        await trio.lowlevel.checkpoint()
+        return self.answer
+
+    async def send(self, _: Endpoint, method: str, path: str, __: bytes) -> tuple[int, bytes]:
+        self.sent.append(f"{method} {path}")
+        match path.partition("?")[0]:
+            case "/metrics":
+                return 200, f"llamacpp:tokens_predicted_total {self.tokens}\n".encode()
+            case "/sleep":
+                self.asleep = True
+            case "/wake_up":
+                self.asleep = False
+            case "/is_sleeping":
+                return 200, f'{{"is_sleeping": {str(self.asleep).lower()}}}'.encode()
+            case _:
+                return self.status_of_canary, b"{}"
+        return 200, b"{}"
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[tuple[Watching, life.Life]]:
+        there = Place(str(uuid.uuid4()), self._path, self._path / "m.sock", self._path / "m.log")
+        own = life.begin(self.runtime, "m", there, None, trio.current_time())
+        senses = Senses(self.probe, lambda: 0.0, lambda: 0.0, 0.05, self.send)
+        try:
+            with trio.fail_after(20):
+                yield Watching(self, own, senses), own
+        finally:
+            await own.end(0.5, lambda _: None)
+
+
+async def test_ready_means_healthy_and_one_token(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    async with patient.watched() as (watching, own):
+        assert await watching.become_ready()
+    assert patient.status.state is S.READY
+    assert patient.sent == ["POST /v1/completions"]
+    assert own.ready is not None
+    assert patient.last_start is not None
+
+
+async def test_healthy_without_an_answer_is_not_ready(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    patient.status_of_canary = 500
+    async with patient.watched() as (watching, own):
+        assert not await watching.become_ready()
+    assert own.cause is Cause.CANARY
+    assert "answered 500" in own.gave_up
+    assert S.READY not in {row.state for row in patient.rows}
+
+
+async def test_the_canary_can_be_switched_off(tmp_path: Path) -> None:
+    patient = Patient(tmp_path, canary=False)
+    async with patient.watched() as (watching, _):
+        assert await watching.become_ready()
+    assert patient.sent == []
+
+
+async def test_loading_shows_its_stage(tmp_path: Path) -> None:
+    patient = Patient(tmp_path, load_stall=Seconds(1))
+    patient.answer = ProbeAnswer(ok=False, detail="refused")
+    async with patient.watched() as (watching, own), trio.open_nursery() as nursery:
+        nursery.start_soon(own.tail.follow)
+        assert not await watching.become_ready()
+        nursery.cancel_scope.cancel()
+    assert (patient.status.stage, patient.status.percent) == ("loading", 45)
+    assert own.cause is Cause.START_TIMEOUT
+    assert own.gave_up == "no progress for 1 s while starting (load_stall), while loading"
+
+
+async def test_requests_that_run_while_nothing_moves_end_it(tmp_path: Path) -> None:
+    patient = Patient(tmp_path, stall_limit=Seconds(0.3))
+    async with patient.watched() as (watching, own):
+        assert await watching.become_ready()
+        assert own.endpoint is not None
+        patient.leases.add(Lease(own.endpoint, "m"))
+        assert not await watching.stay_ready()
+    assert own.cause is Cause.STALLED
+    assert own.gave_up.startswith("1 requests run and no token has moved")
+
+
+async def test_moving_tokens_keep_it_whatever_its_health_says(tmp_path: Path) -> None:
+    patient = Patient(tmp_path, stall_limit=Seconds(0.5), dead_limit=Seconds(0.5))
+    async with patient.watched() as (watching, own):
+        assert await watching.become_ready()
+        patient.leases.add(Lease(own.endpoint, "m"))
+        patient.answer = ProbeAnswer(ok=False, detail="no answer within 5 s")
+        with trio.move_on_after(2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watching.stay_ready)
+                while True:
+                    patient.tokens += 1
+                    await trio.sleep(0.05)
+    assert own.cause is None
+    assert patient.status.healthy
+    assert "it is busy" in patient.status.reason
+
+
+async def test_a_health_that_fails_while_nothing_runs_ends_it(tmp_path: Path) -> None:
+    patient = Patient(tmp_path, dead_limit=Seconds(0.3))
+    async with patient.watched() as (watching, own):
+        assert await watching.become_ready()
+        patient.answer = ProbeAnswer(ok=False, detail="GET /health answered 500")
+        assert not await watching.stay_ready()
+    assert own.cause is Cause.ENGINE_DEAD
+    assert "answered 500" in own.gave_up
+    assert not patient.status.healthy
+
+
+async def test_it_sleeps_and_wakes_up(tmp_path: Path) -> None:
+    patient = Patient(tmp_path, sleep=1)
+    async with patient.watched() as (watching, _), trio.open_nursery() as nursery:
+        assert await watching.become_ready()
+        woke = []
+
+        async def stay() -> None:
+            woke.append(await watching.stay_ready())
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(stay)
+        patient.turned.set()
+        while not patient.asleep:
+            await trio.sleep(0.02)
+        while str(patient.status.state) != "sleeping":
+            await trio.sleep(0.02)
+        patient.turned.set()
+    assert woke == [True]
+    assert "POST /wake_up" in patient.sent
+    assert [row.state for row in patient.rows][-3:] == [S.DRAINING, S.SLEEPING, S.LOADING]
