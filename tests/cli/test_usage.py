@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ ROW = Row(1_800_000_000.0, "r", "alice", "qwen", "chat", "t", 200, "ok", "", Fal
 @pytest.fixture
 def state(tmp_path: Path) -> str:
     store = Store.open(tmp_path / FILE)
-    store.add([ROW, replace(ROW, key="bob", estimated=True)])
+    store.add([ROW, ROW._replace(key="bob", estimated=True)])
     store.close()
     return str(tmp_path)
 

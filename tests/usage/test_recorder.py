@@ -1,7 +1,6 @@
 import logging
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -82,9 +81,9 @@ async def test_the_order_survives_a_failed_write(tmp_path: Path) -> None:
     path = tmp_path / "later" / "usage.db"
     own = recorder(path)
     for number in range(3):
-        own.take(replace(ROW, request_id=str(number)))
+        own.take(ROW._replace(request_id=str(number)))
     await own.flush()
-    own.take(replace(ROW, request_id="3"))
+    own.take(ROW._replace(request_id="3"))
     path.parent.mkdir()
     await own.flush()
     connection = sqlite3.connect(path)

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -19,9 +18,9 @@ def path(tmp_path: Path) -> Path:
     store.add(
         [
             ROW,
-            replace(ROW, status=503),
-            replace(ROW, key="bob", model="llama", estimated=True),
-            replace(ROW, at=AT - 2 * DAY),
+            ROW._replace(status=503),
+            ROW._replace(key="bob", model="llama", estimated=True),
+            ROW._replace(at=AT - 2 * DAY),
         ]
     )
     store.close()
