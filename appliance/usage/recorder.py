@@ -17,7 +17,8 @@ from appliance.usage.store import Broken, Row, Store, is_broken, set_aside
 _LOG = logging.getLogger("appliance.usage")
 _PAUSE = 1.0  # seconds between two batches: what a crash of the machine may lose
 _LONGEST_PAUSE = 30.0
-_BATCH = 5000
+_BATCH = 100  # more would hold the interpreter for longer than a token may be late
+_BREATH = 0.005  # seconds between two batches of one turn
 _TIDY_EVERY = 600.0
 _LAST_CHANCE = 3.0  # seconds that the last batch may take when we stop
 
@@ -113,6 +114,7 @@ class Recorder(Generic[Exchange]):
                 self._tell(why)
             if why or not self._waiting:
                 return not why
+            await trio.sleep(_BREATH)
 
     def _tell(self, why: str) -> None:
         if why:

