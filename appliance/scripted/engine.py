@@ -136,7 +136,7 @@ class ScriptedEngine:
     async def _answer(self, stream: trio.SocketStream, request: Request) -> None:
         path = request.path.partition("?")[0]
         if request.method == "GET":
-            if path == "/health" and self.script.health_hangs and self.loaded.is_set():
+            if path == "/health" and self.script.health_hangs and self.state.running:
                 await trio.sleep_forever()
             status, body = self._get(path)
             await stream.send_all(_head(status, _JSON, len(body)) + body)

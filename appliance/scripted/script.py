@@ -61,7 +61,7 @@ class Script:
     redirect: bool = _does("answer POST with a redirect", default=False)
     no_embeddings: int | None = _does("answer the embeddings route with this status", default=None)
     hang_after: int | None = _does("after so many requests, none gets an answer while health stays 200", default=None)
-    health_hangs: bool = _does("once loaded, the health route never answers while tokens flow", default=False)
+    health_hangs: bool = _does("the health route does not answer while tokens flow", default=False)
     wrong_key: bool = _does("ask for a key that nobody has: 401 on all routes but health", default=False)
     poison: str = _does("a request that holds this text ends the process", default="")
     # sleeping, as vLLM does in its developer mode

@@ -172,10 +172,21 @@ async def test_it_hangs_with_a_healthy_face() -> None:
 
 
 async def test_its_health_hangs_while_tokens_flow() -> None:
-    async with serving(Script(health_hangs=True)) as (client, _):
-        with pytest.raises(httpx.ReadTimeout):
-            await client.get("/health", timeout=0.2)
-        assert (await client.post(CHAT, json=HELLO)).status_code == 200
+    async with serving(Script(health_hangs=True, first_byte_delay=2)) as (client, _):
+        assert (await client.get("/health")).status_code == 200
+        async with trio.open_nursery() as nursery:
+            answers: list[int] = []
+
+            async def ask() -> None:
+                answers.append((await client.post(CHAT, json=HELLO)).status_code)
+
+            nursery.start_soon(ask)
+            while (await client.get("/_state")).json()["running"] == 0:
+                await trio.sleep(0.01)
+            with pytest.raises(httpx.ReadTimeout):
+                await client.get("/health", timeout=0.2)
+        assert answers == [200]
+        assert (await client.get("/health")).status_code == 200
 
 
 async def test_with_a_wrong_key_only_health_answers() -> None:
