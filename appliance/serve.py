@@ -54,9 +54,11 @@ from appliance.http1.incoming import HeadLimits
 from appliance.limits.ledger import Ledger
 from appliance.observe.log import ExchangeRecord, log_exchange, log_replica
 from appliance.observe.metrics import Metrics
+from appliance.ops.orders import OrderRoutes
 from appliance.ops.probes import Probes
 from appliance.routing.catalogue import Catalogue
 from appliance.sockets.readiness import Readiness
+from appliance.supervisor.orders import Operator
 from appliance.supervisor.supervisor import Supervisor
 from appliance.supervisor.watching import Senses
 from appliance.upstream.deadlines import Deadlines
@@ -251,7 +253,10 @@ def _build(
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
-    dispatch = Dispatch(Router(endpoints.routes() + probes.routes()), metrics, accounts.new_id, hosts)
+    operator = Operator(supervisor, state_dir=Path(server.state_dir), patience=server.load_wait, drain=server.drain)
+    orders = OrderRoutes(keys, fleet, operator, time.monotonic, supervisor.busy)
+    routes = endpoints.routes() + probes.routes() + orders.routes()
+    dispatch = Dispatch(Router(routes), metrics, accounts.new_id, hosts)
     app = build_app(dispatch, max_body=server.max_body, body_timeout=server.body_timeout)
     handover = Handover(app, write_stall=server.write_stall)
     watch = Watch()

@@ -322,6 +322,10 @@ class Supervisor:
         row = self._speaker(runtime)
         return pauses.retry_after(trio.current_time() - row.since, self.replicas[row.replica].last_start)
 
+    def busy(self, replica: str) -> int:
+        """Exchanges that use a replica."""
+        return len(self.replicas[replica].leases) if replica in self.replicas else 0
+
     async def stop(self, runtime: str) -> None:
         """See `domain.targets.Runtime`."""
         async with trio.open_nursery() as nursery:

@@ -1,0 +1,115 @@
+"""`appliance status`, `load`, `unload`, `restart`, `drain`, `logs`: a running server, asked over its HTTP API."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from appliance.config.secrets import process_environment
+from appliance.errors import OperatorError
+
+_ORDERS = {
+    "load": "start a model, also out of quarantine, and wait until it is ready",
+    "unload": "stop a model when its requests have ended",
+    "restart": "unload a model and load it again",
+    "drain": "give a model no new work, and stop it when what it has is done",
+}
+_EXIT = "Exit codes: 0 done, 1 it could not be done, 2 a mistake in the call or no answer."
+_LONGEST = 3700.0  # seconds; loading a model takes what it takes
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands."""
+    status = commands.add_parser("status", help="say what every model process does", epilog=_EXIT)
+    _reach(status)
+    status.set_defaults(run=_status)
+    for name, words in _ORDERS.items():
+        parser = commands.add_parser(name, help=words, epilog=_EXIT)
+        parser.add_argument("name", metavar="NAME", help="a runtime, or one replica of it (name@2)")
+        _reach(parser)
+        parser.set_defaults(run=_order, order=name)
+    logs = commands.add_parser("logs", help="print the last lines of a model's output", epilog=_EXIT)
+    logs.add_argument("name", metavar="NAME", help="a runtime, or one replica of it")
+    logs.add_argument("--last", type=int, default=50, metavar="N", help="how many lines, at most 200; default 50")
+    _reach(logs)
+    logs.set_defaults(run=_logs)
+
+
+def _reach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server; default http://127.0.0.1:8000")
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="holds a key with the scope admin; else APPLIANCE_KEY"
+    )
+    parser.add_argument("--json", action="store_true", help="print what the server answered")
+
+
+def _status(args: argparse.Namespace) -> int:
+    answer = _ask(args, "GET", "/ops/v1/state")
+    if args.json:
+        print(json.dumps(answer, indent=2))
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("REPLICA", "STATE", "FOR", "BUSY", "STARTS", "PID", "WHY"):
+        table.add_column(name, overflow="fold")
+    for row in answer["replicas"]:
+        why = " ".join(part for part in (row["stage"] or row["progress"], row["reason"], row["advice"]) if part)
+        state = f"{row['state']} {row['percent']:.0f} %" if row["percent"] is not None else row["state"]
+        values = (row["replica"], state, _ago(row["seconds"]), row["busy"], row["starts"], row["pid"] or "-", why)
+        table.add_row(*(str(value) for value in values))
+    for row in answer["backends"]:
+        state = {True: "healthy", False: "unhealthy", None: "unknown"}[row["healthy"]]
+        table.add_row(row["name"], state, "", "", "", "-", row["reason"])
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    stuck = [row["replica"] for row in answer["replicas"] if row["state"] == "quarantined"]
+    if stuck:
+        print(f"Next: mend what WHY says, then run: appliance load {stuck[0]}")
+    return 0
+
+
+def _order(args: argparse.Namespace) -> int:
+    answer = _ask(args, "POST", f"/ops/v1/{args.order}/{quote(args.name, safe='@/')}")
+    if args.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        done = "" if answer["changed"] else " already"
+        print(f"{args.name} is{done} {answer['state']}" + (f": {answer['detail']}" if answer["detail"] else ""))
+        if not answer["ok"]:
+            print(f"Next: appliance logs {args.name}")
+    return 0 if answer["ok"] else 1
+
+
+def _logs(args: argparse.Namespace) -> int:
+    answer = _ask(args, "GET", f"/ops/v1/logs/{quote(args.name, safe='@/')}?last={args.last}")
+    print(json.dumps(answer, indent=2) if args.json else "\n".join(answer["lines"]))
+    return 0
+
+
+def _ask(args: argparse.Namespace, method: str, path: str) -> dict[str, Any]:
+    try:
+        key = args.key_file.read_text().strip() if args.key_file else process_environment().get("APPLIANCE_KEY", "")
+    except OSError as error:
+        raise OperatorError(f"cannot read {args.key_file}: {error.strerror}") from error
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    try:
+        reply = httpx.request(method, args.url.rstrip("/") + path, headers=headers, timeout=_LONGEST, trust_env=False)
+        answer = reply.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise OperatorError(f"no answer from an appliance at {args.url}: {error}. Is it running? See --url.") from error
+    if not isinstance(answer, dict) or (reply.status_code >= 400 and "error" in answer):
+        told = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
+        hint = " Give a key with the scope admin by --key-file." if reply.status_code in (401, 403) else ""
+        raise OperatorError(f"{told or f'status {reply.status_code}'}{hint}")
+    return answer
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s"

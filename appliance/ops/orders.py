@@ -1,0 +1,87 @@
+"""`/ops/v1`: what the replicas do, and what they shall do. Every route wants a key with the scope `admin`."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs
+
+from appliance.access.keys import KeyRing
+from appliance.access.policy import require_scope
+from appliance.api.reply import json_reply
+from appliance.api.routes import Route
+from appliance.domain.http import Reply, Request
+from appliance.domain.orders import Orders, Outcome
+from appliance.domain.status import ReplicaStatus
+from appliance.errors import GatewayError
+from appliance.fleet.table import FleetTable
+
+_MOST_LINES = 200
+Order = Callable[[str], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRoutes:
+    """What the routes need.
+
+    Attributes:
+        clock: monotonic seconds, as in the rows of the fleet.
+        busy: exchanges under way by replica.
+    """
+
+    keys: KeyRing
+    fleet: FleetTable
+    orders: Orders[Any]
+    clock: Callable[[], float]
+    busy: Callable[[str], int]
+
+    def routes(self) -> list[Route]:
+        """The routes; `{id}` is a runtime or one replica of it."""
+        orders: dict[str, Order] = {
+            "load": self.orders.load,
+            "unload": self.orders.unload,
+            "restart": self.orders.restart,
+            "drain": self.orders.drain,
+        }
+        table = [Route("POST", f"/ops/v1/{name}/{{id}}", partial(self._order, order)) for name, order in orders.items()]
+        return [
+            Route("GET", "/ops/v1/state", self._state),
+            Route("GET", "/ops/v1/logs/{id}", self._logs),
+            Route("GET", "/ops/v1/explain/{id}", self._explain),
+            *table,
+        ]
+
+    def _admit(self, request: Request) -> None:
+        require_scope(self.keys.find(request.headers), "admin")
+
+    async def _state(self, request: Request, _: str) -> Reply:
+        self._admit(request)
+        fleet, now = self.fleet.snapshot(), self.clock()
+        replicas = [self._replica(row, now) for row in fleet.replicas.values()]
+        backends = [
+            {"name": row.name, "engine": row.engine, "healthy": row.healthy, "reason": row.reason}
+            for row in fleet.backends.values()
+        ]
+        return json_reply({"replicas": replicas, "backends": backends})
+
+    def _replica(self, row: ReplicaStatus, now: float) -> dict[str, object]:
+        facts = asdict(row)
+        del facts["endpoint"]  # its address is nobody's business, and its credential least of all
+        facts["seconds"] = round(now - facts.pop("since"), 1)
+        return facts | {"state": str(row.state), "busy": self.busy(row.replica)}
+
+    async def _order(self, order: Order, request: Request, name: str) -> Reply:
+        self._admit(request)
+        outcome = await order(name)
+        return json_reply(asdict(outcome), 200 if outcome.ok else 409)
+
+    async def _logs(self, request: Request, name: str) -> Reply:
+        self._admit(request)
+        given = parse_qs(request.query).get("last", ["50"])[-1]
+        if not given.isascii() or not given.isdecimal() or not 1 <= int(given[:9]) <= _MOST_LINES:
+            raise GatewayError("invalid_payload", f"`last` is a number from 1 to {_MOST_LINES}.", param="last")
+        return json_reply({"replica": name, "lines": self.orders.log_lines(name, int(given))})
+
+    async def _explain(self, request: Request, name: str) -> Reply:
+        self._admit(request)
+        return json_reply(asdict(self.orders.explain(name)))

@@ -1,0 +1,128 @@
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.cli.main import main
+
+ROW = {
+    "replica": "m",
+    "state": "quarantined",
+    "seconds": 7300,
+    "busy": 0,
+    "starts": 1,
+    "pid": None,
+    "stage": "",
+    "progress": "",
+    "percent": None,
+    "reason": "exit code 1",
+    "advice": "Correct `model`.",
+}
+
+
+class Server(HTTPServer):
+    answer: tuple[int, Any] = (200, {})
+    asked: tuple[str, str, str | None] = ("", "", None)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked = (self.command, self.path, self.headers.get("authorization"))
+        status, value = self.server.answer
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 - see above
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def run(server: Server, *words: str) -> int:
+    return main([*words, "--url", f"http://127.0.0.1:{server.server_port}"])
+
+
+def test_status_is_a_table_and_says_what_to_do(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    backend = {"name": "box", "healthy": False, "reason": "refused"}
+    server.answer = 200, {"replicas": [ROW, ROW | {"replica": "n", "percent": 41.6}], "backends": [backend]}
+    assert run(server, "status") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:6] == ["m", "quarantined", "2h", "0", "1", "-"]
+    assert "exit code 1 Correct `model`." in lines[1]
+    assert "42 %" in lines[2]
+    assert lines[3].split()[:2] == ["box", "unhealthy"]
+    assert lines[-1].endswith("appliance load m")
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "told"),
+    [
+        ({"ok": True, "changed": True, "state": "ready", "detail": ""}, 0, "m is ready\n"),
+        ({"ok": True, "changed": False, "state": "ready", "detail": ""}, 0, "m is already ready\n"),
+        (
+            {"ok": False, "changed": True, "state": "backoff", "detail": "it died"},
+            1,
+            "m is backoff: it died\nNext: appliance logs m\n",
+        ),
+    ],
+)
+def test_orders(server: Server, answer: Any, code: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server.answer = (200 if answer["ok"] else 409), answer
+    assert run(server, "load", "m") == code
+    assert capsys.readouterr().out == told
+    assert server.asked[:2] == ("POST", "/ops/v1/load/m")
+
+
+def test_logs(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.answer = 200, {"replica": "m", "lines": ["one", "two"]}
+    assert run(server, "logs", "m@2", "--last", "7") == 0
+    assert capsys.readouterr().out == "one\ntwo\n"
+    assert server.asked[1] == "/ops/v1/logs/m@2?last=7"
+
+
+def test_the_key_comes_from_a_file_or_the_environment_and_is_never_shown(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answer = 403, {"error": {"message": "The key 'a' lacks the scope 'admin'."}}
+    file = tmp_path / "key"
+    file.write_text("sk-file\n")
+    assert run(server, "status", "--key-file", str(file)) == 2
+    assert server.asked[2] == "Bearer sk-file"
+    monkeypatch.setenv("APPLIANCE_KEY", "sk-env")
+    assert run(server, "status") == 2
+    assert server.asked[2] == "Bearer sk-env"
+    told = capsys.readouterr().err
+    assert "lacks the scope" in told
+    assert "--key-file" in told
+    assert "sk-" not in told
+
+
+def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--url", "http://127.0.0.1:1"]) == 2
+    assert "Is it running?" in capsys.readouterr().err
+    assert main(["status", "--key-file", "/no/such"]) == 2
+
+
+def test_json(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.answer = 200, {"replicas": [], "backends": []}
+    assert run(server, "status", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == server.answer[1]
