@@ -2,6 +2,7 @@
 
     catalogue   which models exist: the config's, the runtimes' own names, what backends list
     pick        which of a model's targets to try, in order, or the error that says why none
+    balance     which of several replicas gets a request
 
 Pure: the fleet snapshot is an argument. What does not belong here: waiting for a model to load, sending anything.
 """
