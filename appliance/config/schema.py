@@ -113,7 +113,7 @@ class Runtime(Section, frozen=True):
     load_stall: Annotated[Seconds, Doc("a start without any progress for this long is given up")] = Seconds(300)
     load_limit: Annotated[Seconds, Doc("a start longer than this is given up")] = Seconds(3600)
     gpus: Annotated[tuple[int, ...] | None, Doc("GPUs to use, by index; absent chooses one with room")] = None
-    memory: Annotated[Size | None, Doc("GPU memory that it needs on each of its GPUs; absent learns it")] = None
+    memory: Annotated[Size | None, Doc("GPU memory that it needs on each of its GPUs", later=True)] = None
     idle_stop: Annotated[Seconds | None, Doc("stop it when idle for this long; absent never does")] = None
     replicas: Annotated[int, Doc("number of processes; requests go to the least busy one")] = 1
     exclusive: Annotated[str, Doc("name of a group of runtimes of which only one is loaded at a time")] = ""

@@ -10,8 +10,8 @@ The rules, in the order in which they apply:
     3  of an `exclusive` group at most one is loaded
     4  one load at a time on a GPU, and one vLLM on the box: they pick their ports and compile in the same places
     5  nothing starts before the memory that it needs is free, seen twice
-    6  room is made by stopping what is idle, least recently used first; never what is busy, pinned, more important,
-       or younger than its time of residence
+    6  who is asked for gets room: what is idle is stopped, least recently used first; never what is busy, pinned, more
+       important, or younger than its time of residence
     7  memory that is held by others is named, and waited for
 """
 
@@ -38,6 +38,7 @@ class View:
         runtime: its runtime.
         state, since: where it is in its life, and since when.
         wanted: it shall run even when nobody asks.
+        urgent: an operator, or a failed swap, asks for it.
         asked: requests that wait for its runtime.
         asked_since: since when the longest of them waits.
         busy: exchanges that use it.
@@ -57,6 +58,7 @@ class View:
     state: ReplicaState
     since: float
     wanted: bool = False
+    urgent: bool = False
     asked: int = 0
     asked_since: float = 0.0
     busy: int = 0
@@ -304,6 +306,8 @@ def _make_room(
 
 
 def _evictable(box: _Box, view: View, other: View) -> bool:
+    if not (view.asked or view.urgent):
+        return False  # what is only wanted takes room that nobody needs
     if other.busy or other.asked or other.pinned or other.priority > view.priority or other.state in _COMING:
         return False
     if other.state is S.READY and (stays := other.since + box.residence) > box.now:

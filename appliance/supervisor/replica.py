@@ -38,6 +38,7 @@ class Replica:
 
     Attributes:
         wanted: it shall run even when nobody asks.
+        urgent: somebody has ordered that, and its last start is still to come.
         resume_at: in backoff, when the next start is due.
         last_start: seconds that the last complete start took.
         used: when its last exchange ended, or it became ready.
@@ -52,6 +53,7 @@ class Replica:
         self.name = name
         self.status = ReplicaStatus(runtime.name, name, runtime.engine, S.STOPPED, since=0.0)
         self.wanted = False
+        self.urgent = False
         self.resume_at = 0.0
         self.last_start: float | None = None
         self.used = 0.0
@@ -74,7 +76,7 @@ class Replica:
         """It shall run; out of quarantine and without a pause as well, because an operator or a change asks."""
         if self._closing:
             return
-        self.wanted = True
+        self.wanted = self.urgent = True
         if self.status.state is S.QUARANTINED:
             self.failures = pauses.Record()
             self.write(S.STOPPED)
@@ -143,7 +145,7 @@ class Replica:
 
     def begin_stop(self, reason: str = "") -> None:
         """Want it stopped, without waiting."""
-        self.wanted = False
+        self.wanted = self.urgent = False
         self.stops += 1
         self._permit = None
         self.failures = pauses.Record()
@@ -226,6 +228,7 @@ class Replica:
     async def _live(self, place: Place, life: Life, leave: Callable[[], bool]) -> None:
         """One life, and what follows from its end."""
         self.life, self.tail = life, life.tail
+        self.urgent = False
         self.wanted = True  # what was started is kept until something says otherwise
         self.stopping, self.turned = trio.Event(), trio.Event()
         self.write(self.status.state, pid=life.process.pid, endpoint=life.endpoint)

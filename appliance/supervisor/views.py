@@ -24,6 +24,7 @@ def view_of(replica: Replica, asked: Sequence[float]) -> View:
         state=state,
         since=row.since,
         wanted=replica.wanted,
+        urgent=replica.urgent,
         asked=len(asked),
         asked_since=asked[0] if asked else 0.0,
         busy=len(replica.leases),

@@ -44,7 +44,7 @@ def only(text: str) -> str:
         '[server]\nhttp2 = true\ntls = [{ cert = "c", key = "k" }, { cert = "d", key = "l" }]',
         KEY % "requests_per_minute = 1, tokens_per_minute = 200_000, concurrent = 8",
         KEY % "",
-        LLAMA % ', memory = "1GiB", gpus = [0], idle_stop = "1h", replicas = 2, exclusive = "big", preload = true',
+        LLAMA % ', gpus = [0], idle_stop = "1h", replicas = 2, exclusive = "big", preload = true',
     ],
 )
 def test_a_good_configuration_has_no_problems(text: str) -> None:
@@ -55,6 +55,7 @@ def test_a_good_configuration_has_no_problems(text: str) -> None:
     ("text", "setting"),
     [
         (KEY % "tokens_per_day = 1", "keys[0].limits.tokens_per_day"),
+        (LLAMA % ', memory = "1GiB"', "runtimes[0].memory"),
         ('providers = [{ name = "openai" }]', "providers"),
         ('guardrails = [{ name = "g", kind = "pii" }]', "guardrails"),
         (LLAMA % "" + 'models = [{ name = "m", targets = ["a"], default = true }]', "models[0].default"),

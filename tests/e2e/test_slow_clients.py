@@ -273,6 +273,7 @@ def test_one_too_many_is_told_so_by_address_and_in_all(tmp_path: Path) -> None:
     # The busy ones must stay while the others are refused, however slow the machine is.
     server = f"{LIMITS}max_connections = 8\nconnections_per_address = 5\n".replace("head_timeout = '1s'", "")
     with product(tmp_path, runtime("m"), server) as box, contextlib.ExitStack() as opened:
+        time.sleep(0.5)  # the connection that asked whether it is up has gone by then
         for source, most in (("127.0.0.1", 5), ("127.0.0.2", 3)):
             for _ in range(most):
                 busy = opened.enter_context(connect(box, source))

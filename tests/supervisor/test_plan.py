@@ -194,3 +194,10 @@ def test_preload_takes_room_and_makes_none() -> None:
     assert actions(wants, view("y", S.READY, gpus=(0,), need=20 * GIB), gpus=[gpu(free=4)]) == []
     assert actions(wants, view("y", S.LOADING, gpus=(0,), need=GIB), gpus=[gpu()]) == []
     assert actions(wants) == [("start", "x")]
+
+
+def test_what_is_only_wanted_makes_nobody_go() -> None:
+    loaded = view("a", S.READY, exclusive="big")
+    wanted = view("b", wanted=True, exclusive="big")
+    assert actions(loaded, wanted) == [("wait", "b")]
+    assert actions(loaded, replace(wanted, urgent=True)) == [("stop", "a")]
