@@ -15,7 +15,7 @@ MAX_LINES = 400
 
 VALUES = {"errors", "domain"}
 SETTINGS = VALUES | {"config"}
-BYTES = {"http1", "sse", "wire"}
+BYTES = {"http1", "sse", "wire", "translate"}
 DECISIONS = {"fleet", "access", "routing", "limits", "guardrails"}
 
 # room -> (rooms it may import, third-party packages it may import)
@@ -29,6 +29,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "http1": (VALUES, {"httptools"}),
     "sse": ({"errors"}, set()),
     "wire": (VALUES | {"sse"}, {"msgspec"}),
+    "translate": (VALUES | {"sse", "wire"}, {"msgspec"}),
     # decisions: time is an argument
     "fleet": (VALUES, set()),
     "access": (SETTINGS, set()),
@@ -43,11 +44,11 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "usage": (VALUES, {"trio"}),
     "observe": (VALUES, {"prometheus_client", "msgspec", "trio"}),
     # the path
-    "gateway": (SETTINGS | BYTES | DECISIONS | {"upstream", "observe"}, {"trio"}),
+    "gateway": (SETTINGS | BYTES | DECISIONS | {"upstream", "observe"}, {"trio", "msgspec"}),
     # surfaces
     "door": (SETTINGS | {"http1", "sockets"}, {"trio", "hypercorn"}),
     "api": (
-        VALUES | {"access", "limits", "wire", "gateway", "observe"},
+        VALUES | {"access", "limits", "wire", "translate", "gateway", "observe"},
         {"trio", "msgspec", "quart", "quart_trio", "werkzeug"},
     ),
     "ops": (VALUES | {"access", "api", "fleet", "health", "observe", "routing"}, set()),

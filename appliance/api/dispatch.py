@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from appliance.access.hosts import KnownHosts
 from appliance.api.endpoints import client_request_id
 from appliance.api.reply import error_reply, with_ids
-from appliance.api.routes import Router
+from appliance.api.routes import Router, dialect_of
 from appliance.domain.http import Reply, Request
 from appliance.errors import GatewayError
 from appliance.observe.metrics import Metrics
@@ -45,12 +45,13 @@ class Dispatch:
             if not reply.identified:
                 with_ids(reply, self._id(request))
         except GatewayError as error:
-            reply = error_reply(error, self._id(request))
+            reply = error_reply(error, self._id(request), dialect_of(request.path))
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
             # The traceback is for the log; the client gets the id to quote.
             request_id = self._id(request)
             _LOG.exception("request %s failed", request_id)
-            reply = error_reply(GatewayError("internal_error", "A bug in the appliance; its log has more."), request_id)
+            bug = GatewayError("internal_error", "A bug in the appliance; its log has more.")
+            reply = error_reply(bug, request_id, dialect_of(request.path))
         self.metrics.http_request(template, request.method, reply.status)
         return reply
 

@@ -10,13 +10,14 @@ from appliance.access.keys import KeyRing
 from appliance.access.policy import require_scope
 from appliance.api.reply import error_reply, json_reply, with_ids
 from appliance.api.routes import Route
-from appliance.domain.calls import Operation
+from appliance.domain.calls import Call, Operation
 from appliance.domain.http import Reply, Request
 from appliance.errors import GatewayError
 from appliance.gateway.accounting import Accounts, Exchange
 from appliance.gateway.listing import Listing
 from appliance.gateway.pipeline import Gateway
 from appliance.limits.ledger import Ledger, estimate_tokens
+from appliance.translate.messages_request import parse_count, parse_messages
 from appliance.wire.models import model_list
 from appliance.wire.openai_request import parse_call
 
@@ -68,13 +69,13 @@ class Endpoints:
             reply = await self._answer(operation, request, exchange)
         except GatewayError as error:
             exchange.failed(error)
-            reply = error_reply(error, exchange.request_id)
+            reply = error_reply(error, exchange.request_id, operation.dialect)
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
             # The traceback is for the log; the client gets the id to quote.
             _LOG.exception("request %s failed", exchange.request_id)
             bug = GatewayError("internal_error", "A bug in the appliance, not in your request. Its log has more.")
             exchange.failed(bug)
-            reply = error_reply(bug, exchange.request_id)
+            reply = error_reply(bug, exchange.request_id, operation.dialect)
         except BaseException:  # cancelled, alone or in a group of a nursery on the way
             exchange.cancelled(self.gateway.interruption)
             raise
@@ -90,7 +91,7 @@ class Endpoints:
         require_scope(caller, "infer")
         body = await request.body.read(self.max_body)
         exchange.permit = self.ledger.admit(caller.name, estimate_tokens(len(body)), self.accounts.clock())
-        call = parse_call(operation, body)
+        call = _parsed(operation, body)
         if call.request_id is not None:
             exchange.request_id = call.request_id
         return await self.gateway.answer(call, caller, exchange)
@@ -101,3 +102,13 @@ class Endpoints:
 
     async def _model(self, request: Request, name: str) -> Reply:
         return json_reply(self.listing.entry(name, self.keys.find(request.headers)))
+
+
+def _parsed(operation: Operation, body: bytes) -> Call:
+    match operation:
+        case Operation.MESSAGES:
+            return parse_messages(body)
+        case Operation.COUNT_TOKENS:
+            return parse_count(body)
+        case _:
+            return parse_call(operation, body)

@@ -1,12 +1,15 @@
 """Paths and methods to endpoints, as data."""
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from appliance.domain.calls import Dialect
 from appliance.domain.http import Reply, Request
 from appliance.errors import GatewayError
 
+_MESSAGES = re.compile(r"/v1/messages(?:/|$)")
 Endpoint = Callable[[Request, str], Awaitable[Reply]]  # the request, and what `{…}` at the path's end matched
 
 
@@ -24,6 +27,11 @@ class Route:
         if not brace:
             return "" if path == self.template else None
         return unquote(path[len(stem) :]) if path.startswith(stem) and len(path) > len(stem) else None
+
+
+def dialect_of(path: str) -> Dialect:
+    """What the clients of a path speak, whether or not it is in the table."""
+    return Dialect.MESSAGES if _MESSAGES.search(path) else Dialect.OPENAI
 
 
 class Router:

@@ -71,6 +71,7 @@ def check(config: Config, *, has_environment_keys: bool) -> list[Finding]:
         *_names(config),
         *_hashes(config.keys),
         *_callers(config.keys),
+        *_default(config.models),
         *(found for index, row in enumerate(config.runtimes) for found in _runtime(row, ("runtimes", index))),
         *(found for index, row in enumerate(config.backends) for found in _backend(row, ("backends", index))),
         *(found for index, row in enumerate(config.models) for found in _model(row, ("models", index), config)),
@@ -225,6 +226,13 @@ def _callers(keys: tuple[Key, ...]) -> Iterator[Finding]:
             yield Finding((*path, "name"), what, "rename it")
         if key.limits is not None:
             yield from _positive(key.limits, (*path, "limits"), _POSITIVE_LIMITS)
+
+
+def _default(models: tuple[Model, ...]) -> Iterator[Finding]:
+    first, *others = [index for index, model in enumerate(models) if model.default] or [0]
+    for index in others:
+        path = ("models", index, "default")
+        yield Finding(path, f"`{dotted(path)}`: models[{first}] is the default already", "keep one of them")
 
 
 def _runtime(runtime: Runtime, path: ConfigPath) -> Iterator[Finding]:

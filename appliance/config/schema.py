@@ -163,7 +163,7 @@ class Model(Section, frozen=True):
     kind: Annotated[str, Doc('"chat", "completion" or "embedding"; absent skips the category check')] = ""
     active: Annotated[bool, Doc("false: not listed, 404")] = True
     balance: Annotated[str, Doc('"least-busy" or "prefix" across replicas', later=True)] = ""
-    default: Annotated[bool, Doc("used when a Messages request names no model", later=True)] = False
+    default: Annotated[bool, Doc("used when a Messages request names no model")] = False
     guardrails: Annotated[tuple[str, ...], Doc("names of [[guardrails]]", later=True)] = ()
 
 

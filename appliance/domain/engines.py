@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from appliance.domain.calls import Operation
 
-_ALL = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDING})
+_ALL = frozenset(Operation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ ENGINES: dict[str, Engine] = {
     "llama.cpp": Engine("/health", absent_route=frozenset({501}), deterministic_500=True),
     "sglang": Engine("/health"),
     # No embeddings route at all; those are a server of their own (text-embeddings-inference).
-    "tgi": Engine("/health", operations=frozenset({Operation.CHAT, Operation.COMPLETION})),
+    "tgi": Engine("/health", operations=frozenset({Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES})),
     "ollama": Engine("/api/version", loading_status=None),
     "localai": Engine("/readyz"),
     # What `engine = "command"` launches; its health path comes from the config.

@@ -3,6 +3,8 @@
     pipeline     the story: may the caller, which model, which targets, one or two attempts, the reply
     attempts     one extra attempt at most, before the first byte, where that is safe
     relay        whole events from the engine to the client, with the end checked
+    translated   the same for clients of another dialect
+    counting     how many tokens a request has, asked of its engine
     accounting   one account per exchange, settled exactly once
     listing      the model list
 

@@ -13,7 +13,7 @@ import trio
 from appliance.domain.calls import Call, Operation
 from appliance.domain.engines import ENGINES
 from appliance.domain.http import Headers
-from appliance.domain.targets import Runtime, Target
+from appliance.domain.targets import Endpoint, Runtime, Target
 from appliance.errors import (
     ConnectFailed,
     ConnectionLost,
@@ -135,22 +135,34 @@ class Attempts:
             exchange.hold(lease)
             endpoint = lease.endpoint
         exchange.phase = "first_byte"
-        body = outgoing_body(call, target.model)
-        request = OutRequest("POST", call.operation.path, _SENT, body, exchange.internal_id)
-        engine = ENGINES[target.engine]
-        reply = await self.upstreams.send(
-            endpoint,
-            request,
-            self.deadlines,
-            max_connections=self.max_connections.get(target.owner, 256),
-            idle_close=engine.idle_close,
-        )
+        if call.operation is Operation.MESSAGES and call.foreign is not None:
+            body = call.foreign.chat_body(target.engine, target.model or call.model)
+        else:
+            body = outgoing_body(call, target.model)
+        reply = await self.post(target, endpoint, call.operation.engine_path, body, exchange)
         try:
             return await self._accepted(reply, call, target)
         except BaseException:
             with trio.CancelScope(shield=True):  # bounded inside: closing only shuts the socket
                 await reply.aclose()
             raise
+
+    async def post(
+        self, target: Target, endpoint: Endpoint, path: str, body: bytes, exchange: Exchange
+    ) -> UpstreamReply:
+        """Ask one target; whoever gets the reply closes it.
+
+        Raises:
+            UpstreamError: no reply came.
+        """
+        request = OutRequest("POST", path, _SENT, body, exchange.internal_id)
+        return await self.upstreams.send(
+            endpoint,
+            request,
+            self.deadlines,
+            max_connections=self.max_connections.get(target.owner, 256),
+            idle_close=ENGINES[target.engine].idle_close,
+        )
 
     async def _accepted(self, reply: UpstreamReply, call: Call, target: Target) -> EngineReply:
         """The reply, unless it is one that must not reach a client as it is."""
@@ -168,6 +180,22 @@ class Attempts:
                 self.fleet.learn_cannot(target.owner, call.operation)
             raise unsupported(call.model, call.operation, target.engine)
         return reply
+
+
+async def read_all(upstream: EngineReply, limit: int, exchange: Exchange) -> bytes:
+    """The whole body of a reply, which is closed afterwards.
+
+    Raises:
+        GatewayError: it did not arrive.
+    """
+    try:
+        return await upstream.read(limit)
+    except UpstreamError as error:
+        raise in_gateway_terms(error, exchange.target) from error
+    finally:
+        if not upstream.ended:
+            with trio.CancelScope(shield=True):  # closing is bounded: it only shuts a socket
+                await upstream.aclose()
 
 
 def _safe_to_repeat(error: UpstreamError) -> bool:

@@ -1,6 +1,6 @@
 """The story of a request, top to bottom."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
@@ -10,11 +10,13 @@ from appliance.domain.calls import Call, Operation
 from appliance.domain.engines import ENGINES
 from appliance.domain.http import Headers, Reply
 from appliance.domain.targets import Target
-from appliance.errors import GatewayError, UpstreamError
+from appliance.errors import GatewayError
 from appliance.fleet.table import Fleet, FleetTable
 from appliance.gateway.accounting import Exchange
-from appliance.gateway.attempts import Attempts, EngineReply, in_gateway_terms
+from appliance.gateway.attempts import Attempts, EngineReply, read_all
+from appliance.gateway.counting import count_tokens
 from appliance.gateway.relay import Relay
+from appliance.gateway.translated import TranslatingRelay, translated
 from appliance.routing.catalogue import Catalogue, PublicModel
 from appliance.routing.pick import candidates
 from appliance.wire.reply import examine
@@ -47,6 +49,8 @@ class Gateway:
         Raises:
             GatewayError: an error that we answer with; the account is not settled yet.
         """
+        if not call.model:
+            call = replace(call, model=self._default())
         model, targets = self._choice(call, caller)
         exchange.model_known(model.name)
         exchange.stream = call.stream
@@ -58,9 +62,17 @@ class Gateway:
             targets = candidates(model, call.operation, self._fleet)
             self._choices[call.model, call.operation] = model, targets
         upstream = await self.attempts.first_reply(call, targets, exchange)
+        if call.operation is Operation.COUNT_TOKENS:
+            return await self._counted(call, targets, upstream, exchange)
         if upstream.status == 200 and _is(upstream, "text/event-stream"):
             return await self._streamed(call, upstream, exchange)
-        return await self._whole(upstream, exchange)
+        return await self._whole(call, upstream, exchange)
+
+    def _default(self) -> str:
+        if not self.catalogue.default:
+            message = "'model' is required: no model of this server is the default one. GET /v1/models lists them."
+            raise GatewayError("missing_required_parameter", message, param="model")
+        return self.catalogue.default
 
     def _choice(self, call: Call, caller: Caller) -> tuple[PublicModel, list[Target] | None]:
         """The model, and the targets worth trying if they were chosen since the fleet last changed."""
@@ -81,7 +93,11 @@ class Gateway:
         return model, known[1] if known else None
 
     async def _streamed(self, call: Call, upstream: EngineReply, exchange: Exchange) -> Reply:
-        relay = Relay(upstream, exchange, hide_usage=not call.wants_usage, on_close=self._relays.discard)
+        on_close = self._relays.discard
+        if call.foreign is None:
+            relay = Relay(upstream, exchange, hide_usage=not call.wants_usage, on_close=on_close)
+        else:
+            relay = TranslatingRelay(upstream, exchange, on_close=on_close)
         self._relays.add(relay)
         try:
             await relay.prime()
@@ -98,25 +114,32 @@ class Gateway:
         ]
         return Reply(200, headers + _ours(exchange), relay)
 
-    async def _whole(self, upstream: EngineReply, exchange: Exchange) -> Reply:
-        try:
-            body = await upstream.read(_LARGEST_REPLY)
-        except UpstreamError as error:
-            raise in_gateway_terms(error, exchange.target) from error
-        finally:
-            if not upstream.ended:
-                with trio.CancelScope(shield=True):  # closing is bounded: it only shuts a socket
-                    await upstream.aclose()
+    async def _counted(self, call: Call, targets: list[Target], upstream: EngineReply, exchange: Exchange) -> Reply:
+        target = next(target for target in targets if target.name == exchange.target)
+        status, body = await count_tokens(self.attempts, call, target, upstream, exchange)
+        exchange.bytes_out = len(body)
+        exchange.done(status, "ok" if status < 400 else "backend_error")
+        headers: Headers = [("content-type", "application/json")]
+        if status >= 400:
+            headers.append(("x-error-source", "backend"))
+        return Reply(status, headers + _ours(exchange), body)
+
+    async def _whole(self, call: Call, upstream: EngineReply, exchange: Exchange) -> Reply:
+        body = await read_all(upstream, _LARGEST_REPLY, exchange)
         status = upstream.status
         headers = [header for header in upstream.headers if header[0] in _PASSED_ON]
-        if status < 300:
+        if call.foreign is not None:
+            headers = [header for header in headers if header[0] != "content-type"]
+            headers.append(("content-type", "application/json"))
+            body = translated(status, body, exchange)
+        elif status < 300:
             seen = examine(body, exchange.request_id)
             if seen is not None:
                 body, usage = seen
                 exchange.usage = usage or exchange.usage
             else:
                 _refuse_half_an_answer(upstream, body, exchange.target)
-        else:
+        if status >= 300:
             headers.append(("x-error-source", "backend"))
             if status == 500 and ENGINES[exchange.engine].deterministic_500:
                 headers.append(("x-should-retry", "false"))

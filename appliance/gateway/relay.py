@@ -136,14 +136,21 @@ class Relay:
             raise StopAsyncIteration
         if self._finished and not self._open and not self._splitter.pending:
             self._done = True
-            return self._sent(_DONE_EVENT)
+            return self._sent(self._closing())
         return self._break(self._bad_end())
+
+    def _closing(self) -> bytes:
+        """What ends a good stream."""
+        return _DONE_EVENT
+
+    def _error_event(self, error: GatewayError) -> bytes:
+        return error_event(error, self._exchange.request_id)
 
     def _break(self, error: GatewayError) -> bytes:
         self.ended = self.broken = True
         self._estimate()
         self._exchange.failed(error, status=200)
-        return self._sent(error_event(error, self._exchange.request_id))
+        return self._sent(self._error_event(error))
 
     def _bad_end(self) -> GatewayError:
         target = self._exchange.target
@@ -180,11 +187,16 @@ class Relay:
                 self._count(tokens)
                 return run
         events = [event for event in cut(run) if self._wanted(event)]
-        if events and self._content and self._fruitless < _FRUITLESS and len(events[-1]) < _LONG and not self._done:
-            self._fruitless += 1
-            data = data_of(events[-1])
-            self._shape = shape_of(data, peek(data)) or shape
+        if events:
+            self._learn(events[-1])
         return b"".join(events)
+
+    def _learn(self, event: bytes) -> None:
+        """Take the shape of what comes from an event, while that seems to pay."""
+        if self._content and self._fruitless < _FRUITLESS and len(event) < _LONG and not self._done:
+            self._fruitless += 1
+            data = data_of(event)
+            self._shape = shape_of(data, peek(data)) or self._shape
 
     def _wanted(self, event: bytes) -> bool:
         """Look at one event; False when the client must not see it."""

@@ -34,7 +34,11 @@ def _operations(kinds: Sequence[str]) -> frozenset[Operation] | None:
 
 
 class Catalogue:
-    """The models of one configuration. Backends' own lists come with each snapshot."""
+    """The models of one configuration. Backends' own lists come with each snapshot.
+
+    Attributes:
+        default: the name that stands for no name; empty when there is none.
+    """
 
     def __init__(
         self, models: Sequence[Model], runtimes: Sequence[Runtime], backends: Sequence[tuple[Backend, Endpoint]]
@@ -43,6 +47,7 @@ class Catalogue:
         self._backends = {backend.name: (backend, endpoint) for backend, endpoint in backends}
         self._hidden = {model.name for model in models if not model.active}
         self._configured = {model.name: self._public(model) for model in models if model.active}
+        self.default = next((model.name for model in models if model.default), "")
         aliased = {target for model in models for target in model.targets}
         for runtime in runtimes:
             if runtime.name not in aliased and runtime.name not in self._configured | dict.fromkeys(self._hidden):

@@ -1,25 +1,29 @@
-"""An error of ours as a client sees it: the OpenAI envelope, an event of a stream, and the headers."""
+"""An error of ours as a client sees it: the envelope of its dialect, an event of a stream, and the headers."""
 
 import math
 
 import msgspec
 
 from appliance import sse
+from appliance.domain.calls import Dialect
 from appliance.domain.http import Headers
 from appliance.errors import GatewayError
 
 _LONGEST_WAIT = 60.0  # seconds; some official SDKs ignore a longer one and use a guess of their own
 
 
-def error_body(error: GatewayError, request_id: str) -> bytes:
+def error_body(error: GatewayError, request_id: str, dialect: Dialect = Dialect.OPENAI) -> bytes:
     """The JSON body; extras can never replace one of the four standard members."""
+    messages = dialect is Dialect.MESSAGES
     members = {
         "message": _clean(error.message),
-        "type": error.row.type,
+        "type": error.row.messages_type if messages else error.row.type,
         "param": None if error.param is None else _clean(error.param),
         "code": error.code,
     }
-    return msgspec.json.encode({"error": members | _extras(error, members), "request_id": _clean(request_id)})
+    envelope: dict[str, object] = {"type": "error"} if messages else {}
+    envelope |= {"error": members | _extras(error, members), "request_id": _clean(request_id)}
+    return msgspec.json.encode(envelope)
 
 
 def error_event(error: GatewayError, request_id: str) -> bytes:

@@ -146,7 +146,7 @@ def _sound_call(operation: Operation, body: bytes) -> Call | None:
 
 
 def _checked_call(operation: Operation, body: bytes) -> Call:
-    fields = _read_body(body)
+    fields = read_json(body, _BODY)
     model = _model(fields.model)
     name = _INPUT[operation]
     value: msgspec.Raw = getattr(fields, name)
@@ -195,10 +195,15 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(members))
 
 
-def _read_body(body: bytes) -> _Body:
+def read_json(body: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
+    """A JSON object whose members are looked at later.
+
+    Raises:
+        GatewayError: `invalid_payload`: it is none.
+    """
     try:
         body.decode()  # the JSON scanner does not look inside the strings that it skips
-        return _BODY.decode(body)
+        return decoder.decode(body)
     except UnicodeDecodeError as error:
         raise GatewayError("invalid_payload", f"The body is not UTF-8 (byte {error.start}).") from error
     except msgspec.ValidationError as error:

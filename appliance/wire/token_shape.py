@@ -13,7 +13,7 @@ from appliance.wire.chunk import Chunk, peek
 
 # A member that brings text, and its value. In valid JSON this can be nothing else: a quote after a letter ends a
 # string, a colon after a string makes it a key, and what follows the colon is a value from its first quote on.
-_TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments)": ?"((?:[^"\\]++|\\.)++)"')
+_TEXT = re.compile(rb'"(content|text|reasoning|reasoning_content|arguments)": ?"((?:[^"\\]++|\\.)++)"')
 # The inside of JSON strings, with blanks between them so that no escape can reach into the next one.
 _STRINGS = re.compile(
     rb'(?:[^"\\\x00-\x1f]'
@@ -27,9 +27,11 @@ class TokenShape(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         index: the choice that such an event belongs to.
+        member: the name of the text, where the event brings nothing else; empty where it does.
     """
 
     index: int
+    member: str
     _head: bytes  # of an event, to the opening quote of the text
     _tail: bytes  # from the closing quote to the blank line
     _joint: bytes
@@ -48,13 +50,20 @@ class TokenShape(msgspec.Struct, frozen=True, gc=False):
 
     def tokens(self, run: bytes) -> int | None:
         """How many events of a run bring content; None unless every event of it is of this shape."""
+        texts = self.texts(run)
+        if texts is None:
+            return None
+        return len(texts) if self._always else len(texts) - texts.count(b"")
+
+    def texts(self, run: bytes) -> list[bytes] | None:
+        """The texts of a run, as they stand inside their quotes; None unless every event of it is of this shape."""
         start, stop = len(self._head), self._tail_of_line
         texts = [line[start:stop] for line in run.split(b"\n")[:-1:2]]  # a guess; what counts is the next line
         if b"".join((self._head, self._joint.join(texts), self._tail)) != run:
             return None
         if not _STRINGS.fullmatch(b" ".join(texts)):
             return None
-        return len(texts) if self._always else len(texts) - texts.count(b"")
+        return texts
 
 
 def shape_of(data: bytes, chunk: Chunk) -> TokenShape | None:
@@ -71,7 +80,8 @@ def shape_of(data: bytes, chunk: Chunk) -> TokenShape | None:
         pass
     if found is None or b"\n" in data or b"\r" in data:
         return None
-    head, tail = b"data: " + data[: found.start(1)], data[found.end(1) :] + b"\n\n"
+    head, tail = b"data: " + data[: found.start(2)], data[found.end(2) :] + b"\n\n"
     # What is looked at in a chunk can depend on the text in one way only: whether it is empty.
-    empty = peek(data[: found.start(1)] + data[found.end(1) :])
-    return TokenShape(chunk.open[0], head, tail, tail + head, 2 - len(tail), empty.pieces == 1)
+    empty = peek(data[: found.start(2)] + data[found.end(2) :])
+    member = "" if empty.pieces else found[1].decode()
+    return TokenShape(chunk.open[0], member, head, tail, tail + head, 2 - len(tail), empty.pieces == 1)

@@ -58,7 +58,7 @@ def test_a_good_configuration_has_no_problems(text: str) -> None:
         (LLAMA % ', memory = "1GiB"', "runtimes[0].memory"),
         ('providers = [{ name = "openai" }]', "providers"),
         ('guardrails = [{ name = "g", kind = "pii" }]', "guardrails"),
-        (LLAMA % "" + 'models = [{ name = "m", targets = ["a"], default = true }]', "models[0].default"),
+        (LLAMA % "" + 'models = [{ name = "m", targets = ["a"], balance = "prefix" }]', "models[0].balance"),
     ],
 )
 def test_a_setting_whose_feature_is_not_built_is_refused(text: str, setting: str) -> None:
@@ -275,3 +275,13 @@ def test_a_models_kind_must_be_one_that_its_runtime_offers() -> None:
 def test_settings_of_a_runtime_that_make_no_sense(extra: str, says: str) -> None:
     ((what, _),) = problems(LLAMA % extra)
     assert says in what
+
+
+def test_one_model_at_most_is_the_default() -> None:
+    models = (
+        'models = [{ name = "m", targets = ["a"], default = true }, { name = "n", targets = ["a"], default = true }]'
+    )
+    assert problems(LLAMA % "" + models) == [
+        ("`models[1].default`: models[0] is the default already", "keep one of them")
+    ]
+    assert problems(LLAMA % "" + models.replace("true", "false", 1)) == []

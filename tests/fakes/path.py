@@ -54,7 +54,7 @@ class Path:
         self.upstreams = upstreams or ScriptedUpstreams()
         runtimes = [Runtime(name="m", engine="llama.cpp", model="/m.gguf")]
         models = [
-            Model(name="both", targets=("m", "box/x")),
+            Model(name="both", targets=("m", "box/x"), default=True),
             Model(name="remote", targets=("box/x",)),
             Model(name="m", targets=("m",), kind="chat"),
         ]

@@ -25,7 +25,7 @@ def test_a_runtime_without_a_model_entry_is_served_as_its_name() -> None:
     model = Catalogue([], [QWEN], []).resolve("qwen", Fleet())
     assert model is not None
     assert model.targets[0].owner == "qwen"
-    assert model.operations == frozenset({Operation.CHAT, Operation.COMPLETION})
+    assert model.operations == frozenset(Operation) - {Operation.EMBEDDING}
 
 
 def test_a_runtime_behind_an_alias_is_not_listed_twice() -> None:
@@ -67,3 +67,9 @@ def test_an_engine_knows_its_model_by_the_name_that_it_was_given(
     model = Catalogue([], [runtime], []).resolve("big", Fleet({}, {}))
     assert model is not None
     assert model.targets[0].model == name
+
+
+def test_the_default_model_is_known_by_name() -> None:
+    assert Catalogue([], [QWEN], []).default == ""
+    models = [Model(name="a", targets=("qwen",)), Model(name="b", targets=("qwen",), default=True)]
+    assert Catalogue(models, [QWEN], []).default == "b"

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from appliance.domain.calls import Dialect
 from appliance.errors import TABLE, GatewayError
 from appliance.wire.error_body import error_body, error_event, error_headers
 
@@ -49,3 +50,13 @@ def test_headers_tell_how_to_log_in_and_whether_to_retry() -> None:
     assert dict(error_headers(GatewayError("invalid_api_key", "x")))["www-authenticate"] == "Bearer"
     assert dict(error_headers(GatewayError("unsupported", "x")))["x-should-retry"] == "false"
     assert dict(error_headers(GatewayError("internal_error", "x"))) == {"x-error-source": "gateway"}
+
+
+def test_messages_clients_get_their_own_envelope_and_types() -> None:
+    value = json.loads(error_body(GatewayError("model_not_found", "No."), "r1", Dialect.MESSAGES))
+    assert value["type"] == "error"
+    assert (value["error"]["type"], value["error"]["code"], value["request_id"]) == (
+        "not_found_error",
+        "model_not_found",
+        "r1",
+    )
