@@ -5,7 +5,6 @@ work, let streams finish for `drain`, end the rest with an error event, close co
 A second signal skips the wait.
 """
 
-import gc
 import logging
 import random
 import resource
@@ -45,6 +44,7 @@ from appliance.door.tls import handshake
 from appliance.door.watch import Watch
 from appliance.errors import GatewayError, OperatorError
 from appliance.fleet.table import FleetTable
+from appliance.garbage import collect, seldom
 from appliance.gateway.accounting import Accounts
 from appliance.gateway.attempts import Attempts
 from appliance.gateway.listing import Listing
@@ -138,12 +138,10 @@ async def _serve(
             if parts.certificates is not None:
                 core.start_soon(parts.certificates.watch, name="certificates")
             core.start_soon(listener.run, name="door")
-            # What exists now stays: looking at it again at each collection takes tens of milliseconds.
-            gc.collect()
-            gc.freeze()
+            stack.enter_context(seldom())
+            core.start_soon(collect, lambda: parts.readiness.flowing, name="garbage")
             _LOG.info("listening on %s:%d", listener.host, listener.port)
             task_status.started(Running(listener.host, listener.port, parts.fleet))
-            stack.callback(gc.unfreeze)
             if signals is not None:
                 await anext(signals)
                 await _stop(parts, listener, config.server.drain, signals)
@@ -206,6 +204,7 @@ class _Parts:
     certificates: Certificates | None
     quart: App
     recorder: Recorder[ExchangeRecord]
+    readiness: Readiness
 
     def interrupt(self, error: GatewayError) -> None:
         """End everything under way: streams with an error event, requests without an answer yet with the error."""
@@ -265,7 +264,19 @@ def _build(
     secure = partial(handshake, certificates=certificates) if certificates else None
     reception = Reception(around, metrics, secure)
     return _Parts(
-        fleet, upstreams, supervisor, prober, gateway, handover, reception, watch, metrics, certificates, app, recorder
+        fleet,
+        upstreams,
+        supervisor,
+        prober,
+        gateway,
+        handover,
+        reception,
+        watch,
+        metrics,
+        certificates,
+        app,
+        recorder,
+        readiness,
     )
 
 

@@ -55,6 +55,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # beside the product: a model server for tests and `selftest`, sharing nothing with the path it tests
     "scripted": (set(), {"trio", "httptools"}),
     # assembly
+    "garbage": (set(), {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (SETTINGS | {"serve", "observe", "usage", "scripted", "supervisor", "__init__"}, {"trio", "httpx", "rich"}),
     "__main__": ({"cli"}, set()),

@@ -69,6 +69,10 @@ class ReplyStream(Protocol):
         """Give pieces to `offer` as they come, until it returns False or iterating has to go on. It may do nothing."""
         ...
 
+    def close(self) -> bool:
+        """As `aclose`, where there is nothing to wait for; whether that is so, else `aclose` has to follow."""
+        ...
+
     async def aclose(self) -> None:
         """Release the upstream and settle the accounts; safe to call twice and while cancelled."""
         ...

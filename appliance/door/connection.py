@@ -261,11 +261,9 @@ class Connection:
         request = Request(head.method, head.path, head.query, head.headers, self.peer, body, head.known)
         self._answering = False
         readiness = around.readiness
-        if readiness.flowing:  # before and after the work: a token does not wait for a crowd of new requests
-            readiness.relay()
+        readiness.relay()  # before and after the work: a token does not wait for a crowd of new requests
         reply = await around.application(request)
-        if readiness.flowing:
-            readiness.relay()
+        readiness.relay()
         self._answering = True
         keep = head.keep_alive and not around.closing and body.skip()
         self._clean = keep
@@ -281,6 +279,7 @@ class Connection:
                 await self._flush()
             return keep
         keep = await self._stream(reply, reply.body, keep=keep, http10=head.http10)
+        readiness.relay()
         self._clean = keep
         return keep
 
@@ -313,8 +312,9 @@ class Connection:
             self._gone = True  # nobody is there to read the rest
             raise
         finally:
-            with trio.CancelScope(shield=True):  # bounded inside: closing only shuts a socket
-                await stream.aclose()
+            if not stream.close():
+                with trio.CancelScope(shield=True):  # bounded inside: closing only shuts a socket
+                    await stream.aclose()
         return keep and framed and not stream.broken
 
     async def _flush(self) -> None:

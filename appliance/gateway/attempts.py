@@ -46,6 +46,10 @@ class EngineReply(Protocol):
         """Give body bytes to `taken` as they arrive, until it returns False or there are no more."""
         ...
 
+    def interrupt(self) -> None:
+        """Whoever waits for the body gets a `ConnectionLost` instead."""
+        ...
+
     async def read(self, limit: int) -> bytes:
         """The rest of the body, at most `limit` bytes."""
         ...
@@ -70,6 +74,9 @@ class _ReadAlready:
 
     async def pump(self, taken: Callable[[bytes], bool]) -> None:
         taken(await self.receive())
+
+    def interrupt(self) -> None:
+        pass
 
     async def read(self, limit: int) -> bytes:
         return (await self.receive())[:limit]

@@ -53,7 +53,6 @@ class Relay:
         self._tail_read = False
         self._error_seen = False  # the engine itself sent an error event
         self._content = 0  # chunks with content, the estimate when the engine never reports usage
-        self._scope: trio.CancelScope | None = None
         self._interruption: GatewayError | None = None
         self._problem: UpstreamError | None = None  # met while pumping
 
@@ -66,7 +65,7 @@ class Relay:
         try:
             self._first = await self._next_bytes()
         except UpstreamError as error:
-            raise in_gateway_terms(error, self._exchange.target) from error
+            raise self._interruption or in_gateway_terms(error, self._exchange.target) from error
         if self._interruption is not None:
             raise self._interruption
         if not self._first:
@@ -75,8 +74,7 @@ class Relay:
     def interrupt(self, error: GatewayError) -> None:
         """End the stream with an error event now (the server is going away)."""
         self._interruption = error
-        if self._scope is not None:
-            self._scope.cancel()
+        self._upstream.interrupt()
 
     def __aiter__(self) -> "Relay":
         return self
@@ -92,7 +90,7 @@ class Relay:
                 raise self._problem
             out = await self._next_bytes()
         except UpstreamError as error:
-            return self._break(in_gateway_terms(error, self._exchange.target))
+            return self._break(self._interruption or in_gateway_terms(error, self._exchange.target))
         if self._interruption is not None:
             return self._break(self._interruption)
         return self._sent(out) if out else self._end()
@@ -112,8 +110,7 @@ class Relay:
             return not out or (offer(self._sent(out)) and not self.ended)
 
         try:
-            with trio.CancelScope() as self._scope:
-                await self._upstream.pump(taken)
+            await self._upstream.pump(taken)
         except UpstreamError as error:
             self._problem = error
 
@@ -163,18 +160,10 @@ class Relay:
     async def _next_bytes(self) -> bytes:
         """Bytes for the client, or b"" when the engine's body is over."""
         while True:
-            data = await self._receive()
-            if not data:
+            if self._interruption is not None or not (data := await self._upstream.receive()):
                 return b""
             if (run := self._splitter.feed(data)) and (out := self._looked_through(run)):
                 return out
-
-    async def _receive(self) -> bytes:
-        if self._interruption is not None:
-            return b""
-        with trio.CancelScope() as self._scope:
-            return await self._upstream.receive()
-        return b""  # interrupted
 
     def _looked_through(self, run: bytes) -> bytes:
         """What the client may see of a run of events."""
@@ -229,15 +218,23 @@ class Relay:
         if self._exchange.usage == Usage() and self._content:
             self._exchange.usage = Usage(output=self._content, estimated=True)
 
+    def close(self) -> bool:
+        """As `aclose`, where there is nothing to wait for; whether that is so."""
+        self._settle()
+        return self._upstream.ended
+
     async def aclose(self) -> None:
         """Close the upstream, which is how an engine learns to stop, and settle the account."""
-        if not self._exchange.settled:
-            self._estimate()
-            self._exchange.client_left()
-        self._on_close(self)
+        self._settle()
         if self._done and not self._tail_read and not self._upstream.ended:
             self._tail_read = True
             # The end of the body follows at once; reading it keeps the connection for the next request.
             with trio.move_on_after(_TAIL_SECONDS), contextlib.suppress(UpstreamError):
                 await self._upstream.receive()
         await self._upstream.aclose()
+
+    def _settle(self) -> None:
+        if not self._exchange.settled:
+            self._estimate()
+            self._exchange.client_left()
+        self._on_close(self)

@@ -17,13 +17,18 @@ _LONGEST = 0.0005  # seconds that something posted waits for others, in a turn t
 
 
 class Outbox:
-    """What is posted in this turn. One for all connections."""
+    """What is posted in this turn. One for all connections.
+
+    Attributes:
+        gathering: whoever set it calls `flush` in this turn, so that no task is woken for it.
+    """
 
     def __init__(self) -> None:
         self._posted: list[Writer] = []
         self._since = 0.0  # when the first of them was posted
         self._running = False
         self._asleep: trio.lowlevel.Task | None = None
+        self.gathering = False
 
     def post(self, writer: "Writer") -> None:
         """A writer has something to send; it goes out before the loop waits again."""
@@ -34,6 +39,8 @@ class Outbox:
                 self.flush()
             return
         self._since = time.perf_counter()
+        if self.gathering:
+            return
         if self._asleep is not None:
             trio.lowlevel.reschedule(self._asleep)
             self._asleep = None

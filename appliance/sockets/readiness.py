@@ -7,6 +7,8 @@ first: that costs more than the read. Here a socket is registered once, and the 
 A token of a stream costs microseconds to read, look at and pass on, and as much again to wake the task that waits for
 it. So whoever has a stream that flows leaves a step here, which is called when something comes. The task that owns the
 stream sleeps meanwhile; it wakes when the stream ends, breaks, or has to wait for its reader.
+
+Tasks are woken at once while no stream flows, else in turns.
 """
 
 import contextlib
@@ -20,6 +22,7 @@ import outcome
 import trio
 
 from appliance.sockets.outbox import Outbox
+from appliance.sockets.turns import Turns
 
 _COMES = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 # With these a short read does not mean that nothing is left: an end or an error follows, or bytes behind urgent ones.
@@ -53,6 +56,7 @@ class Readiness:
         self.flowing = 0
         self._epoll = select.epoll()
         self._readers: dict[int, Reader] = {}
+        self._turns = Turns()
         self._running = False
 
     def add(self, fd: int, reader: "Reader") -> None:
@@ -85,6 +89,13 @@ class Readiness:
             with contextlib.suppress(OSError):  # closed without a word
                 self._epoll.unregister(fd)
 
+    def woken(self, reader: "Reader") -> None:
+        """For `Reader`: its task is to run, now or in one of the next turns."""
+        if self.flowing:
+            self._turns.queue(reader)
+        else:
+            reader.wake()
+
     def relay(self) -> None:
         """Step every stream that has something. Whoever works for long may call this in between: tokens go first.
 
@@ -98,6 +109,7 @@ class Readiness:
         steps = 0
         if self.flowing:
             self.now = trio.current_time()
+        self.outbox.gathering = True
         for fd, flags in self._epoll.poll(0, _AT_ONCE):
             reader = self._readers.get(fd)  # none: it was closed earlier in this round
             if reader is None or not reader.resume(flags):
@@ -105,6 +117,7 @@ class Readiness:
             steps += 1
             if steps % _TOGETHER == 0:
                 self.outbox.flush()
+        self.outbox.gathering = False
         if steps:
             self.outbox.flush()
 
@@ -128,17 +141,19 @@ class Reader:
     Attributes:
         deadline: until when whoever waits here wants to, on trio's clock; infinite while nobody does or for ever. It is
             only noted: who made a wait with one has to `interrupt` it.
+        urgent: answers come here, not requests: whoever waits is woken before those who do for requests.
     """
 
-    __slots__ = ("_fd", "_followed", "_readiness", "_ready", "_sock", "_step", "_task", "deadline")
+    __slots__ = ("_fd", "_followed", "_readiness", "_ready", "_sock", "_step", "_task", "_woken", "deadline", "urgent")
 
-    def __init__(self, sock: socket.socket, readiness: Readiness) -> None:
+    def __init__(self, sock: socket.socket, readiness: Readiness, *, urgent: bool = False) -> None:
         """Begin to look at a socket.
 
         Args:
             sock: connected and non-blocking; stays the caller's, who calls `close` before closing it. Nobody else may
                 read from it.
             readiness: where it is looked at.
+            urgent: see the attribute.
 
         Raises:
             BusyResourceError: it has a reader.
@@ -150,7 +165,9 @@ class Reader:
         self._step: Callable[[], bool] | None = None  # what is called instead of waking it
         self._ready = False  # something may be there that the kernel does not report again
         self._followed = False  # a short read does not mean that nothing is left
+        self._woken = False  # who waits is about to be woken
         self.deadline = math.inf
+        self.urgent = urgent
         if self._fd >= 0:
             readiness.add(self._fd, self)
 
@@ -234,19 +251,34 @@ class Reader:
         if task is None:
             return False
         if step is None:
-            self._task = None
-            self.deadline = math.inf
-            trio.lowlevel.reschedule(task, _NOTHING)
+            if not self._woken:
+                self._woken = True
+                self.deadline = math.inf  # met, whenever it is the task's turn
+                self._readiness.woken(self)
             return False
         try:
             over = step()
         except Exception as error:  # noqa: BLE001 - it belongs to the stream's own task
             self._end(task, outcome.Error(error))
         else:
-            if over:
-                self._end(task, outcome.Value(None))
+            if over and self._task is task:
+                self._step = None
+                self._readiness.flowing -= 1
+                self._woken = True
+                self._readiness.woken(self)
             elif self._ready and self._task is task:
                 self._readiness.again(self._fd)
+        return True
+
+    def wake(self) -> bool:
+        """For `Turns`: whether the task still waited."""
+        task, woken = self._task, self._woken
+        self._woken = False
+        if task is None or not woken:
+            return False
+        self._task = None
+        self.deadline = math.inf
+        trio.lowlevel.reschedule(task, _NOTHING)
         return True
 
     def interrupt(self, error: Exception) -> None:
@@ -281,6 +313,7 @@ class Reader:
 
     def _forget(self) -> trio.lowlevel.Task | None:
         task, self._task = self._task, None
+        self._woken = False
         self.deadline = math.inf
         if self._step is not None:
             self._step = None

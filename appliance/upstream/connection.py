@@ -91,6 +91,10 @@ class Connection(Protocol):
         """
         ...
 
+    def interrupt(self) -> None:
+        """Whoever waits for body bytes gets a `ConnectionLost` instead; harmless when nobody does."""
+        ...
+
     async def aclose(self) -> None:
         """Close the socket."""
         ...
@@ -129,7 +133,7 @@ class PlainConnection:
         self._buffer = shared.buffer
         self._alarm = shared.alarm
         self._readiness = shared.readiness
-        self._reader = Reader(sock, shared.readiness)
+        self._reader = Reader(sock, shared.readiness, urgent=True)
         self._countdown: Countdown | None = None  # of the exchange under way
         self._authority = authority
         self._parser = ResponseParser()
@@ -323,6 +327,10 @@ class PlainConnection:
                     raise countdown.passed("between_bytes", deadline) from None
             else:
                 return
+
+    def interrupt(self) -> None:
+        """Whoever waits for body bytes gets a `ConnectionLost` instead; harmless when nobody does."""
+        self._reader.interrupt(trio.ClosedResourceError("interrupted"))
 
     async def aclose(self) -> None:
         """Close the socket; whoever waits on it is told that the connection is lost."""

@@ -48,6 +48,7 @@ class SecureConnection:
         self._body: AsyncIterator[bytes] | None = None
         self._ended = False
         self._countdown: Countdown | None = None  # of the exchange under way
+        self._reading: trio.CancelScope | None = None  # of the last read
         self._socket: Any = None  # httpcore's stream of bytes below TLS
 
     @property
@@ -111,12 +112,14 @@ class SecureConnection:
         if self._ended or self._response is None or self._countdown is None:
             return b""
         body = self._body = self._body or self._response.aiter_raw()
-        with _mapped(self._address, 0.0, before_reply=False), self._countdown.within("between_bytes"):
-            async for piece in body:
-                if piece:
-                    return piece
-        self._ended = True
-        return b""
+        with trio.CancelScope() as self._reading:
+            with _mapped(self._address, 0.0, before_reply=False), self._countdown.within("between_bytes"):
+                async for piece in body:
+                    if piece:
+                        return piece
+            self._ended = True
+            return b""
+        raise ConnectionLost("interrupted", before_reply=False)
 
     async def pump(self, taken: Callable[[bytes], bool]) -> None:
         """Give body bytes to `taken` as they arrive, until it returns False or the reply is complete.
@@ -127,6 +130,11 @@ class SecureConnection:
         while data := await self.receive():
             if not taken(data):
                 return
+
+    def interrupt(self) -> None:
+        """Whoever waits for body bytes gets a `ConnectionLost` instead; harmless when nobody does."""
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def aclose(self) -> None:
         """Close the socket and the client."""

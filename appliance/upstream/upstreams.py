@@ -110,6 +110,11 @@ class UpstreamReply:
             self.ended = True
             await self._lease.finish()
 
+    def interrupt(self) -> None:
+        """Whoever waits for the body gets a `ConnectionLost` instead; harmless when nobody does."""
+        if self._lease.connection is not None:
+            self._lease.connection.interrupt()
+
     def _connection(self) -> Connection:
         connection = self._lease.connection
         if connection is None:

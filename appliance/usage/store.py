@@ -7,6 +7,7 @@ never count one twice or in one table only.
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -27,9 +28,15 @@ CREATE TABLE days (
     estimated INTEGER NOT NULL, PRIMARY KEY (day, key, model, target)
 ) STRICT, WITHOUT ROWID;
 """
-_ADD = "INSERT INTO exchanges VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD = "INSERT INTO exchanges VALUES "
+_ROW = f"(NULL{', ?' * 17})"
+_AT_ONCE = 50  # rows of one statement
 _SUM = """
-INSERT INTO days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+INSERT INTO days
+    SELECT CAST(at / ? AS INTEGER), key, model, target, count(*), sum(status >= 400), sum(input), sum(output),
+        sum(cached), sum(iif(estimated, input + output, 0))
+    FROM exchanges WHERE id > ? GROUP BY 1, key, model, target
+ON CONFLICT DO UPDATE SET
     requests = requests + excluded.requests, failed = failed + excluded.failed, input = input + excluded.input,
     output = output + excluded.output, cached = cached + excluded.cached, estimated = estimated + excluded.estimated
 """
@@ -101,14 +108,20 @@ class Store:
     def add(self, rows: Sequence[Row]) -> None:
         """Write a batch, all of it or nothing.
 
+        Few statements, each of many rows: SQLite works without the interpreter's lock, and every statement takes that
+        lock back from the thread that passes tokens on.
+
         Raises:
             sqlite3.Error: nothing was written.
         """
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany(_ADD, rows)
-            connection.executemany(_SUM, _days(rows))
+            last = connection.execute("SELECT ifnull(max(id), 0) FROM exchanges").fetchone()[0]
+            for start in range(0, len(rows), _AT_ONCE):
+                some = rows[start : start + _AT_ONCE]
+                connection.execute(_ADD + ", ".join([_ROW] * len(some)), list(chain.from_iterable(some)))
+            connection.execute(_SUM, (DAY, last))
             connection.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):  # a full disk has rolled back by itself
@@ -184,14 +197,3 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     if version == 0:
         connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {_VERSION};COMMIT;")
-
-
-def _days(rows: Sequence[Row]) -> list[tuple[object, ...]]:
-    """The sums of a batch: far fewer than its rows."""
-    sums: dict[tuple[int, str, str, str], list[int]] = {}
-    for row in rows:
-        total = sums.setdefault((int(row.at // DAY), row.key, row.model, row.target), [0] * 6)
-        tokens = row.input + row.output if row.estimated else 0
-        for index, value in enumerate((1, row.status >= 400, row.input, row.output, row.cached, tokens)):
-            total[index] += value
-    return [(*group, *total) for group, total in sums.items()]

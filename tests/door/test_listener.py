@@ -4,6 +4,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -142,6 +143,16 @@ async def test_a_name_may_mean_several_addresses() -> None:
     listener = await Listener.bind("localhost", 0, Echo(), Caps(1))
     assert listener.port
     listener.close()
+
+
+def test_the_kernels_table_of_open_files_has_grown_before_anybody_connects() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        descriptors()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    size = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("FDSize"))
+    assert int(size.split()[1]) >= min(before[1], 16_384)
 
 
 def test_the_limit_of_open_files_is_raised_and_some_are_kept_back() -> None:

@@ -65,6 +65,9 @@ class Flowing:
 
         await self._reader.run(step)
 
+    def close(self) -> bool:
+        return False
+
     async def aclose(self) -> None:
         assert self._readiness.flowing == 0
         self._reader.close()

@@ -53,6 +53,9 @@ class Pieces:
     async def pump(self, offer: Callable[[bytes], bool]) -> None:
         """Has nothing to say by itself."""
 
+    def close(self) -> bool:
+        return False
+
     async def aclose(self) -> None:
         self.closed += 1
 
@@ -76,6 +79,9 @@ class Endless:
 
     async def pump(self, offer: Callable[[bytes], bool]) -> None:
         """Has nothing to say by itself."""
+
+    def close(self) -> bool:
+        return False
 
     async def aclose(self) -> None:
         self.closed.set()

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
+import trio
+
 from appliance.domain.http import Headers
+from appliance.errors import ConnectionLost
 
 
 class ScriptedReply:
@@ -14,6 +17,7 @@ class ScriptedReply:
         self.closed = False
         self.ended = False
         self._pieces = list(pieces)
+        self._interrupted = trio.Event()
 
     async def receive(self) -> bytes:
         if not self._pieces:
@@ -23,6 +27,14 @@ class ScriptedReply:
         if isinstance(piece, Exception):
             raise piece
         return piece
+
+    async def silence(self) -> bytes:
+        """What comes when nothing comes."""
+        await self._interrupted.wait()
+        raise ConnectionLost("interrupted", before_reply=False)
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
 
     async def pump(self, taken: Callable[[bytes], bool]) -> None:
         while data := await self.receive():

@@ -176,7 +176,7 @@ async def test_an_interrupted_stream_ends_with_the_error_event() -> None:
 async def test_an_interruption_ends_a_wait_that_is_under_way() -> None:
     class Silent(ScriptedReply):
         async def receive(self) -> bytes:
-            return await super().receive() or await trio.sleep_forever()
+            return await super().receive() or await self.silence()
 
     relay = Relay(Silent(ROLE, HI), exchange(), hide_usage=True, on_close=lambda _: None)
     await relay.prime()

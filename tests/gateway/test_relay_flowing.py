@@ -55,7 +55,7 @@ class Silent(ScriptedReply):
     """Says nothing after its last piece."""
 
     async def receive(self) -> bytes:
-        return await super().receive() or await trio.sleep_forever()
+        return await super().receive() or await self.silence()
 
 
 async def test_the_last_offer_is_known_to_be_the_last_when_it_is_made() -> None:

@@ -50,6 +50,9 @@ class FakeConnection:
             if not taken(data):
                 return
 
+    def interrupt(self) -> None:
+        """Nobody waits here."""
+
     async def aclose(self) -> None:
         assert not self.closed
         self.closed = True
