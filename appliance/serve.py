@@ -49,6 +49,7 @@ from appliance.gateway.accounting import Accounts
 from appliance.gateway.attempts import Attempts
 from appliance.gateway.listing import Listing
 from appliance.gateway.pipeline import Gateway
+from appliance.gpus.reader import GpuReader, reader_of
 from appliance.health.prober import Prober
 from appliance.http1.incoming import HeadLimits
 from appliance.limits.ledger import Ledger
@@ -58,6 +59,7 @@ from appliance.ops.orders import OrderRoutes
 from appliance.ops.probes import Probes
 from appliance.routing.catalogue import Catalogue
 from appliance.sockets.readiness import Readiness
+from appliance.supervisor import environment
 from appliance.supervisor.orders import Operator
 from appliance.supervisor.supervisor import Supervisor
 from appliance.supervisor.watching import Senses
@@ -123,6 +125,8 @@ async def _serve(
         # Received from the first moment on: a TERM during the start must stop engines as well.
         signals = stack.enter_context(trio.open_signal_receiver(*_STOP_SIGNALS)) if listen_signals else None
         stack.push_async_callback(parts.upstreams.aclose)
+        if parts.gpus is not None:
+            stack.push_async_callback(parts.gpus.aclose)
         host, port = split_listen(config.server.listen)
         server, room = config.server, descriptors()
         caps = Caps(min(server.max_connections or room, room), server.connections_per_address)
@@ -205,6 +209,7 @@ class _Parts:
     quart: App
     recorder: Recorder[ExchangeRecord]
     readiness: Readiness
+    gpus: GpuReader | None
 
     def interrupt(self, error: GatewayError) -> None:
         """End everything under way: streams with an error event, requests without an answer yet with the error."""
@@ -228,7 +233,8 @@ def _build(
     fleet.watch_backends(metrics.backend_seen)
     backends = [(item, Endpoint(Address.from_url(item.url), credentials.get(item.name))) for item in config.backends]
     catalogue = Catalogue(config.models, config.runtimes, backends)
-    supervisor = _supervisor(config, fleet, upstreams)
+    gpus = reader_of(server.gpu_file, environment.inherited({}), metrics.gpus_seen)
+    supervisor = _supervisor(config, fleet, upstreams, gpus)
     prober = Prober(backends, fleet, partial(_ask, upstreams), server.probe_interval)
     deadlines = Deadlines(
         server.connect_timeout, server.first_byte_timeout, server.between_bytes_timeout, server.total_timeout
@@ -253,7 +259,7 @@ def _build(
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
     operator = Operator(supervisor, state_dir=Path(server.state_dir), patience=server.load_wait, drain=server.drain)
-    orders = OrderRoutes(keys, fleet, operator, time.monotonic, supervisor.busy)
+    orders = OrderRoutes(keys, fleet, operator, time.monotonic, supervisor.busy, gpus.last if gpus else tuple)
     routes = endpoints.routes() + probes.routes() + orders.routes()
     dispatch = Dispatch(Router(routes), metrics, accounts.new_id, hosts)
     app = build_app(dispatch, max_body=server.max_body, body_timeout=server.body_timeout)
@@ -277,6 +283,7 @@ def _build(
         app,
         recorder,
         readiness,
+        gpus,
     )
 
 
@@ -363,7 +370,7 @@ def _caps(backends: Sequence[Backend]) -> dict[str, int]:
     return {backend.name: backend.max_connections for backend in backends}
 
 
-def _supervisor(config: Config, fleet: FleetTable, upstreams: Upstreams) -> Supervisor:
+def _supervisor(config: Config, fleet: FleetTable, upstreams: Upstreams, gpus: GpuReader | None) -> Supervisor:
     server = config.server
 
     async def ask(endpoint: Endpoint, path: str) -> ProbeAnswer:
@@ -379,6 +386,7 @@ def _supervisor(config: Config, fleet: FleetTable, upstreams: Upstreams) -> Supe
         load_queue=server.load_queue,
         residence=server.residence,
         drain=server.drain,
+        gpus=gpus.read if gpus else None,
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE),
     )
 

@@ -40,6 +40,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "sockets": (set(), {"trio", "outcome"}),
     "upstream": (SETTINGS | {"http1", "sockets"}, {"trio", "httpx"}),
     "supervisor": (SETTINGS | {"fleet", "routing"}, {"trio", "msgspec"}),
+    "gpus": (VALUES, {"trio", "msgspec"}),
     "health": (SETTINGS | {"fleet"}, {"trio", "msgspec"}),
     "usage": (VALUES, {"trio"}),
     "observe": (VALUES, {"prometheus_client", "msgspec", "trio"}),
@@ -57,7 +58,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # assembly
     "garbage": (set(), {"trio"}),
     "serve": ({"*"}, {"trio"}),
-    "cli": (SETTINGS | {"serve", "observe", "usage", "scripted", "supervisor", "__init__"}, {"trio", "httpx", "rich"}),
+    "cli": (
+        SETTINGS | {"serve", "observe", "usage", "gpus", "scripted", "supervisor", "__init__"},
+        {"trio", "httpx", "rich"},
+    ),
     "__main__": ({"cli"}, set()),
 }
 MACHINE = {"socket", "subprocess", "time", "os", "random", "secrets", "signal", "fcntl", "ctypes", "select", "sqlite3"}
@@ -72,6 +76,7 @@ MAY_TOUCH_MACHINE = {
     "serve",
     "cli",
     "usage",
+    "gpus",
 }
 NOBODY = {"asyncio", "threading", "concurrent", "multiprocessing", "requests"}
 # pure files in rooms that may otherwise touch the world

@@ -66,10 +66,20 @@ def _status(args: argparse.Namespace) -> int:
         state = {True: "healthy", False: "unhealthy", None: "unknown"}[row["healthy"]]
         table.add_row(row["name"], state, "", "", "", "-", row["reason"])
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    for gpu in answer.get("gpus", ()):
+        print(_gpu(gpu))
     stuck = [row["replica"] for row in answer["replicas"] if row["state"] == "quarantined"]
     if stuck:
         print(f"Next: mend what WHY says, then run: appliance load {stuck[0]}")
     return 0
+
+
+def _gpu(gpu: dict[str, Any]) -> str:
+    facts = [f"{gpu['used'] / 2**30:.1f} of {gpu['total'] / 2**30:.1f} GiB"]
+    facts += [f"{gpu['utilization']:.0f} %"] if gpu["utilization"] is not None else []
+    facts += [f"{gpu['temperature']:.0f} °C"] if gpu["temperature"] is not None else []
+    facts += [gpu["fault"]] if gpu["fault"] else [] if gpu["known"] else ["does not answer"]
+    return f"GPU {gpu['index']} {gpu['name']}: {', '.join(facts)}"
 
 
 def _order(args: argparse.Namespace) -> int:

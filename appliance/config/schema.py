@@ -65,6 +65,7 @@ class Server(Section, frozen=True):
         Seconds, Doc("a model that has just loaded stays at least this long before it makes room for another")
     ] = Seconds(30)
     load_queue: Annotated[int, Doc("how many requests may wait for one loading model")] = 256
+    gpu_file: Annotated[str, Doc("JSON file that stands for the GPU driver; for tests and other kinds of GPU")] = ""
     probe_interval: Annotated[Seconds, Doc("time between two health probes of a target")] = Seconds(5)
     log_format: Annotated[Literal["auto", "json", "text"], Doc('"auto" is text on a terminal and JSON elsewhere')] = (
         "auto"
@@ -113,7 +114,9 @@ class Runtime(Section, frozen=True):
     load_stall: Annotated[Seconds, Doc("a start without any progress for this long is given up")] = Seconds(300)
     load_limit: Annotated[Seconds, Doc("a start longer than this is given up")] = Seconds(3600)
     gpus: Annotated[tuple[int, ...] | None, Doc("GPUs to use, by index; absent chooses one with room")] = None
-    memory: Annotated[Size | None, Doc("GPU memory that it needs on each of its GPUs", later=True)] = None
+    memory: Annotated[
+        Size | None, Doc("GPU memory that it needs on each of its GPUs; absent learns it from its first start")
+    ] = None
     idle_stop: Annotated[Seconds | None, Doc("stop it when idle for this long; absent never does")] = None
     replicas: Annotated[int, Doc("number of processes; requests go to the least busy one")] = 1
     exclusive: Annotated[str, Doc("name of a group of runtimes of which only one is loaded at a time")] = ""

@@ -34,6 +34,7 @@ class Gpu:
         utilization: percent of the last second; None when not told.
         temperature: degrees Celsius.
         power: watts.
+        rising: bytes that became free since the look before; they are free once they have been seen twice.
     """
 
     index: int
@@ -48,6 +49,7 @@ class Gpu:
     utilization: float | None = None
     temperature: float | None = None
     power: float | None = None
+    rising: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ Label values are closed sets or names from the configuration: a model name that 
 request id, address or text of a user is ever a label. Names of the OpenTelemetry GenAI conventions where they exist.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
+from appliance.domain.gpus import Gpu
 from appliance.domain.status import BackendStatus, ReplicaState, ReplicaStatus
 from appliance.errors import TABLE
 from appliance.observe.exposition import AnyFamily, render
@@ -78,6 +79,7 @@ class Metrics:
         self._exchanges()
         self._targets()
         self._door()
+        self._hardware()
 
     def _exchanges(self) -> None:
         self._requests = self._counter(
@@ -147,6 +149,41 @@ class Metrics:
                 "counter", "appliance_log_lines_dropped_total", "Log lines that could not be written.", lines_dropped
             )
         )
+
+    def _hardware(self) -> None:
+        self._held = self._gauge(
+            "appliance_replica_gpu_memory_bytes",
+            "GPU memory that a replica needs on each of its GPUs, declared or learned.",
+            "runtime",
+            "replica",
+        )
+        self._gpu_info = self._gauge("appliance_gpu_info", "Always 1; what a GPU is.", "gpu", "uuid", "name")
+        self._gpu_up = self._gauge("appliance_gpu_up", "1 while a GPU answers and has no fault.", "gpu")
+        self._gpu_total = self._gauge("appliance_gpu_memory_total_bytes", "Memory of a GPU.", "gpu")
+        self._gpu_used = self._gauge("appliance_gpu_memory_used_bytes", "Memory of a GPU in use, by anybody.", "gpu")
+        self._gpu_busy = self._gauge("appliance_gpu_utilization_ratio", "Share of time a GPU was busy.", "gpu")
+        self._gpu_heat = self._gauge("appliance_gpu_temperature_celsius", "Temperature of a GPU.", "gpu")
+        self._gpu_power = self._gauge("appliance_gpu_power_watts", "Power that a GPU draws.", "gpu")
+        self._gpu_timeouts = self._counter(
+            "appliance_gpu_driver_timeouts_total", "Questions that the GPU driver did not answer in time."
+        )
+
+    def gpus_seen(self, gpus: Sequence[Gpu], timeouts: int) -> None:
+        """The GPUs were looked at; `timeouts` is how often their driver did not answer so far."""
+        self._gpu_timeouts[()].value = timeouts
+        for gpu in gpus:
+            key = (str(gpu.index),)
+            self._gpu_info[*key, gpu.uuid, gpu.name].value = 1
+            self._gpu_up[key].value = gpu.known and not gpu.fault
+            self._gpu_total[key].value = gpu.total
+            self._gpu_used[key].value = gpu.used
+            for series, value in (
+                (self._gpu_busy, None if gpu.utilization is None else gpu.utilization / 100),
+                (self._gpu_heat, gpu.temperature),
+                (self._gpu_power, gpu.power),
+            ):
+                if value is not None:
+                    series[key].value = value
 
     def _counter(self, name: str, text: str, *labels: str) -> Series[Cell]:
         return self._numbers("counter", name, text, labels)
@@ -231,6 +268,7 @@ class Metrics:
         """A replica's row was written; a watcher of the fleet table."""
         for state in ReplicaState:
             self._state[after.runtime, after.replica, str(state)].value = state is after.state
+        self._held[after.runtime, after.replica].value = after.memory
         crashes = after.restarts - (before.restarts if before else 0)
         self._restarts[after.runtime, after.replica, "crash"].value += max(0, crashes)
 

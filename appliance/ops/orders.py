@@ -1,6 +1,6 @@
 """`/ops/v1`: what the replicas do, and what they shall do. Every route wants a key with the scope `admin`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from appliance.access.keys import KeyRing
 from appliance.access.policy import require_scope
 from appliance.api.reply import json_reply
 from appliance.api.routes import Route
+from appliance.domain.gpus import Gpu
 from appliance.domain.http import Reply, Request
 from appliance.domain.orders import Orders, Outcome
 from appliance.domain.status import ReplicaStatus
@@ -27,6 +28,7 @@ class OrderRoutes:
     Attributes:
         clock: monotonic seconds, as in the rows of the fleet.
         busy: exchanges under way by replica.
+        gpus: as last seen.
     """
 
     keys: KeyRing
@@ -34,6 +36,7 @@ class OrderRoutes:
     orders: Orders[Any]
     clock: Callable[[], float]
     busy: Callable[[str], int]
+    gpus: Callable[[], Sequence[Gpu]] = tuple
 
     def routes(self) -> list[Route]:
         """The routes; `{id}` is a runtime or one replica of it."""
@@ -62,7 +65,8 @@ class OrderRoutes:
             {"name": row.name, "engine": row.engine, "healthy": row.healthy, "reason": row.reason}
             for row in fleet.backends.values()
         ]
-        return json_reply({"replicas": replicas, "backends": backends})
+        gpus = [asdict(gpu) for gpu in self.gpus()]
+        return json_reply({"replicas": replicas, "backends": backends, "gpus": gpus})
 
     def _replica(self, row: ReplicaStatus, now: float) -> dict[str, object]:
         facts = asdict(row)

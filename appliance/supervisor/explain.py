@@ -36,6 +36,22 @@ def replica_names(runtime: Runtime) -> tuple[str, ...]:
     return tuple(f"{runtime.name}@{number}" for number in range(1, runtime.replicas + 1))
 
 
+def share_of(runtime: Runtime, replica: str) -> tuple[int, ...] | None:
+    """The GPUs of one replica where nobody can say which are free: an equal part of those that the config names."""
+    if runtime.gpus is None or runtime.replicas == 1:
+        return runtime.gpus
+    width = width_of(runtime)
+    first = replica_names(runtime).index(replica) * width
+    return runtime.gpus[first : first + width] or runtime.gpus[:width]
+
+
+def width_of(runtime: Runtime) -> int:
+    """How many GPUs a replica takes: those that the config names are divided among the replicas."""
+    if runtime.gpus is None:
+        return 1
+    return max(1, len(runtime.gpus) // runtime.replicas) if runtime.gpus else 0
+
+
 def explain(
     runtime: Runtime,
     state_dir: Path,
@@ -56,7 +72,7 @@ def explain(
         notes: what the caller knows beside.
     """
     replicas = replica_names(runtime)
-    gpus = runtime.gpus if gpus is None else gpus
+    gpus = share_of(runtime, replicas[0]) if gpus is None else gpus
     address = address or _address(runtime, state_dir, replicas[0])
     told = list(notes)
     try:

@@ -54,6 +54,8 @@ class Life:
 
     Attributes:
         config: fingerprint of what it was started with.
+        gpus: those that it may see; None left that to the engine.
+        total: memory of the smallest of them, bytes.
         started, ready: monotonic seconds; `ready` is None before it was.
         progressed: when it last showed that it comes nearer to being ready.
         gave_up: why it is being ended although nobody asked, in words, and as a class.
@@ -65,7 +67,8 @@ class Life:
     tail: Tail
     config: str
     started: float
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[int, ...] | None = None
+    total: int | None = None
     ready: float | None = None
     progressed: float = 0.0
     gave_up: str = ""
@@ -169,7 +172,7 @@ def begin(
     config = records.fingerprint(launch.argv, launch.env, [key])
     tree = Tree(process, tags, leaf)
     endpoint = Endpoint(address, key)
-    return Life(process, tree, endpoint, tail, config, now, gpus or (), progressed=now, oom_before=before)
+    return Life(process, tree, endpoint, tail, config, now, gpus, total, progressed=now, oom_before=before)
 
 
 async def adopt(runtime: Runtime, place: Place, saved: Saved, now: float) -> "Life | str":
@@ -179,8 +182,11 @@ async def adopt(runtime: Runtime, place: Place, saved: Saved, now: float) -> "Li
         return "its key is lost"
     tags = Tags(place.instance, record.replica)
     try:
-        launch, _ = planned(runtime, record.address, key, runtime.gpus, place, temporary=_kept(runtime, place))
-    except OperatorError as error:
+        gpus, total = record.placed, record.total or None
+        if runtime.gpus is not None and not set(gpus or ()) <= set(runtime.gpus):
+            return "its GPUs are others now"
+        launch, _ = planned(runtime, record.address, key, gpus, place, total=total, temporary=_kept(runtime, place))
+    except (OperatorError, ValueError) as error:
         return str(error)
     config = records.fingerprint(launch.argv, launch.env, [key])
     facts = await trio.to_thread.run_sync(records.facts_now, record, tags)  # may hang with a process that does
@@ -193,8 +199,8 @@ async def adopt(runtime: Runtime, place: Place, saved: Saved, now: float) -> "Li
     tree = Tree(process, tags, leaf)
     tail = Tail(place.log, [key])
     endpoint = Endpoint(record.address, key)
-    gpus, before = runtime.gpus or (), _oom_kills(leaf)
-    return Life(process, tree, endpoint, tail, config, now, gpus, progressed=now, oom_before=before)
+    before = _oom_kills(leaf)
+    return Life(process, tree, endpoint, tail, config, now, gpus, total, progressed=now, oom_before=before)
 
 
 def record_of(life: Life, runtime: Runtime, replica: str, place: Place, *, date: float, learned: float) -> Record:
@@ -215,6 +221,8 @@ def record_of(life: Life, runtime: Runtime, replica: str, place: Place, *, date:
         started=date,
         ready=date if life.ready is not None else 0.0,
         learned=learned,
+        gpus="-" if life.gpus is None else ",".join(map(str, life.gpus)),
+        total=life.total or 0,
     )
 
 

@@ -46,8 +46,9 @@ class View:
         resume_at: in backoff, when the next start is due.
         dying: a process of its last life may still be there.
         gpus: the GPUs that it uses, or used last.
-        choices: the GPUs that its settings name; None lets the plan choose.
-        width: how many GPUs it takes.
+        choices: the GPUs that it has to have, all of them; None lets the plan choose.
+        among: from which the plan may choose; None is all there are.
+        width: how many GPUs it takes, where the plan chooses.
         need: bytes on each of them; 0 is unknown.
         exclusive, priority, pinned, preload, idle_stop, sleep: see the configuration.
         vllm: it is launched by vLLM.
@@ -67,6 +68,7 @@ class View:
     dying: bool = False
     gpus: tuple[int, ...] = ()
     choices: tuple[int, ...] | None = None
+    among: tuple[int, ...] | None = None
     width: int = 1
     need: int = 0
     exclusive: str = ""
@@ -89,12 +91,13 @@ class Action:
 
     Attributes:
         kind: "wait" only tells why nothing is done; "block" does, too, and says that others hold its memory.
+            "condemn" ends what runs on a GPU with a fault.
         gpus: of a start.
         reason: in words, for the operator.
         making_room_for: of a stop, the replica that needs the room.
     """
 
-    kind: Literal["start", "wake", "stop", "sleep", "block", "wait"]
+    kind: Literal["start", "wake", "stop", "sleep", "condemn", "block", "wait"]
     replica: str
     gpus: tuple[int, ...] = ()
     reason: str = ""
@@ -128,6 +131,7 @@ def plan(views: Sequence[View], gpus: Sequence[Gpu] | None, now: float, *, resid
         if view.state is S.DRAINING and not view.busy:
             box.do("stop", view)
         _idle(box, view)
+        _condemn(box, view)
     for view in sorted(filter(lambda view: _may_start(box, view), views), key=_turn):
         _start(box, box.views[view.name])
     for view in sorted(views, key=_turn):
@@ -149,9 +153,17 @@ class _Box:
     residence: float
     made: Plan
 
-    def do(self, kind: Literal["start", "wake", "stop", "sleep", "block", "wait"], view: View, **facts: str) -> None:
+    def do(
+        self, kind: Literal["start", "wake", "stop", "sleep", "condemn", "block", "wait"], view: View, **facts: str
+    ) -> None:
         self.made.actions.append(Action(kind, view.name, view.gpus, **facts))
-        after = {"start": S.STARTING, "wake": S.LOADING, "stop": S.STOPPING, "sleep": S.STOPPING}.get(kind)
+        after = {
+            "start": S.STARTING,
+            "wake": S.LOADING,
+            "stop": S.STOPPING,
+            "sleep": S.STOPPING,
+            "condemn": S.STOPPING,
+        }.get(kind)
         if after is not None:
             self.views[view.name] = replace(view, state=after, since=self.now)
 
@@ -173,8 +185,17 @@ def _idle(box: _Box, view: View) -> None:
     box.do("sleep" if view.sleep else "stop", view, reason=words)
 
 
+def _condemn(box: _Box, view: View) -> None:
+    if view.state in _COMING | {S.READY, S.SLEEPING}:
+        fault = next((gpu for gpu in box.gpus or () if gpu.index in view.gpus and gpu.fault), None)
+        if fault is not None:
+            box.do("condemn", view, reason=f"GPU {fault.index}: {fault.fault}")
+
+
 def _may_start(box: _Box, view: View) -> bool:
-    if view.dying or view.state not in _WAITS or not (view.wanted or view.asked):
+    if view.dying or view.state not in _WAITS:
+        return False
+    if not (view.wanted or view.asked or view.state is S.BLOCKED):  # somebody asked, was refused, and will ask again
         return False
     if view.state is S.SLEEPING and not view.asked:
         return False  # sleeping is how an idle one is kept
@@ -234,7 +255,8 @@ def _free_place(box: _Box, view: View) -> tuple[int, ...] | None:
 
 def _candidates(box: _Box, view: View) -> list[Gpu]:
     """The GPUs that it may use at all, in good health."""
-    named = set(view.choices) if view.choices is not None else None
+    among = view.choices if view.choices is not None else view.among
+    named = set(among) if among is not None else None
     if view.state is S.SLEEPING:
         named = set(view.gpus)
     return [gpu for gpu in box.gpus or () if (named is None or gpu.index in named) and gpu.known and not gpu.fault]
@@ -262,6 +284,10 @@ def _find_room(box: _Box, view: View) -> None:
     if len(usable) < wanted:
         box.do("block", view, reason=_unusable(box, view))
         return
+    rising = [gpu for gpu in usable if gpu.rising and _free(box, gpu) + gpu.rising >= view.need > 0]
+    if len(rising) >= wanted:
+        box.do("wait", view, reason=f"waits for free memory on GPU {rising[0].index} to be seen twice")
+        return
     going = [other for gpu in usable for other in box.on(gpu.index) if other.state in _GOING or other.dying]
     if going:
         box.do("wait", view, reason=f"waits for the memory of {going[0].name}")
@@ -276,7 +302,8 @@ def _find_room(box: _Box, view: View) -> None:
             if not stopped:
                 box.do("wait", view, reason=f"waits for memory that {names} uses")
             return
-    box.do("block", view, reason=_held_by_others(view, usable))
+    words, lasting = _held_by_others(view, usable)
+    box.do("block" if lasting else "wait", view, reason=words)
     box.made.until(box.now + 1.0)
 
 
@@ -317,7 +344,8 @@ def _evictable(box: _Box, view: View, other: View) -> bool:
 
 
 def _unusable(box: _Box, view: View) -> str:
-    named = view.choices if view.choices is not None else tuple(gpu.index for gpu in box.gpus or ())
+    named = view.choices if view.choices is not None else view.among
+    named = named if named is not None else tuple(gpu.index for gpu in box.gpus or ())
     by_index = {gpu.index: gpu for gpu in box.gpus or ()}
     words = []
     for index in named:
@@ -331,10 +359,13 @@ def _unusable(box: _Box, view: View) -> str:
     return "; ".join(words) or f"it needs {view.width} GPUs and there are {len(by_index)}"
 
 
-def _held_by_others(view: View, usable: Sequence[Gpu]) -> str:
+def _held_by_others(view: View, usable: Sequence[Gpu]) -> tuple[str, bool]:
+    """Who holds the memory, in words, and whether that may last: a driver takes a while to give back what has ended."""
     most = max(usable, key=lambda gpu: gpu.free)
     need = f"it needs {view.need // 2**20} MiB of GPU memory, and GPU {most.index} has {most.free // 2**20} MiB free"
     if view.need > max(gpu.total for gpu in usable):
-        return f"{need} of {most.total // 2**20} MiB in all: it can never fit"
+        return f"{need} of {most.total // 2**20} MiB in all: it can never fit", True
     holders = sorted((holder for gpu in usable for holder in gpu.holders), key=lambda holder: -holder.bytes)[:_NAMED]
-    return f"{need}; held by {', '.join(map(str, holders))}" if holders else need
+    if holders:
+        return f"{need}; held by {', '.join(map(str, holders))}", True
+    return f"{need}; what has ended has not given all of it back yet", False

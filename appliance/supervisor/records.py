@@ -26,7 +26,7 @@ from appliance.supervisor import proc
 from appliance.supervisor.proc import Member
 from appliance.supervisor.tree import Tags
 
-VERSION = 1
+VERSION = 2
 _LONGEST = 2**16  # bytes of a file; ours are far below
 _ENDING = ".replica.json"
 
@@ -50,6 +50,8 @@ class Record:
         started: when it was started, seconds since 1970.
         ready: when it became ready; 0 before.
         learned: seconds that its last complete start took; 0 when unknown.
+        gpus: the indices of its GPUs, with commas between; "-" when the engine chose.
+        total: bytes of the smallest of them; 0 when unknown.
     """
 
     replica: str
@@ -66,6 +68,13 @@ class Record:
     started: float = 0.0
     ready: float = 0.0
     learned: float = 0.0
+    gpus: str = "-"
+    total: int = 0
+
+    @property
+    def placed(self) -> tuple[int, ...] | None:
+        """Its GPUs; None when the engine chose."""
+        return None if self.gpus == "-" else tuple(int(index) for index in self.gpus.split(",") if index)
 
     @property
     def address(self) -> Address:

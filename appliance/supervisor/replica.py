@@ -65,9 +65,11 @@ class Replica:
         self._fleet = fleet
         self._senses = senses
         self._closing = False  # the appliance stops: no new start
+        self._pids: set[int] = set()
         self._permit: tuple[tuple[int, ...] | None, int | None] | None = None
         self.stopping = trio.Event()
         self.turned = trio.Event()  # asked to sleep or to wake
+        self.condemned = trio.Event()
         self._changed = trio.Event()
         self._retired = trio.Event()
         fleet.set_replica(self.status)
@@ -177,6 +179,18 @@ class Replica:
         self._retired.set()
         self._changed.set()
 
+    def condemn(self, words: str) -> None:
+        """Its GPU is not to be trusted any more: it has to end, and may start on another one."""
+        if self.life is not None and not self.condemned.is_set():
+            self.life.give_up(Cause.GPU_FAULT, words)
+            self.condemned.set()
+
+    def pids(self) -> set[int]:
+        """The processes that were seen to belong to its present life, else to its last: a driver forgets them late."""
+        if self.life is not None:
+            self._pids = {member.pid for member in self.life.tree.seen} | {self.life.process.pid}
+        return self._pids
+
     def turn(self) -> None:
         """Go to sleep, or wake up."""
         self.turned.set()
@@ -199,7 +213,13 @@ class Replica:
         self._announce()
         try:
             if adopted is not None:
-                self.write(S.STARTING, adopted=True, pid=adopted.process.pid, endpoint=adopted.endpoint)
+                self.write(
+                    S.STARTING,
+                    adopted=True,
+                    pid=adopted.process.pid,
+                    endpoint=adopted.endpoint,
+                    gpus=adopted.gpus or (),
+                )
                 await self._live(place, adopted, leave)
             while not self._retired.is_set():
                 if self._permit is not None:
@@ -230,7 +250,7 @@ class Replica:
         self.life, self.tail = life, life.tail
         self.urgent = False
         self.wanted = True  # what was started is kept until something says otherwise
-        self.stopping, self.turned = trio.Event(), trio.Event()
+        self.stopping, self.turned, self.condemned = trio.Event(), trio.Event(), trio.Event()
         self.write(self.status.state, pid=life.process.pid, endpoint=life.endpoint)
         self._save(place, life)
         left = False
@@ -261,12 +281,13 @@ class Replica:
                 await life.process.wait()
                 nursery.cancel_scope.cancel()
 
-            async def asked() -> None:
-                await self.stopping.wait()
+            async def told(event: trio.Event) -> None:
+                await event.wait()
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(exited, name=f"exit of {self.name}")
-            nursery.start_soon(asked, name=f"stop of {self.name}")
+            nursery.start_soon(told, self.stopping, name=f"stop of {self.name}")
+            nursery.start_soon(told, self.condemned, name=f"fault of {self.name}")
             watching = Watching(self, life, self._senses)
             while await watching.become_ready():
                 self._save(place, life)
@@ -294,6 +315,7 @@ class Replica:
         await life.end(0.0 if code is not None or life.process.ended else self.runtime.stop_grace, stubborn)
         if place.run_dir is not None:
             records.forget(place.run_dir, self.name)
+        self.pids()
         self.life = None
         self.write(self.status.state, pid=None, endpoint=None, progress="", stage="", percent=None)
         return verdict

@@ -13,7 +13,6 @@ from pathlib import Path
 import trio
 
 from appliance.config import schema
-from appliance.domain.gpus import Gpu, GpuSnapshot
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.domain.targets import Lease
 from appliance.errors import GatewayError
@@ -22,8 +21,9 @@ from appliance.routing import balance
 from appliance.supervisor import cgroup, environment, pauses, refusals
 from appliance.supervisor.adoption import adopt
 from appliance.supervisor.changes import changes
-from appliance.supervisor.explain import log_path, replica_names
+from appliance.supervisor.explain import log_path, replica_names, share_of
 from appliance.supervisor.life import Life, Place
+from appliance.supervisor.memory import GpuMemory, Gpus
 from appliance.supervisor.plan import Action, Plan, plan
 from appliance.supervisor.replica import Replica
 from appliance.supervisor.socket_paths import socket_paths
@@ -36,7 +36,6 @@ _LOG = logging.getLogger("appliance.supervisor")
 _LONGEST_PAUSE = 5.0  # seconds between two looks even when nothing seems to have changed
 _GPU_PAUSE = 1.0
 S = ReplicaState
-Gpus = Callable[[], Awaitable[GpuSnapshot]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +83,8 @@ class Supervisor:
         self._residence = residence
         self._drain = drain
         self._fleet = fleet
-        self._senses = senses
-        self._read_gpus = gpus
-        self._looks: tuple[GpuSnapshot, ...] = ()  # the last two
+        self._memory = GpuMemory(gpus, state_dir)
+        self._senses = replace(senses, held=self._memory.held)
         self._closing = False
         self._leaving = False
         self._changed = trio.Event()
@@ -109,6 +107,7 @@ class Supervisor:
         for replica in added:
             self.replicas[replica.name] = replica
             replica.wanted = runtime.start == "boot"
+            self._note_need(replica)
         return added
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -119,6 +118,9 @@ class Supervisor:
         """
         with locked(self._state_dir), socket_paths(self._state_dir) as socket_of:
             become_subreaper()
+            self._memory.load()
+            for replica in self.replicas.values():
+                self._note_need(replica)
             instance = instance_of(self._state_dir)
             home = cgroup.home()
 
@@ -131,8 +133,8 @@ class Supervisor:
                 self._house = _House(nursery, place)
                 for name, replica in self.replicas.items():
                     self._begin(self._house, replica, adopted.get(name))
-                if self._read_gpus is not None:
-                    nursery.start_soon(self._watch_gpus, self._read_gpus, name="gpus")
+                if self._memory.watched:
+                    nursery.start_soon(self._watch_gpus, name="gpus")
                 nursery.start_soon(self._reconcile, name="plan")
                 task_status.started()
                 await trio.sleep_forever()
@@ -175,16 +177,10 @@ class Supervisor:
         if self._closing:
             return Plan()
         views = [view_of(replica, self._waiting[replica.runtime.name]) for replica in self.replicas.values()]
-        if self._read_gpus is not None and not self._looks:
+        if self._memory.unseen:
             return Plan()  # nothing starts before the GPUs have been looked at
-        return plan(views, self.gpus(), trio.current_time(), residence=self._residence)
-
-    def gpus(self) -> tuple[Gpu, ...] | None:
-        """The GPUs, each with the least free memory of the last two looks; None on a box without."""
-        if not self._looks or not self._looks[-1].gpus:
-            return None
-        before = {gpu.index: gpu for gpu in self._looks[0].gpus}
-        return tuple(replace(gpu, free=min(gpu.free, before.get(gpu.index, gpu).free)) for gpu in self._looks[-1].gpus)
+        ours = {pid for replica in self.replicas.values() for pid in replica.pids()}
+        return plan(views, self._memory.gpus(ours), trio.current_time(), residence=self._residence)
 
     def _act(self, action: Action) -> None:
         replica = self.replicas[action.replica]
@@ -193,6 +189,8 @@ class Supervisor:
                 replica.go(*self._placed(replica, action.gpus))
             case "wake" | "sleep":
                 replica.turn()
+            case "condemn":
+                replica.condemn(action.reason)
             case "stop":
                 if action.making_room_for:
                     self._displaced.setdefault(action.making_room_for, []).append(action.replica)
@@ -205,11 +203,9 @@ class Supervisor:
                     other.tell_when_idle()
 
     def _placed(self, replica: Replica, gpus: tuple[int, ...]) -> tuple[tuple[int, ...] | None, int | None]:
-        known = self.gpus()
-        if not known:
-            return replica.runtime.gpus, None
-        chosen = [gpu for gpu in known if gpu.index in gpus]
-        return gpus, min((gpu.total for gpu in chosen), default=None)
+        if self._memory.gpus() is None:
+            return share_of(replica.runtime, replica.name), None
+        return gpus, self._memory.total(gpus)
 
     def _settle_swap(self, row: ReplicaStatus) -> None:
         """A model whose start failed gives the room back to those who made it."""
@@ -236,22 +232,23 @@ class Supervisor:
                 _LOG.info("%s: its files have changed, so it is started again", name)
                 replica.want()
 
-    async def _watch_gpus(self, read: Gpus) -> None:
+    async def _watch_gpus(self) -> None:
         while True:
-            snapshot = await read()
-            self._looks = (*self._looks, snapshot)[-2:]
+            await self._memory.look()
+            for replica in [one for one in self.replicas.values() if one.status.state is S.READY]:
+                if await self._memory.learn(replica.runtime, self._memory.most(replica.pids())):
+                    self._note_need(replica)
             self._changed.set()
             pending = any(self._waiting.values()) or any(r.status.state is S.BLOCKED for r in self.replicas.values())
             await trio.sleep(_GPU_PAUSE / 4 if pending else _GPU_PAUSE)
 
+    def _note_need(self, replica: Replica) -> None:
+        replica.write(replica.status.state, memory=self._memory.need(replica.runtime))
+
     # ── domain.targets.Runtime ──
 
     def members(self, name: str) -> list[Replica]:
-        """The replicas that a name stands for: a runtime's, or one.
-
-        Raises:
-            GatewayError: `model_not_found`.
-        """
+        """The replicas that a name stands for: a runtime's, or one. GatewayError `model_not_found` for no name."""
         if name in self.replicas:
             return [self.replicas[name]]
         if found := [replica for replica in self.replicas.values() if replica.runtime.name == name]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from appliance.domain.status import ReplicaState
+from appliance.supervisor.explain import width_of
 from appliance.supervisor.plan import View
 from appliance.supervisor.replica import Replica
 
@@ -32,7 +33,9 @@ def view_of(replica: Replica, asked: Sequence[float]) -> View:
         resume_at=replica.resume_at,
         dying=replica.life is not None and state in (S.BACKOFF, S.STOPPED),
         gpus=row.gpus,
-        choices=runtime.gpus,
+        choices=runtime.gpus if runtime.replicas == 1 or not runtime.gpus else None,
+        among=runtime.gpus,
+        width=width_of(runtime),
         need=runtime.memory or row.memory,
         exclusive=runtime.exclusive,
         priority=runtime.priority,

@@ -61,6 +61,18 @@ def run(server: Server, *words: str) -> int:
     return main([*words, "--url", f"http://127.0.0.1:{server.server_port}"])
 
 
+def test_status_shows_the_gpus_and_what_is_wrong_with_them(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    gpu = {"index": 0, "name": "H100", "used": 2**30, "total": 80 * 2**30, "utilization": 97.0, "temperature": 66.0}
+    fine, silent = gpu | {"fault": "", "known": True}, gpu | {"fault": "", "known": False, "temperature": None}
+    broken = gpu | {"fault": "it has fallen off the bus (Xid 79)", "known": True, "utilization": None}
+    server.answer = (200, {"replicas": [], "backends": [], "gpus": [fine, silent, broken]})
+    assert run(server, "status") == 0
+    out = capsys.readouterr().out
+    assert "GPU 0 H100: 1.0 of 80.0 GiB, 97 %, 66 °C\n" in out
+    assert "1.0 of 80.0 GiB, 97 %, does not answer" in out
+    assert "66 °C, it has fallen off the bus (Xid 79)" in out
+
+
 def test_status_is_a_table_and_says_what_to_do(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     backend = {"name": "box", "healthy": False, "reason": "refused"}
     server.answer = 200, {"replicas": [ROW, ROW | {"replica": "n", "percent": 41.6}], "backends": [backend]}

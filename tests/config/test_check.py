@@ -55,7 +55,6 @@ def test_a_good_configuration_has_no_problems(text: str) -> None:
     ("text", "setting"),
     [
         (KEY % "tokens_per_day = 1", "keys[0].limits.tokens_per_day"),
-        (LLAMA % ', memory = "1GiB"', "runtimes[0].memory"),
         ('providers = [{ name = "openai" }]', "providers"),
         ('guardrails = [{ name = "g", kind = "pii" }]', "guardrails"),
         (LLAMA % "" + 'models = [{ name = "m", targets = ["a"], balance = "prefix" }]', "models[0].balance"),

@@ -201,3 +201,53 @@ def test_what_is_only_wanted_makes_nobody_go() -> None:
     wanted = view("b", wanted=True, exclusive="big")
     assert actions(loaded, wanted) == [("wait", "b")]
     assert actions(loaded, replace(wanted, urgent=True)) == [("stop", "a")]
+
+
+def test_replicas_share_the_gpus_that_their_runtime_names() -> None:
+    two = [view(f"m@{number}", runtime="m", wanted=True, among=(1, 2), need=8 * GIB) for number in (1, 2)]
+    box = [gpu(0), gpu(1), gpu(2)]
+    first = plan(two, box, NOW).actions[0]
+    assert (first.kind, first.gpus) == ("start", (1,))
+    running = replace(two[0], state=S.READY, gpus=(1,))
+    (second,) = plan([running, two[1]], [gpu(0), gpu(1, free=16), gpu(2)], NOW).actions
+    assert (second.kind, second.gpus) == ("start", (2,))
+
+
+def test_gpus_that_the_settings_name_and_that_are_not_there() -> None:
+    action = only(view(wanted=True, among=(5,), need=GIB), gpus=[gpu(0)])
+    assert (action.kind, action.reason) == ("block", "there is no GPU 5")
+
+
+@pytest.mark.parametrize("state", [S.STARTING, S.LOADING, S.READY, S.SLEEPING])
+def test_what_runs_on_a_gpu_with_a_fault_has_to_end(state: ReplicaState) -> None:
+    broken = gpu(1, fault="it has fallen off the bus (Xid 79)")
+    action = only(view(state=state, gpus=(1,)), gpus=[gpu(0), broken])
+    assert (action.kind, action.reason) == ("condemn", "GPU 1: it has fallen off the bus (Xid 79)")
+    assert actions(view(state=state, gpus=(0,)), gpus=[gpu(0), broken]) == []
+
+
+def test_memory_that_nobody_holds_any_more_is_waited_for_and_what_others_hold_blocks() -> None:
+    asked = view(asked=1, need=20 * GIB)
+    lagging = only(asked, gpus=[gpu(free=4)])
+    assert lagging.kind == "wait"
+    assert "has not given all of it back yet" in lagging.reason
+    held = only(asked, gpus=[gpu(free=4, holders=(Holder(7, "ann", "train.py", 20 * GIB),))])
+    assert held.kind == "block"
+    assert "pid 7 (ann, train.py, 20480 MiB)" in held.reason
+    assert only(view(asked=1, need=99 * GIB), gpus=[gpu(free=4)]).kind == "block"
+
+
+def test_what_was_refused_for_want_of_memory_starts_as_soon_as_there_is_some() -> None:
+    refused = view(state=S.BLOCKED, need=20 * GIB)
+    assert actions(refused, gpus=[gpu(free=24)]) == [("start", "a")]
+    assert actions(refused, gpus=[gpu(free=4, holders=(Holder(7, "ann", "x", 20 * GIB),))]) == [("block", "a")]
+    idle = view("b", S.READY, gpus=(0,), need=20 * GIB)
+    assert actions(refused, idle, gpus=[gpu(free=4)]) == [("wait", "a")]  # nobody has to go for it
+
+
+def test_memory_that_has_just_become_free_is_no_reason_to_stop_another() -> None:
+    idle, asked = view("b", S.READY, gpus=(0,), need=4 * GIB), view(asked=1, need=16 * GIB)
+    action = only(idle, asked, gpus=[gpu(free=4, rising=16 * GIB)])
+    assert (action.kind, action.reason) == ("wait", "waits for free memory on GPU 0 to be seen twice")
+    assert actions(idle, asked, gpus=[gpu(free=20)]) == [("start", "a")]
+    assert actions(idle, asked, gpus=[gpu(free=14, rising=GIB)]) == [("stop", "b")]

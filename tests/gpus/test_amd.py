@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+
+from appliance.gpus.amd import AmdSource
+
+
+def card(root: Path, number: int, **files: str) -> None:
+    device = root / f"card{number}" / "device"
+    (device / "hwmon" / "hwmon3").mkdir(parents=True)
+    for name, text in files.items():
+        spot = device / "hwmon" / "hwmon3" if name in ("temp1_input", "power1_average") else device
+        (spot / name).write_text(text + "\n")
+
+
+def test_cards_with_memory_of_their_own_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    whole = {"unique_id": "abc", "product_name": "MI300X", "gpu_busy_percent": "42"}
+    sensors = {"temp1_input": "51000", "power1_average": "300000000"}
+    card(tmp_path, 10, mem_info_vram_total="500", mem_info_vram_used="100")
+    card(tmp_path, 2, mem_info_vram_total="900", mem_info_vram_used="300", **whole, **sensors)
+    card(tmp_path, 0)  # on board, without memory of its own
+    (tmp_path / "card2-DP-1").mkdir()
+    first, second = AmdSource(tmp_path)()
+    assert (first.index, first.uuid, first.name, first.total, first.used, first.free) == (
+        0, "abc", "MI300X", 900, 300, 600,
+    )  # fmt: skip
+    assert (first.utilization, first.temperature, first.power) == (42, 51, 300)
+    assert (second.index, second.name, second.free, second.utilization) == (1, "AMD GPU", 400, None)
+
+
+def test_a_box_without_any(tmp_path: Path) -> None:
+    assert AmdSource(tmp_path)() == []
+    assert AmdSource(tmp_path / "none").devices() == []
+
+
+def test_a_number_that_is_none(tmp_path: Path) -> None:
+    card(tmp_path, 0, mem_info_vram_total="?", mem_info_vram_used="1")
+    with pytest.raises(ValueError, match="invalid literal"):
+        AmdSource(tmp_path)()

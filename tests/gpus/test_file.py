@@ -1,0 +1,56 @@
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.domain.gpus import Holder
+from appliance.gpus.file import FileSource
+
+ONE: dict[str, Any] = {"index": 0, "total": 100, "used": 30, "free": 70}
+
+
+def source(tmp_path: Path, content: object) -> FileSource:
+    file = tmp_path / "gpus.json"
+    file.write_text(json.dumps(content))
+    return FileSource(file)
+
+
+def test_it_is_read_anew_each_time(tmp_path: Path) -> None:
+    look = source(tmp_path, {"gpus": [ONE]})
+    (gpu,) = look()
+    assert (gpu.index, gpu.total, gpu.used, gpu.free, gpu.known, gpu.fault) == (0, 100, 30, 70, True, "")
+    source(tmp_path, {"gpus": [ONE, {"index": 1, "total": 5}]})
+    assert [(gpu.index, gpu.free) for gpu in look()] == [(0, 70), (1, 5)]
+
+
+def test_who_has_ended_holds_memory_and_is_not_named(tmp_path: Path) -> None:
+    here = {"pid": os.getpid(), "user": "ann", "command": "train.py", "bytes": 20}
+    gone = {"pid": 2**22 + 1, "user": "bob", "command": "x", "bytes": 10}
+    (gpu,) = source(tmp_path, {"gpus": [ONE | {"holders": [here, gone]}]})()
+    assert gpu.holders == (Holder(os.getpid(), "ann", "train.py", 20),)
+    assert gpu.used == 30
+
+
+def test_faults(tmp_path: Path) -> None:
+    gpus = source(tmp_path, {"gpus": [ONE | {"xid": 79}, ONE | {"xid": 31}, ONE | {"fault": "smoke"}]})()
+    assert ["Xid 79" in gpus[0].fault, gpus[1].fault, gpus[2].fault] == [True, "", "smoke"]
+
+
+def test_a_driver_that_hangs(tmp_path: Path) -> None:
+    look, began = source(tmp_path, {"hang": 0.2, "gpus": []}), time.monotonic()
+    assert look() == []
+    assert time.monotonic() - began >= 0.2
+
+
+@pytest.mark.parametrize("content", [{}, {"gpus": [{}]}, {"gpus": 3}, [], {"gpus": [{"index": 0, "total": "many"}]}])
+def test_what_says_something_else(tmp_path: Path, content: object) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        source(tmp_path, content)()
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        FileSource(tmp_path / "none")()

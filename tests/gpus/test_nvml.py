@@ -1,0 +1,135 @@
+"""The driver's library is not here; what it would answer is."""
+# ruff: noqa: N802, N815 - the names are the library's
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+from appliance.gpus.nvml import NvmlSource
+
+
+class NVMLError(Exception):
+    """As the library's own."""
+
+
+class Library:
+    """Behaves like `pynvml` with two GPUs."""
+
+    NVMLError = NVMLError
+    nvmlEventTypeXidCriticalError = 8
+    NVML_TEMPERATURE_GPU = 0
+    NVML_MEMORY_ERROR_TYPE_UNCORRECTED = 1
+    NVML_VOLATILE_ECC = 0
+
+    def __init__(self) -> None:
+        self.xids: list[tuple[int, int]] = []  # (GPU, number)
+        self.lost: set[int] = set()
+        self.refused: set[str] = set()
+        self.processes = {0: [(os.getpid(), 500)], 1: []}
+        self.graphics: dict[int, list[tuple[int, int | None]]] = {0: [(os.getpid(), 400), (1, None)], 1: []}
+        self.uncorrected = 0
+        self.remapped = (0, 0, 0, 0)
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("nvml"):
+            raise AttributeError(name)
+
+        def ask(*args: Any) -> Any:
+            if name in self.refused:
+                raise NVMLError(f"{name}: not supported")
+            return getattr(self, "_" + name.removeprefix("nvmlDevice").removeprefix("nvml"), lambda *_: None)(*args)
+
+        return ask
+
+    def _GetCount(self) -> int:
+        return 2
+
+    def _GetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def _GetUUID(self, handle: int) -> str:
+        return f"GPU-{handle}"
+
+    def _GetName(self, handle: int) -> str:
+        return "H100"
+
+    def _GetMemoryInfo(self, handle: int) -> Any:
+        if handle in self.lost:
+            raise NVMLError("GPU is lost")
+        return SimpleNamespace(total=1000, used=600, free=400)
+
+    def _GetUtilizationRates(self, handle: int) -> Any:
+        return SimpleNamespace(gpu=97)
+
+    def _GetTemperature(self, handle: int, sensor: int) -> int:
+        return 66
+
+    def _GetPowerUsage(self, handle: int) -> int:
+        return 350_000
+
+    def _GetTotalEccErrors(self, handle: int, kind: int, counter: int) -> int:
+        return self.uncorrected
+
+    def _GetRemappedRows(self, handle: int) -> tuple[int, ...]:
+        return self.remapped
+
+    def _GetComputeRunningProcesses(self, handle: int) -> list[Any]:
+        return [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in self.processes[handle]]
+
+    def _GetGraphicsRunningProcesses(self, handle: int) -> list[Any]:
+        return [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in self.graphics[handle]]
+
+    def _EventSetWait_v2(self, events: object, milliseconds: int) -> Any:
+        assert milliseconds == 0
+        if not self.xids:
+            raise NVMLError("timeout")
+        gpu, number = self.xids.pop(0)
+        return SimpleNamespace(device=gpu, eventData=number)
+
+
+def test_a_whole_look() -> None:
+    first, second = NvmlSource(Library())()
+    assert (first.index, first.uuid, first.name, first.total, first.used, first.free) == (
+        0, "GPU-0", "H100", 1000, 600, 400,
+    )  # fmt: skip
+    assert (first.utilization, first.temperature, first.power, first.fault) == (97, 66, 350, "")
+    assert [(holder.pid, holder.bytes) for holder in first.holders] == [(1, 0), (os.getpid(), 500)]
+    assert first.holders[1].command != "?"
+    assert second.holders == ()
+
+
+def test_an_error_that_is_told_once_is_remembered() -> None:
+    library = Library()
+    look = NvmlSource(library)
+    library.xids = [(1, 31), (1, 79)]
+    assert "Xid 79" in look()[1].fault
+    assert "Xid 79" in look()[1].fault
+    assert look()[0].fault == ""
+
+
+def test_memory_that_fails() -> None:
+    library = Library()
+    look = NvmlSource(library)
+    library.uncorrected = 2
+    assert "2 uncorrected ECC errors" in look()[0].fault
+    library.uncorrected, library.remapped = 0, (1, 1, 0, 1)
+    assert "remapped" in look()[0].fault
+
+
+def test_a_gpu_that_is_lost_is_one_with_a_fault() -> None:
+    library = Library()
+    look = NvmlSource(library)
+    library.lost.add(0)
+    assert "the driver cannot reach it" in look()[0].fault
+    assert look()[1].fault == ""
+
+
+def test_what_a_device_does_not_tell_is_unknown() -> None:
+    library = Library()
+    library.refused = {
+        "nvmlDeviceRegisterEvents", "nvmlDeviceGetUtilizationRates", "nvmlDeviceGetTemperature", "nvmlDeviceGetPowerUsage",
+        "nvmlDeviceGetTotalEccErrors", "nvmlDeviceGetRemappedRows", "nvmlDeviceGetComputeRunningProcesses",
+        "nvmlDeviceGetGraphicsRunningProcesses",
+    }  # fmt: skip
+    gpu = NvmlSource(library)()[0]
+    assert (gpu.utilization, gpu.temperature, gpu.power, gpu.fault, gpu.holders) == (None, None, None, "", ())
