@@ -57,9 +57,12 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "scripted": (set(), {"trio", "httptools"}),
     # assembly
     "garbage": (set(), {"trio"}),
+    "reload": ({"*"}, {"trio"}),
+    "recording": (SETTINGS | {"observe", "usage"}, set()),
+    "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (
-        SETTINGS | {"serve", "observe", "usage", "gpus", "scripted", "supervisor", "__init__"},
+        SETTINGS | {"serve", "reload", "observe", "usage", "gpus", "scripted", "supervisor", "__init__"},
         {"trio", "httpx", "rich"},
     ),
     "__main__": ({"cli"}, set()),
@@ -77,6 +80,8 @@ MAY_TOUCH_MACHINE = {
     "cli",
     "usage",
     "gpus",
+    "recording",
+    "parts",
 }
 NOBODY = {"asyncio", "threading", "concurrent", "multiprocessing", "requests"}
 # pure files in rooms that may otherwise touch the world

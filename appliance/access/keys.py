@@ -35,6 +35,11 @@ class KeyRing:
     def __init__(self, keys: Sequence[Key], environment: Sequence[Secret] = (), *, open: bool = False) -> None:  # noqa: A002 - the setting's own word
         """With `open`, whoever has no key of ours is anonymous."""
         self._open = open
+        self.change(keys, environment)
+
+    def change(self, keys: Sequence[Key], environment: Sequence[Secret] = ()) -> None:
+        """These are the keys from now on; what connections know of callers is forgotten."""
+        self._mark = object()
         self._callers: dict[bytes, Caller] = {}
         for number, secret in enumerate(environment, 1):
             caller = Caller(f"env-{number}", frozenset({"infer"}), ("*",))
@@ -48,19 +53,19 @@ class KeyRing:
 
         Args:
             headers: names in lower case.
-            known: what was found out from these very headers before. A ring never changes; what another one knew says
-                nothing about this one.
+            known: what was found out from these very headers before. What another ring knew, or this one before it
+                changed, says nothing.
 
         Raises:
             GatewayError: `invalid_api_key`.
         """
-        if known is not None and (caller := known.get(self)) is not None:
+        if known is not None and (caller := known.get(self._mark)) is not None:
             return cast("Caller", caller)
         offered = _credentials(headers)
         for text in offered:
             if (caller := self._lookup(text)) is not None:
                 if known is not None:
-                    known[self] = caller
+                    known[self._mark] = caller
                 return caller
         if self._open:  # the SDKs always send some key, if only a dummy
             return _ANONYMOUS

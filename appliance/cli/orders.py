@@ -34,6 +34,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         parser.add_argument("name", metavar="NAME", help="a runtime, or one replica of it (name@2)")
         _reach(parser)
         parser.set_defaults(run=_order, order=name)
+    again = commands.add_parser("reload", help="put the configuration file into effect", epilog=_EXIT)
+    again.add_argument("--dry-run", action="store_true", help="only say what would change")
+    _reach(again)
+    again.set_defaults(run=_reload)
     logs = commands.add_parser("logs", help="print the last lines of a model's output", epilog=_EXIT)
     logs.add_argument("name", metavar="NAME", help="a runtime, or one replica of it")
     logs.add_argument("--last", type=int, default=50, metavar="N", help="how many lines, at most 200; default 50")
@@ -92,6 +96,28 @@ def _order(args: argparse.Namespace) -> int:
         if not answer["ok"]:
             print(f"Next: appliance logs {args.name}")
     return 0 if answer["ok"] else 1
+
+
+def _reload(args: argparse.Namespace) -> int:
+    answer = _ask(args, "POST", "/ops/v1/reload" + ("?dry_run=1" if args.dry_run else ""))
+    if args.json:
+        print(json.dumps(answer, indent=2))
+        return 0 if answer["ok"] else 1
+    if not answer["ok"]:
+        print("\n".join(["Nothing has changed: the new configuration is refused.", *answer["problems"]]))
+        return 1
+    for change in answer["runtimes"]:
+        settings = f" ({', '.join(change['settings'])})" if change["settings"] else ""
+        print(f"runtime {change['runtime']}: {change['action']}{settings}: {change['detail']}")
+    for what in ("keys", "models", "backends"):
+        if answer[what]:
+            print(f"{what}: {', '.join(answer[what])}")
+    if answer["restart"]:
+        print(f"after a restart of the appliance only: {', '.join(answer['restart'])}")
+    if not any(answer[what] for what in ("runtimes", "keys", "models", "backends", "restart")):
+        print("Nothing differs.")
+    print("Next: appliance reload" if args.dry_run else "It is in effect.")
+    return 0
 
 
 def _logs(args: argparse.Namespace) -> int:

@@ -2,14 +2,18 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from appliance.config.load import load_config
+from appliance.config.schema import Config
 from appliance.config.secrets import backend_credential, environment_keys, process_environment
+from appliance.domain.secret import Secret
 from appliance.observe.sink import configure
+from appliance.reload import Fresh
 from appliance.serve import serve
 
 DEFAULT_CONFIG = "/etc/appliance/appliance.toml"
@@ -27,14 +31,27 @@ def run(args: argparse.Namespace) -> int:
     environment = process_environment()
     keys = environment_keys(environment)
     config = load_config(Path(args.config), has_environment_keys=bool(keys))
-    credentials = {
-        backend.name: secret for backend in config.backends if (secret := backend_credential(backend, environment))
-    }
+    credentials = _credentials(config, environment)
+
+    def reread() -> Fresh:
+        fresh = load_config(Path(args.config), has_environment_keys=bool(keys))
+        known = _credentials(fresh, environment)
+        sink.mask(list(known.values()))
+        return fresh, known
+
     sink = configure(config.server.log_format, sys.stderr, secrets=[*keys, *credentials.values()])
     code = 130
     try:
-        trio.run(sink.around, partial(serve, config, api_keys=keys, credentials=credentials, log=sink.exchange))
+        trio.run(
+            sink.around,
+            partial(serve, config, api_keys=keys, credentials=credentials, reread=reread, log=sink.exchange),
+        )
         code = 0
     except* KeyboardInterrupt:
         pass
     return code
+
+
+def _credentials(config: Config, environment: Mapping[str, str]) -> dict[str, Secret]:
+    found = ((backend.name, backend_credential(backend, environment)) for backend in config.backends)
+    return {name: secret for name, secret in found if secret}

@@ -79,6 +79,35 @@ class Change:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What became of a new configuration, or would.
+
+    Attributes:
+        ok: it is in effect, or could be.
+        problems: why not, a line each.
+        keys, models, backends: names of what was added, changed or removed.
+        runtimes: what becomes of those that differ.
+        restart: settings whose new values are used after a restart of the appliance only.
+    """
+
+    ok: bool
+    problems: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+    runtimes: tuple[Change, ...] = ()
+    restart: tuple[str, ...] = ()
+
+    def words(self) -> str:
+        """What changed, in one line."""
+        parts = [f"runtime {change.runtime}: {change.action}" for change in self.runtimes]
+        named = (("keys", self.keys), ("models", self.models), ("backends", self.backends))
+        parts += [f"{what}: {', '.join(names)}" for what, names in named if names]
+        parts += [f"after a restart: {', '.join(self.restart)}"] if self.restart else []
+        return "; ".join(parts) or "nothing differs"
+
+
 class Orders(Protocol[Section_contra]):
     """The supervisor as its operator sees it. `Section_contra` is a runtime's section of the
     configuration.

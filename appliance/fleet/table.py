@@ -33,6 +33,7 @@ class FleetTable:
         self._backends: dict[str, BackendStatus] = {}
         self._watchers: list[Callable[[ReplicaStatus | None, ReplicaStatus], None]] = []
         self._backend_watchers: list[Callable[[BackendStatus], None]] = []
+        self._drop_watchers: list[Callable[[str], None]] = []
         self._snapshot: Fleet | None = None  # the last one, while nothing has been written since
 
     def snapshot(self) -> Fleet:
@@ -49,6 +50,10 @@ class FleetTable:
         """Call `watcher(row)` on every write of a backend's row. It must not raise."""
         self._backend_watchers.append(watcher)
 
+    def watch_drops(self, watcher: Callable[[str], None]) -> None:
+        """Call `watcher(name)` when a replica or a backend is no more. It must not raise."""
+        self._drop_watchers.append(watcher)
+
     def set_replica(self, row: ReplicaStatus) -> None:
         """Written by the replica's owner task only."""
         before = self._replicas.get(row.replica)
@@ -61,6 +66,15 @@ class FleetTable:
         """There is no such replica any more."""
         self._replicas.pop(replica, None)
         self._snapshot = None
+        for watcher in self._drop_watchers:
+            watcher(replica)
+
+    def drop_backend(self, backend: str) -> None:
+        """There is no such backend any more."""
+        self._backends.pop(backend, None)
+        self._snapshot = None
+        for watcher in self._drop_watchers:
+            watcher(backend)
 
     def set_backend(self, row: BackendStatus) -> None:
         """Written by the prober only; what was learnt about missing operations is kept."""
@@ -72,6 +86,8 @@ class FleetTable:
 
     def learn_cannot(self, backend: str, operation: Operation) -> None:
         """A reply showed that this backend does not offer an operation."""
-        row = self._backends[backend]
+        row = self._backends.get(backend)
+        if row is None:  # it is no more
+            return
         self._backends[backend] = replace(row, cannot=row.cannot | {operation})
         self._snapshot = None

@@ -1,15 +1,17 @@
 """The story of a request, top to bottom."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import trio
 
 from appliance.access.keys import Caller
 from appliance.access.policy import may_use
+from appliance.config.schema import Backend, Model, Runtime
 from appliance.domain.calls import Call, Operation
 from appliance.domain.engines import ENGINES
 from appliance.domain.http import Headers, Reply
-from appliance.domain.targets import Target
+from appliance.domain.targets import Endpoint, Target
 from appliance.errors import GatewayError
 from appliance.fleet.table import Fleet, FleetTable
 from appliance.gateway.accounting import Exchange
@@ -67,6 +69,15 @@ class Gateway:
         if upstream.status == 200 and _is(upstream, "text/event-stream"):
             return await self._streamed(call, upstream, exchange)
         return await self._whole(call, upstream, exchange)
+
+    def change(
+        self, models: Sequence[Model], runtimes: Sequence[Runtime], backends: Sequence[tuple[Backend, Endpoint]]
+    ) -> None:
+        """These are the models from now on; exchanges under way go on with what they have."""
+        self.catalogue.change(models, runtimes, backends)
+        self._choices.clear()
+        self.attempts.max_connections.clear()
+        self.attempts.max_connections.update({backend.name: backend.max_connections for backend, _ in backends})
 
     def _default(self) -> str:
         if not self.catalogue.default:

@@ -51,22 +51,52 @@ class Prober:
     def __init__(
         self, backends: Sequence[tuple[Backend, Endpoint]], fleet: FleetTable, ask: Ask, interval: float
     ) -> None:
-        self._rows = {
-            backend.name: BackendStatus(backend.name, backend.engine, endpoint) for backend, endpoint in backends
-        }
+        self._rows: dict[str, BackendStatus] = {}
         self._fleet = fleet
         self._ask = ask
         self._interval = interval
-        for row in self._rows.values():
-            fleet.set_backend(row)
+        self._nursery: trio.Nursery | None = None  # while it runs
+        self._scopes: dict[str, trio.CancelScope] = {}
+        self.change(backends)
+
+    def change(self, backends: Sequence[tuple[Backend, Endpoint]]) -> None:
+        """These are the backends from now on; what is known of one that did not change stays."""
+        rows = [BackendStatus(backend.name, backend.engine, endpoint) for backend, endpoint in backends]
+        for name in [name for name in self._rows if name not in {row.name for row in rows}]:
+            self._forget(name)
+        for row in rows:
+            known = self._rows.get(row.name)
+            if known is not None and (known.engine, known.endpoint) == (row.engine, row.endpoint):
+                continue
+            if known is not None:
+                self._forget(row.name)
+            self._rows[row.name] = row
+            self._fleet.set_backend(row)
+            self._begin(row.name)
+
+    def _forget(self, name: str) -> None:
+        del self._rows[name]
+        if (scope := self._scopes.pop(name, None)) is not None:
+            scope.cancel()
+        self._fleet.drop_backend(name)
+
+    def _begin(self, name: str) -> None:
+        if self._nursery is not None:
+            self._scopes[name] = trio.CancelScope()
+            self._nursery.start_soon(self._watch, name, self._scopes[name], name=f"probe {name}")
 
     async def run(self) -> None:
         """Probe until cancelled."""
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as self._nursery:
             for name in self._rows:
-                nursery.start_soon(self._watch, name, name=f"probe {name}")
+                self._begin(name)
+            await trio.sleep_forever()
 
-    async def _watch(self, name: str) -> None:
+    async def _watch(self, name: str, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._probe_on(name)
+
+    async def _probe_on(self, name: str) -> None:
         while True:
             try:
                 await self._probe(name)

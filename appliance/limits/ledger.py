@@ -35,7 +35,17 @@ class Ledger:
 
     def __init__(self, limits: Mapping[str, KeyLimits]) -> None:
         """`limits` by the name of the key; every bucket starts full."""
-        self._accounts = {name: _Account(name, given) for name, given in limits.items() if given != KeyLimits()}
+        self._accounts: dict[str, _Account] = {}
+        self.change(limits)
+
+    def change(self, limits: Mapping[str, KeyLimits]) -> None:
+        """These are the limits from now on. Who had one before keeps what is used of it, unless its size changed."""
+        before = self._accounts
+        self._accounts = {
+            name: before[name].changed(given) if name in before else _Account(name, given)
+            for name, given in limits.items()
+            if given != KeyLimits()
+        }
 
     def admit(self, key: str, input_estimate: int, now: float) -> "Permit | None":
         """Let an exchange begin, and charge it for what is known so far.
@@ -113,10 +123,17 @@ class _Account:
 
     def __init__(self, name: str, limits: KeyLimits) -> None:
         self.name = name
-        self.requests = None if limits.requests_per_minute is None else Bucket(limits.requests_per_minute)
-        self.tokens = None if limits.tokens_per_minute is None else Bucket(limits.tokens_per_minute)
+        self.requests = _bucket(None, limits.requests_per_minute)
+        self.tokens = _bucket(None, limits.tokens_per_minute)
         self.concurrent = limits.concurrent
         self.under_way = 0
+
+    def changed(self, limits: KeyLimits) -> "_Account":
+        """The same account with other limits; exchanges under way go on counting."""
+        self.requests = _bucket(self.requests, limits.requests_per_minute)
+        self.tokens = _bucket(self.tokens, limits.tokens_per_minute)
+        self.concurrent = limits.concurrent
+        return self
 
     def admit(self, input_estimate: int, now: float) -> Permit:
         requests, tokens, reserved = self.requests, self.tokens, 0
@@ -175,3 +192,10 @@ class _Account:
             retry_after=min(seconds, _LONGEST_WAIT),
             extras={"limit": limit},
         )
+
+
+def _bucket(before: Bucket | None, capacity: int | None) -> Bucket | None:
+    """The bucket of a limit: the one there was if it has the size, else a full one."""
+    if capacity is None:
+        return None
+    return before if before is not None and before.capacity == capacity else Bucket(capacity)

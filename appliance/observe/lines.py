@@ -22,9 +22,16 @@ class Redactor:
     """Masks known secrets in rendered text."""
 
     def __init__(self, secrets: Sequence[Secret] = ()) -> None:
+        self._secrets: list[str] = []
+        self.also(secrets)
+
+    def also(self, secrets: Sequence[Secret]) -> None:
+        """From now on these too; what was secret once stays so."""
         known = {secret.reveal for secret in secrets if len(secret.reveal) >= _SHORTEST_SECRET}
         found = known | {json.dumps(text)[1:-1] for text in known}  # as a JSON line would show it
-        self._secrets = sorted(found, key=len, reverse=True)  # a secret may be part of a longer one
+        self._secrets = sorted(
+            found | set(self._secrets), key=len, reverse=True
+        )  # a secret may be part of a longer one
 
     def __call__(self, text: str) -> str:
         """The text with every known secret masked; whole lines only, or one could hide across a border."""

@@ -129,6 +129,12 @@ class Metrics:
             "reason",
         )
         self._backend_up = self._gauge("appliance_backend_up", "1 while the backend's last probe succeeded.", "backend")
+        self._loads = self._counter(
+            "appliance_config_loads_total", "Configurations that were read at the start or later.", "result"
+        )
+        self._loaded = self._gauge(
+            "appliance_config_loaded_timestamp_seconds", "When the configuration in effect was read, Unix time."
+        )
         self._build = self._gauge("appliance_build_info", "Always 1; the version is the label.", "version")
 
     def _door(self) -> None:
@@ -275,6 +281,19 @@ class Metrics:
     def backend_seen(self, row: BackendStatus) -> None:
         """A backend's row was written; a watcher of the fleet table."""
         self._backend_up[row.name,].value = bool(row.healthy)
+
+    def row_dropped(self, name: str) -> None:
+        """A replica or a backend is no more: so are its series; a watcher of the fleet table."""
+        for series in (self._state, self._restarts, self._held):
+            for labels in [labels for labels in series if labels[1] == name]:
+                del series[labels]
+        self._backend_up.pop((name,), None)
+
+    def config_loaded(self, *, ok: bool, at: float) -> None:
+        """A configuration was put into effect, or refused, at a time (seconds since 1970)."""
+        self._loads["ok" if ok else "refused",].value += 1
+        if ok:
+            self._loaded[()].value = at
 
     def watch_connections(self, count: Callable[[], int]) -> None:
         """From now on the number of client connections is read there at each scrape."""

@@ -62,6 +62,10 @@ class Sink(logging.Handler):
         self._characters_in = 0
         self._characters_out = 0
 
+    def mask(self, secrets: Sequence[Secret]) -> None:
+        """Mask these too from now on."""
+        self._redact.also(secrets)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Take one line from `logging`; a broken stream is counted, never raised."""
         try:

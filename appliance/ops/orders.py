@@ -12,7 +12,7 @@ from appliance.api.reply import json_reply
 from appliance.api.routes import Route
 from appliance.domain.gpus import Gpu
 from appliance.domain.http import Reply, Request
-from appliance.domain.orders import Orders, Outcome
+from appliance.domain.orders import Orders, Outcome, Reloaded
 from appliance.domain.status import ReplicaStatus
 from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
@@ -29,6 +29,7 @@ class OrderRoutes:
         clock: monotonic seconds, as in the rows of the fleet.
         busy: exchanges under way by replica.
         gpus: as last seen.
+        reload: puts the configuration file into effect, or with True says what that would change; None without a file.
     """
 
     keys: KeyRing
@@ -37,6 +38,7 @@ class OrderRoutes:
     clock: Callable[[], float]
     busy: Callable[[str], int]
     gpus: Callable[[], Sequence[Gpu]] = tuple
+    reload: Callable[[bool], Awaitable[Reloaded]] | None = None
 
     def routes(self) -> list[Route]:
         """The routes; `{id}` is a runtime or one replica of it."""
@@ -52,6 +54,7 @@ class OrderRoutes:
             Route("GET", "/ops/v1/logs/{id}", self._logs),
             Route("GET", "/ops/v1/explain/{id}", self._explain),
             *table,
+            *([Route("POST", "/ops/v1/reload", self._reload)] if self.reload else []),
         ]
 
     def _admit(self, request: Request) -> None:
@@ -78,6 +81,12 @@ class OrderRoutes:
         self._admit(request)
         outcome = await order(name)
         return json_reply(asdict(outcome), 200 if outcome.ok else 409)
+
+    async def _reload(self, request: Request, _: str) -> Reply:
+        self._admit(request)
+        dry_run = parse_qs(request.query).get("dry_run", ["0"])[-1] in ("1", "true")
+        told = await self.reload(dry_run) if self.reload is not None else Reloaded(ok=False)
+        return json_reply(asdict(told), 200 if told.ok else 409)
 
     async def _logs(self, request: Request, name: str) -> Reply:
         self._admit(request)

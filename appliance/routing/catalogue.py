@@ -43,6 +43,12 @@ class Catalogue:
     def __init__(
         self, models: Sequence[Model], runtimes: Sequence[Runtime], backends: Sequence[tuple[Backend, Endpoint]]
     ) -> None:
+        self.change(models, runtimes, backends)
+
+    def change(
+        self, models: Sequence[Model], runtimes: Sequence[Runtime], backends: Sequence[tuple[Backend, Endpoint]]
+    ) -> None:
+        """These are the models from now on."""
         self._runtimes = {runtime.name: runtime for runtime in runtimes}
         self._backends = {backend.name: (backend, endpoint) for backend, endpoint in backends}
         self._hidden = {model.name for model in models if not model.active}

@@ -85,3 +85,14 @@ def test_a_key_beyond_ascii_is_compared_by_its_bytes() -> None:
 
 def test_the_ring_does_not_keep_the_keys_text() -> None:
     assert "e-1" not in repr(vars(RING))
+
+
+def test_keys_that_changed_hold_for_connections_that_know_better() -> None:
+    ring, known = KeyRing((key("team", "k-1"),)), dict[object, object]()
+    assert ring.find([("x-api-key", "k-1")], known).name == "team"
+    ring.change((key("other", "k-2"),), (Secret("e-1"),))
+    with pytest.raises(GatewayError) as caught:
+        ring.find([("x-api-key", "k-1")], known)
+    assert caught.value.code == "invalid_api_key"
+    assert ring.find([("x-api-key", "k-2")]).name == "other"
+    assert ring.find([("x-api-key", "e-1")]).name == "env-1"

@@ -1,0 +1,64 @@
+"""What a new configuration changes, and what of it needs a restart. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from appliance.config.schema import Config
+
+_LIVE = ("keys", "models", "backends", "runtimes")  # what changes while the appliance runs
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Names of what was added, changed or removed; runtimes are the supervisor's to judge.
+
+    Attributes:
+        restart: settings whose new values are used after a restart only, such as `server.listen`.
+    """
+
+    keys: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+
+
+def difference(old: Config, new: Config) -> Difference:
+    """What differs."""
+    return Difference(
+        keys=_names(old.keys, new.keys),
+        models=_names(old.models, new.models),
+        backends=_names(old.backends, new.backends),
+        restart=tuple(_settings(old, new)),
+    )
+
+
+def in_effect(old: Config, new: Config) -> Config:
+    """The configuration that holds once `new` was loaded by a server that was started with `old`."""
+    kept = {name: getattr(old, name) for name in _fields(Config) if name not in _LIVE}
+    return msgspec.structs.replace(new, **kept)
+
+
+def _names(old: Sequence[Any], new: Sequence[Any]) -> tuple[str, ...]:
+    before, after = {one.name: one for one in old}, {one.name: one for one in new}
+    names = [*before, *(name for name in after if name not in before)]
+    return tuple(name for name in names if before.get(name) != after.get(name))
+
+
+def _settings(old: Config, new: Config) -> list[str]:
+    found = []
+    for section in _fields(Config):
+        before, after = getattr(old, section), getattr(new, section)
+        if section in _LIVE or before == after:
+            continue
+        if isinstance(before, msgspec.Struct):
+            found += [f"{section}.{name}" for name in _fields(before) if getattr(before, name) != getattr(after, name)]
+        else:
+            found.append(section)
+    return found
+
+
+def _fields(struct: Any) -> list[str]:
+    return [field.name for field in msgspec.structs.fields(struct)]

@@ -1,0 +1,248 @@
+"""Connects all classes: from a configuration to the parts of a server. Only `serve` knows as many of them."""
+
+import logging
+import random
+import resource
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from appliance import __version__
+from appliance.access.hosts import KnownHosts
+from appliance.access.keys import KeyRing
+from appliance.api.dispatch import Dispatch
+from appliance.api.endpoints import Endpoints
+from appliance.api.quart_app import App, build_app
+from appliance.api.routes import Router
+from appliance.config.check import is_loopback, split_listen
+from appliance.config.pem import pairs_of
+from appliance.config.schema import Config
+from appliance.domain.engines import ENGINES
+from appliance.domain.secret import Secret
+from appliance.domain.status import ProbeAnswer
+from appliance.domain.targets import Endpoint
+from appliance.door.certificates import Certificates
+from appliance.door.connection import Patience, Surroundings
+from appliance.door.handover import Handover
+from appliance.door.reception import Reception
+from appliance.door.reply import Clock
+from appliance.door.tls import handshake
+from appliance.door.watch import Watch
+from appliance.errors import GatewayError
+from appliance.fleet.table import FleetTable
+from appliance.gateway.accounting import Accounts
+from appliance.gateway.attempts import Attempts
+from appliance.gateway.listing import Listing
+from appliance.gateway.pipeline import Gateway
+from appliance.gpus.reader import GpuReader, reader_of
+from appliance.health.prober import Prober
+from appliance.http1.incoming import HeadLimits
+from appliance.limits.ledger import Ledger
+from appliance.observe.log import ExchangeRecord, log_replica
+from appliance.observe.metrics import Metrics
+from appliance.ops.orders import OrderRoutes
+from appliance.ops.probes import Probes
+from appliance.recording import recorder_of
+from appliance.reload import Fresh, Live, Reloader, endpoints_of, needs_no_key
+from appliance.routing.catalogue import Catalogue
+from appliance.sockets.readiness import Readiness
+from appliance.supervisor import environment
+from appliance.supervisor.orders import Operator
+from appliance.supervisor.supervisor import Supervisor
+from appliance.supervisor.watching import Senses
+from appliance.upstream.deadlines import Deadlines
+from appliance.upstream.probe import probe, send
+from appliance.upstream.upstreams import Upstreams
+from appliance.usage.recorder import Recorder
+
+_LOG = logging.getLogger("appliance.serve")
+_IDS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that runs, or is asked by something that runs."""
+
+    fleet: FleetTable
+    upstreams: Upstreams
+    supervisor: Supervisor
+    prober: Prober
+    gateway: Gateway
+    handover: Handover
+    reception: Reception
+    watch: Watch
+    metrics: Metrics
+    certificates: Certificates | None
+    quart: App
+    recorder: Recorder[ExchangeRecord]
+    readiness: Readiness
+    gpus: GpuReader | None
+    reloader: Reloader | None
+
+    def interrupt(self, error: GatewayError) -> None:
+        """End everything under way: streams with an error event, requests without an answer yet with the error."""
+        self.gateway.interrupt(error)
+        self.reception.interrupt(error)
+        self.quart.interrupt(error)
+
+
+def build(
+    config: Config,
+    api_keys: Sequence[Secret],
+    credentials: dict[str, Secret],
+    log: Callable[[ExchangeRecord], None],
+    reread: Callable[[], Fresh] | None,
+) -> Parts:
+    """The parts of one server, connected and not yet running.
+
+    Args:
+        config: checked.
+        api_keys: keys from the environment.
+        credentials: of backends, by backend name.
+        log: takes the line of each exchange.
+        reread: the configuration as it is now; None where there is no file.
+    """
+    server = config.server
+    fleet, metrics, readiness = FleetTable(), Metrics(), Readiness()
+    upstreams = Upstreams(readiness=readiness)
+    metrics.build_info(__version__)
+    fleet.watch_replicas(metrics.replica_changed)
+    fleet.watch_replicas(log_replica)
+    fleet.watch_backends(metrics.backend_seen)
+    fleet.watch_drops(metrics.row_dropped)
+    backends = endpoints_of(config.backends, credentials)
+    catalogue = Catalogue(config.models, config.runtimes, backends)
+    gpus = reader_of(server.gpu_file, environment.inherited({}), metrics.gpus_seen)
+    supervisor = _supervisor(config, fleet, upstreams, gpus)
+    prober = Prober(backends, fleet, partial(_ask, upstreams), server.probe_interval)
+    deadlines = Deadlines(
+        server.connect_timeout, server.first_byte_timeout, server.between_bytes_timeout, server.total_timeout
+    )
+    attempts = Attempts(
+        fleet, supervisor, upstreams, deadlines, {item.name: item.max_connections for item in config.backends}, metrics
+    )
+    ledger = Ledger({key.name: key.limits for key in config.keys if key.limits is not None})
+    gateway = Gateway(catalogue, fleet, attempts)
+    keyless = needs_no_key(config, api_keys)
+    if keyless:
+        _LOG.warning("no key is asked for: whoever reaches %s may use every model", server.listen)
+    keys = KeyRing(config.keys, api_keys, open=keyless)
+    hosts = KnownHosts(server.names, socket.gethostname()) if keyless else None
+    recorder = recorder_of(config)
+
+    def account(record: ExchangeRecord) -> None:
+        log(record)
+        if record.target:  # what was refused before it had one used nothing
+            recorder.take(record)
+
+    accounts = Accounts(metrics, time.monotonic, _Ids(), account)
+    listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
+    endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
+    probes = Probes(keys, fleet, catalogue, metrics)
+    operator = Operator(supervisor, state_dir=Path(server.state_dir), patience=server.load_wait, drain=server.drain)
+    live = Live(keys, ledger, gateway, prober, operator, metrics)
+    date = partial(time.clock_gettime, time.CLOCK_REALTIME)
+    reloader = Reloader(config, live, reread, api_keys, date) if reread else None
+
+    reload = reloader.reload if reloader else None
+    orders = OrderRoutes(keys, fleet, operator, time.monotonic, supervisor.busy, gpus.last if gpus else tuple, reload)
+    routes = endpoints.routes() + probes.routes() + orders.routes()
+    dispatch = Dispatch(Router(routes), metrics, accounts.new_id, hosts)
+    app = build_app(dispatch, max_body=server.max_body, body_timeout=server.body_timeout)
+    handover = Handover(app, write_stall=server.write_stall)
+    watch = Watch()
+    around = _surroundings(config, dispatch, handover, watch, metrics, readiness)
+    certificates = _certificates(config)
+    secure = partial(handshake, certificates=certificates) if certificates else None
+    reception = Reception(around, metrics, secure)
+    return Parts(
+        fleet,
+        upstreams,
+        supervisor,
+        prober,
+        gateway,
+        handover,
+        reception,
+        watch,
+        metrics,
+        certificates,
+        app,
+        recorder,
+        readiness,
+        gpus,
+        reloader,
+    )
+
+
+def _certificates(config: Config) -> Certificates | None:
+    server = config.server
+    pairs = pairs_of(server.tls)
+    if pairs:
+        return Certificates(pairs, http2=server.http2, now=partial(time.clock_gettime, time.CLOCK_REALTIME))
+    if not is_loopback(split_listen(server.listen)[0]):
+        _LOG.warning("TLS is off: keys and prompts cross the network to %s in the clear", server.listen)
+    return None
+
+
+def _surroundings(
+    config: Config,
+    dispatch: Dispatch,
+    handover: Handover,
+    watch: Watch,
+    metrics: Metrics,
+    readiness: Readiness,
+) -> Surroundings:
+    server = config.server
+    return Surroundings(
+        dispatch,
+        handover.connection,
+        watch,
+        Clock(partial(time.clock_gettime, time.CLOCK_REALTIME)),
+        events=metrics,
+        patience=Patience(server.head_timeout, server.body_timeout, server.idle_timeout, server.write_stall),
+        limits=HeadLimits(head=server.max_head, headers=server.max_headers),
+        max_body=server.max_body,
+        readiness=readiness,
+    )
+
+
+class _Ids:
+    """Random ids of 32 hex digits; the system is asked for many at a time."""
+
+    def __init__(self) -> None:
+        self._left: list[str] = []
+
+    def __call__(self) -> str:
+        if not self._left:
+            digits = secrets.token_hex(_IDS_AT_ONCE * 16)
+            self._left = [digits[at : at + 32] for at in range(0, len(digits), 32)]
+        return self._left.pop()
+
+
+def _supervisor(config: Config, fleet: FleetTable, upstreams: Upstreams, gpus: GpuReader | None) -> Supervisor:
+    server = config.server
+
+    async def ask(endpoint: Endpoint, path: str) -> ProbeAnswer:
+        return await _ask(upstreams, endpoint, path, ENGINES["llama.cpp"].loading_status)
+
+    date = partial(time.clock_gettime, time.CLOCK_REALTIME)
+    return Supervisor(
+        config.runtimes,
+        state_dir=Path(server.state_dir),
+        fleet=fleet,
+        senses=Senses(ask, random.random, date, server.probe_interval, partial(send, upstreams)),
+        load_wait=server.load_wait,
+        load_queue=server.load_queue,
+        residence=server.residence,
+        drain=server.drain,
+        gpus=gpus.read if gpus else None,
+        open_files=resource.getrlimit(resource.RLIMIT_NOFILE),
+    )
+
+
+async def _ask(upstreams: Upstreams, endpoint: Endpoint, path: str, loading_status: int | None) -> ProbeAnswer:
+    return await probe(upstreams, endpoint, path, loading_status=loading_status)

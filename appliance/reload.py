@@ -1,0 +1,126 @@
+"""A new configuration for a running appliance: read and checked whole, then put into effect between two requests.
+
+Nothing changes when anything is wrong with it. What runs and did not change is not touched; exchanges under way end as
+they began. A runtime that goes or changes gets no new work and ends when its last exchange has ended.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from appliance.access.keys import KeyRing
+from appliance.config.diff import difference, in_effect
+from appliance.config.schema import Backend, Config
+from appliance.domain.orders import Reloaded
+from appliance.domain.secret import Secret
+from appliance.domain.targets import Address, Endpoint
+from appliance.errors import OperatorError
+from appliance.gateway.pipeline import Gateway
+from appliance.health.prober import Prober
+from appliance.limits.ledger import Ledger
+from appliance.observe.metrics import Metrics
+from appliance.supervisor.orders import Operator
+
+_LOG = logging.getLogger("appliance.reload")
+Fresh = tuple[Config, dict[str, Secret]]
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What takes a new configuration."""
+
+    keys: KeyRing
+    ledger: Ledger
+    gateway: Gateway
+    prober: Prober
+    operator: Operator
+    metrics: Metrics
+
+
+class Reloader:
+    """Loads configurations, one at a time.
+
+    Args:
+        config: in effect now.
+        read: the configuration of the file and the backends' credentials, by backend; raises OperatorError.
+        api_keys: keys from the environment, which stay.
+        date: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        live: Live,
+        read: Callable[[], Fresh],
+        api_keys: Sequence[Secret],
+        date: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._live = live
+        self._read = read
+        self._api_keys = api_keys
+        self._date = date
+        self._one = trio.Lock()
+        live.metrics.config_loaded(ok=True, at=date())
+
+    async def reload(self, dry_run: bool = False) -> Reloaded:  # noqa: FBT001, FBT002 - also a callback
+        """Read the file and put it into effect, or say why not; with `dry_run` only say what would change."""
+        async with self._one:
+            try:
+                config, credentials = await trio.to_thread.run_sync(self._read)
+                _refuse(self._config, config, self._api_keys)
+            except OperatorError as error:
+                if not dry_run:
+                    self._live.metrics.config_loaded(ok=False, at=self._date())
+                    _LOG.warning("the new configuration is refused, the old one stays: %s", error)
+                return Reloaded(ok=False, problems=tuple(str(error).splitlines()))
+            told = self._told(config)
+            if not dry_run:
+                await self._apply(config, credentials)
+                _LOG.info("a new configuration is in effect: %s", told.words())
+            return told
+
+    async def refresh(self) -> None:
+        """`reload` for whoever is not interested in what becomes of it."""
+        await self.reload()
+
+    def _told(self, config: Config) -> Reloaded:
+        found = difference(self._config, config)
+        runtimes = tuple(change for change in self._live.operator.preview(config.runtimes) if change.action != "keep")
+        return Reloaded(
+            ok=True,
+            keys=found.keys,
+            models=found.models,
+            backends=found.backends,
+            runtimes=runtimes,
+            restart=found.restart,
+        )
+
+    async def _apply(self, config: Config, credentials: dict[str, Secret]) -> None:
+        live = self._live
+        backends = endpoints_of(config.backends, credentials)
+        # No checkpoint from here to the last line: no request sees half of it.
+        live.gateway.change(config.models, config.runtimes, backends)
+        live.keys.change(config.keys, self._api_keys)
+        live.ledger.change({key.name: key.limits for key in config.keys if key.limits is not None})
+        live.prober.change(backends)
+        self._config = in_effect(self._config, config)
+        live.metrics.config_loaded(ok=True, at=self._date())
+        await live.operator.apply(config.runtimes)
+
+
+def needs_no_key(config: Config, api_keys: Sequence[Secret]) -> bool:
+    """`check` has refused a server that is open by accident: without keys it listens on loopback only."""
+    return config.server.auth == "open" or not (config.keys or api_keys)
+
+
+def endpoints_of(backends: Sequence[Backend], credentials: dict[str, Secret]) -> list[tuple[Backend, Endpoint]]:
+    """Every backend with where it is and what it asks for."""
+    return [(item, Endpoint(Address.from_url(item.url), credentials.get(item.name))) for item in backends]
+
+
+def _refuse(old: Config, new: Config, api_keys: Sequence[Secret]) -> None:
+    if needs_no_key(old, api_keys) != needs_no_key(new, api_keys):
+        raise OperatorError("whether keys are asked for can change with a restart only: restart the appliance")

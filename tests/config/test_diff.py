@@ -1,0 +1,43 @@
+from appliance.config.diff import Difference, difference, in_effect
+from appliance.config.schema import Backend, Config, Key, Model, Runtime, Server, Usage
+from appliance.config.units import Seconds
+
+
+def config(*, listen: str = "127.0.0.1:1", keys: str = "ab", keep: float = 5, context: int = 1) -> Config:
+    return Config(
+        server=Server(listen=listen),
+        keys=tuple(Key(name=name, hash=f"sha256:{name}") for name in keys),
+        runtimes=(Runtime(name="m", engine="llama.cpp", model="/m", context=context),),
+        backends=(Backend(name="b", engine="openai", url="http://b"),),
+        models=(Model(name="x", targets=("m",)),),
+        usage=Usage(keep=Seconds(keep)),
+    )
+
+
+def test_nothing_differs() -> None:
+    assert difference(config(), config()) == Difference()
+
+
+def test_what_was_added_and_what_was_removed() -> None:
+    assert difference(config(keys="ab"), config(keys="bc")).keys == ("a", "c")
+
+
+def test_what_changed_is_named_and_what_did_not_is_not() -> None:
+    new = Config(
+        backends=(Backend(name="b", engine="openai", url="http://c"),), models=(Model(name="x", targets=("m", "n")),)
+    )
+    found = difference(Config(backends=config().backends, models=config().models), new)
+    assert (found.backends, found.models, found.keys, found.restart) == (("b",), ("x",), (), ())
+
+
+def test_settings_of_the_server_want_a_restart_and_keep_their_old_values_until_then() -> None:
+    old, new = config(), config(listen="127.0.0.1:2", keep=6, keys="z")
+    assert difference(old, new).restart == ("server.listen", "usage.keep")
+    now = in_effect(old, new)
+    assert (now.server.listen, float(now.usage.keep), [key.name for key in now.keys]) == ("127.0.0.1:1", 5.0, ["z"])
+    assert difference(now, new) == Difference(restart=("server.listen", "usage.keep"))
+
+
+def test_runtimes_are_the_supervisors_to_judge() -> None:
+    assert difference(config(), config(context=2)) == Difference()
+    assert in_effect(config(), config(context=2)).runtimes[0].context == 2
