@@ -7,7 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +46,7 @@ from appliance.observe.log import ExchangeRecord, log_replica
 from appliance.observe.metrics import Metrics
 from appliance.ops.orders import OrderRoutes
 from appliance.ops.probes import Probes
+from appliance.private_door import PrivateDoor
 from appliance.recording import recorder_of
 from appliance.reload import Fresh, Live, Reloader, endpoints_of, needs_no_key
 from appliance.routing.catalogue import Catalogue
@@ -74,6 +75,7 @@ class Parts:
     gateway: Gateway
     handover: Handover
     reception: Reception
+    private: PrivateDoor
     watch: Watch
     metrics: Metrics
     certificates: Certificates | None
@@ -159,6 +161,7 @@ def build(
     certificates = _certificates(config)
     secure = partial(handshake, certificates=certificates) if certificates else None
     reception = Reception(around, metrics, secure)
+    private = PrivateDoor(Path(server.state_dir), replace(orders, keys=None).routes(), around, dispatch, metrics)
     return Parts(
         fleet,
         upstreams,
@@ -167,6 +170,7 @@ def build(
         gateway,
         handover,
         reception,
+        private,
         watch,
         metrics,
         certificates,

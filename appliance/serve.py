@@ -96,6 +96,7 @@ async def _serve(config: Config, parts: Parts, task_status: trio.TaskStatus[Runn
             if parts.certificates is not None:
                 core.start_soon(parts.certificates.watch, name="certificates")
             core.start_soon(listener.run, name="door")
+            await core.start(parts.private.run, name="private door")
             stack.enter_context(seldom())
             core.start_soon(collect, lambda: parts.readiness.flowing, name="garbage")
             _LOG.info("listening on %s:%d", listener.host, listener.port)
@@ -109,6 +110,7 @@ async def _serve(config: Config, parts: Parts, task_status: trio.TaskStatus[Runn
                 await _stop(parts, listener, config.server.drain, signals)
                 parts.handover.abort()
                 parts.reception.cut()
+                parts.private.close()
                 core.cancel_scope.cancel()
         _LOG.info("stopped")
 

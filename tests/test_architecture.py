@@ -52,17 +52,18 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         VALUES | {"access", "limits", "wire", "translate", "gateway", "observe"},
         {"trio", "msgspec", "quart", "quart_trio", "werkzeug"},
     ),
-    "ops": (VALUES | {"access", "api", "fleet", "health", "observe", "routing"}, set()),
+    "ops": (VALUES | {"access", "api", "fleet", "health", "observe", "routing"}, {"msgspec"}),
     # beside the product: a model server for tests and `selftest`, sharing nothing with the path it tests
     "scripted": (set(), {"trio", "httptools"}),
     # assembly
     "garbage": (set(), {"trio"}),
     "reload": ({"*"}, {"trio"}),
     "recording": (SETTINGS | {"observe", "usage"}, set()),
+    "private_door": ({"*"}, {"trio"}),
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (
-        SETTINGS | {"serve", "reload", "observe", "usage", "gpus", "scripted", "supervisor", "__init__"},
+        SETTINGS | {"serve", "reload", "sockets", "observe", "usage", "gpus", "scripted", "supervisor", "__init__"},
         {"trio", "httpx", "rich"},
     ),
     "__main__": ({"cli"}, set()),
@@ -101,7 +102,7 @@ PURE_FILES = {
 ONLY_IN = {
     "cryptography": {"config/pem.py"},
     "hypercorn": {"door/handover.py"},
-    "httpx": {"upstream/secure.py", "cli/demo.py", "cli/selftest.py", "cli/orders.py"},
+    "httpx": {"upstream/secure.py", "cli/demo.py", "cli/selftest.py", "cli/reach.py"},
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

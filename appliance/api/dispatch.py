@@ -22,16 +22,18 @@ class Dispatch:
     Attributes:
         new_id: 32 fresh hex digits.
         hosts: checked where no key is asked for; a key is protection enough.
+        alone: there are no pages behind it, so that it answers every path itself.
     """
 
     router: Router
     metrics: Metrics
     new_id: Callable[[], str]
     hosts: KnownHosts | None = None
+    alone: bool = False
 
     def serves(self, path: str) -> bool:
         """Whether a path is in the route table."""
-        return self.router.knows(path)
+        return self.alone or self.router.knows(path)
 
     async def __call__(self, request: Request) -> Reply:
         """The reply to a request; never raises except when cancelled. The door closes a streamed body."""

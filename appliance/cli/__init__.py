@@ -2,6 +2,8 @@
 
     main        the parser, and how mistakes are told: one line, exit code 2, no traceback
     serve       run the appliance
+    orders      what the models do, and orders for them; `reach` is how a running server is found
+    logs        what their processes say
     check       find every problem of a configuration file
     demo        a real engine and a real small model on the CPU, without any configuration
     selftest    one real exchange through the whole product, in this very binary

@@ -1,18 +1,15 @@
-"""`appliance status`, `load`, `unload`, `restart`, `drain`, `logs`: a running server, asked over its HTTP API."""
+"""`appliance status`, `load`, `unload`, `restart`, `drain`, `reload`: a running server, asked over its HTTP API."""
 
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 
-from appliance.config.secrets import process_environment
-from appliance.errors import OperatorError
+from appliance.cli import reach
 
 _ORDERS = {
     "load": "start a model, also out of quarantine, and wait until it is ready",
@@ -21,7 +18,6 @@ _ORDERS = {
     "drain": "give a model no new work, and stop it when what it has is done",
 }
 _EXIT = "Exit codes: 0 done, 1 it could not be done, 2 a mistake in the call or no answer."
-_LONGEST = 3700.0  # seconds; loading a model takes what it takes
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,23 +34,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     again.add_argument("--dry-run", action="store_true", help="only say what would change")
     _reach(again)
     again.set_defaults(run=_reload)
-    logs = commands.add_parser("logs", help="print the last lines of a model's output", epilog=_EXIT)
-    logs.add_argument("name", metavar="NAME", help="a runtime, or one replica of it")
-    logs.add_argument("--last", type=int, default=50, metavar="N", help="how many lines, at most 200; default 50")
-    _reach(logs)
-    logs.set_defaults(run=_logs)
 
 
 def _reach(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server; default http://127.0.0.1:8000")
-    parser.add_argument(
-        "--key-file", type=Path, metavar="FILE", help="holds a key with the scope admin; else APPLIANCE_KEY"
-    )
+    reach.add_options(parser)
     parser.add_argument("--json", action="store_true", help="print what the server answered")
 
 
 def _status(args: argparse.Namespace) -> int:
-    answer = _ask(args, "GET", "/ops/v1/state")
+    answer = reach.ask(args, "GET", "/ops/v1/state")
     if args.json:
         print(json.dumps(answer, indent=2))
         return 0
@@ -87,7 +75,7 @@ def _gpu(gpu: dict[str, Any]) -> str:
 
 
 def _order(args: argparse.Namespace) -> int:
-    answer = _ask(args, "POST", f"/ops/v1/{args.order}/{quote(args.name, safe='@/')}")
+    answer = reach.ask(args, "POST", f"/ops/v1/{args.order}/{quote(args.name, safe='@/')}")
     if args.json:
         print(json.dumps(answer, indent=2))
     else:
@@ -99,7 +87,7 @@ def _order(args: argparse.Namespace) -> int:
 
 
 def _reload(args: argparse.Namespace) -> int:
-    answer = _ask(args, "POST", "/ops/v1/reload" + ("?dry_run=1" if args.dry_run else ""))
+    answer = reach.ask(args, "POST", "/ops/v1/reload" + ("?dry_run=1" if args.dry_run else ""))
     if args.json:
         print(json.dumps(answer, indent=2))
         return 0 if answer["ok"] else 1
@@ -118,30 +106,6 @@ def _reload(args: argparse.Namespace) -> int:
         print("Nothing differs.")
     print("Next: appliance reload" if args.dry_run else "It is in effect.")
     return 0
-
-
-def _logs(args: argparse.Namespace) -> int:
-    answer = _ask(args, "GET", f"/ops/v1/logs/{quote(args.name, safe='@/')}?last={args.last}")
-    print(json.dumps(answer, indent=2) if args.json else "\n".join(answer["lines"]))
-    return 0
-
-
-def _ask(args: argparse.Namespace, method: str, path: str) -> dict[str, Any]:
-    try:
-        key = args.key_file.read_text().strip() if args.key_file else process_environment().get("APPLIANCE_KEY", "")
-    except OSError as error:
-        raise OperatorError(f"cannot read {args.key_file}: {error.strerror}") from error
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    try:
-        reply = httpx.request(method, args.url.rstrip("/") + path, headers=headers, timeout=_LONGEST, trust_env=False)
-        answer = reply.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise OperatorError(f"no answer from an appliance at {args.url}: {error}. Is it running? See --url.") from error
-    if not isinstance(answer, dict) or (reply.status_code >= 400 and "error" in answer):
-        told = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
-        hint = " Give a key with the scope admin by --key-file." if reply.status_code in (401, 403) else ""
-        raise OperatorError(f"{told or f'status {reply.status_code}'}{hint}")
-    return answer
 
 
 def _ago(seconds: float) -> str:

@@ -108,6 +108,35 @@ class Reloaded:
         return "; ".join(parts) or "nothing differs"
 
 
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    """New lines of a replica's output, without secrets and control characters.
+
+    Attributes:
+        replica: whose.
+        lines: oldest first.
+        missed: how many before them are left out, because they came faster than they were taken.
+        fresh: they are the first of another process than the lines before them.
+    """
+
+    replica: str
+    lines: Sequence[str]
+    missed: int = 0
+    fresh: bool = False
+
+
+class LogReader(Protocol):
+    """Somebody who follows the output of a runtime or a replica. Closing it takes nothing: it holds only numbers."""
+
+    async def receive(self, patience: float) -> LogPiece | None:
+        """The next lines; None when there are none for `patience` seconds.
+
+        Raises:
+            GatewayError: `model_not_found`: it is not in the configuration any more.
+        """
+        ...
+
+
 class Orders(Protocol[Section_contra]):
     """The supervisor as its operator sees it. `Section_contra` is a runtime's section of the
     configuration.
@@ -141,6 +170,10 @@ class Orders(Protocol[Section_contra]):
 
     def log_lines(self, replica: str, last: int) -> list[str]:
         """The last lines of a replica's output, oldest first, without secrets and control characters."""
+        ...
+
+    def follow(self, name: str, last: int) -> LogReader:
+        """Follow the output of a runtime's replicas or of one, beginning with the `last` lines of each."""
         ...
 
     def explain(self, name: str) -> Explanation:

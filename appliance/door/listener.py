@@ -93,9 +93,9 @@ class Listener:
         self._accepting = trio.CancelScope()
         self._by_address: Counter[str] = Counter()
         self._warned = -_QUIET
-        host, port, *_ = sockets[0].getsockname()
-        self.host: str = host
-        self.port: int = port
+        name = sockets[0].getsockname()
+        self.host: str = name if isinstance(name, str) else name[0]  # a Unix socket's name is its path
+        self.port: int = 0 if isinstance(name, str) else name[1]
         self.connections = 0  # open now
 
     @classmethod
@@ -144,12 +144,16 @@ class Listener:
                 sock.close()
 
     async def _accept(self, listening: socket.socket, connections: trio.Nursery) -> None:
+        tcp = listening.family != socket.AF_UNIX
         while True:
             await trio.lowlevel.wait_readable(listening)
             try:
                 for _ in range(_AT_ONCE):
                     sock, address = listening.accept()
-                    self._admit(sock, str(address[0]), connections)
+                    if tcp:
+                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+                    self._admit(sock, str(address[0]) if tcp else "", connections)
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -172,8 +176,6 @@ class Listener:
             self._desk.turn_away(sock, "limit")
             return
         sock.settimeout(0)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         self.connections += 1
         self._by_address[peer] += 1
         connections.start_soon(self._guard, sock, peer, name="connection")

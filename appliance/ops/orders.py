@@ -16,8 +16,10 @@ from appliance.domain.orders import Orders, Outcome, Reloaded
 from appliance.domain.status import ReplicaStatus
 from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
+from appliance.ops.following import following
 
 _MOST_LINES = 200
+_YES = ("1", "true")
 Order = Callable[[str], Awaitable[Outcome]]
 
 
@@ -26,13 +28,14 @@ class OrderRoutes:
     """What the routes need.
 
     Attributes:
+        keys: None where whoever can reach the routes at all may give orders.
         clock: monotonic seconds, as in the rows of the fleet.
         busy: exchanges under way by replica.
         gpus: as last seen.
         reload: puts the configuration file into effect, or with True says what that would change; None without a file.
     """
 
-    keys: KeyRing
+    keys: KeyRing | None
     fleet: FleetTable
     orders: Orders[Any]
     clock: Callable[[], float]
@@ -58,7 +61,8 @@ class OrderRoutes:
         ]
 
     def _admit(self, request: Request) -> None:
-        require_scope(self.keys.find(request.headers), "admin")
+        if self.keys is not None:
+            require_scope(self.keys.find(request.headers), "admin")
 
     async def _state(self, request: Request, _: str) -> Reply:
         self._admit(request)
@@ -84,15 +88,19 @@ class OrderRoutes:
 
     async def _reload(self, request: Request, _: str) -> Reply:
         self._admit(request)
-        dry_run = parse_qs(request.query).get("dry_run", ["0"])[-1] in ("1", "true")
+        dry_run = parse_qs(request.query).get("dry_run", ["0"])[-1] in _YES
         told = await self.reload(dry_run) if self.reload is not None else Reloaded(ok=False)
         return json_reply(asdict(told), 200 if told.ok else 409)
 
     async def _logs(self, request: Request, name: str) -> Reply:
         self._admit(request)
-        given = parse_qs(request.query).get("last", ["50"])[-1]
-        if not given.isascii() or not given.isdecimal() or not 1 <= int(given[:9]) <= _MOST_LINES:
-            raise GatewayError("invalid_payload", f"`last` is a number from 1 to {_MOST_LINES}.", param="last")
+        query = parse_qs(request.query)
+        follow = query.get("follow", ["0"])[-1] in _YES
+        given, least = query.get("last", ["50"])[-1], 0 if follow else 1
+        if not given.isascii() or not given.isdecimal() or not least <= int(given[:9]) <= _MOST_LINES:
+            raise GatewayError("invalid_payload", f"`last` is a number from {least} to {_MOST_LINES}.", param="last")
+        if follow:
+            return following(self.orders.follow(name, int(given)), name)
         return json_reply({"replica": name, "lines": self.orders.log_lines(name, int(given))})
 
     async def _explain(self, request: Request, name: str) -> Reply:

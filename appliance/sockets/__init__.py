@@ -1,8 +1,9 @@
-"""What the two rooms with raw sockets, `door` and `upstream`, have in common.
+"""What the rooms with raw sockets, `door` and `upstream` above all, have in common.
 
     outbox       bytes that leave together at the end of a turn of the event loop
     readiness    which sockets can be read, asked for all of them at once
     turns        who is woken next, when many could be
+    private      a listening socket in the file system for its owner alone
 
 What does not belong here: HTTP, connections' stories, deadlines.
 """

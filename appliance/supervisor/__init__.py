@@ -37,6 +37,7 @@ Owned by tasks:
     replica      one owner task for each replica
     supervisor   all of them, behind `domain.targets.Runtime`; `views` is what the plan sees of them
     orders       the same for the operator, behind `domain.orders.Orders`
+    following    whoever reads a replica's output as it comes
 
 A model server holds gigabytes of GPU memory in processes that outlive their parents. Whoever starts the next one
 before the last one is gone fails in ways nobody can read; that is why one room owns all of it.

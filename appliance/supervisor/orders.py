@@ -1,16 +1,18 @@
 """The supervisor as its operator sees it: `domain.orders.Orders`."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from appliance.config.schema import Runtime
-from appliance.domain.orders import Change, Explanation, Outcome
+from appliance.domain.orders import Change, Explanation, LogReader, Outcome
 from appliance.domain.status import ReplicaState
 from appliance.supervisor import refusals
 from appliance.supervisor.changes import changes
 from appliance.supervisor.explain import explain, log_path
+from appliance.supervisor.following import Follower
 from appliance.supervisor.replica import Replica
 from appliance.supervisor.supervisor import Supervisor
 from appliance.supervisor.tail import Tail
@@ -104,6 +106,10 @@ class Operator:
         """The tail of a replica's log as it is now; that of its last process while it has none."""
         (one,) = self._supervisor.members(replica)[:1]
         return one.tail or Tail(self.log_file(replica))
+
+    def follow(self, name: str, last: int) -> LogReader:
+        """See `Orders`."""
+        return Follower(partial(self._supervisor.members, name), last)
 
     def explain(self, name: str) -> Explanation:
         """See `Orders`."""

@@ -11,6 +11,7 @@ from appliance.errors import OperatorError
 
 RUN = "run"  # sockets and records
 LOGS = "logs"
+OPS = "ops.sock"  # where the server takes orders without a key
 
 
 @contextmanager

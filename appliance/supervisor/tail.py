@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +23,7 @@ from appliance.domain.secret import Secret
 LINES = 200
 LINE_BYTES = 8 * 2**10
 FILE_BYTES = 10 * 2**20
-_POLL = 0.2
+POLL = 0.2
 OLDER = 3  # files kept beside the present one
 _CHUNK = 2**18  # one look takes at most this much; of a flood, the end is what matters
 _COUNTED = 2**25  # one look counts the lines in at most this much of what it passes over
@@ -96,7 +97,7 @@ class Tail:
             self.poll()
             if self._position >= self._limit:
                 await trio.to_thread.run_sync(self.rotate, limiter=trio.CapacityLimiter(1))
-            await trio.sleep(_POLL)
+            await trio.sleep(POLL)
 
     def poll(self) -> None:
         """One look: read what is new."""
@@ -192,34 +193,51 @@ class Reader:
     """Someone who follows along. Holds nothing but a number, so it costs and stalls nobody.
 
     Args:
-        source: the tail that is current; a new process has a new one, whose lines are then all new.
+        source: the tail that is current; a new process has a new one, whose lines are then all new. None says that
+            there is none at present.
         last: how many of the lines that are there already to begin with.
+
+    Attributes:
+        tail: the one whose lines were taken last.
     """
 
-    def __init__(self, source: Callable[[], Tail], last: int) -> None:
+    def __init__(self, source: Callable[[], Tail | None], last: int) -> None:
         self._source = source
-        self._tail = source()
-        self._number = max(0, self._tail.count - max(0, last), self._tail.count - len(self._tail.after(0)))
+        self.tail = source()
+        self._number = 0
+        if self.tail is not None:
+            kept = len(self.tail.after(0))
+            self._number = self.tail.count - min(max(0, last), kept)
 
     async def receive(self) -> Piece:
         """Wait until there is something new."""
-        while True:
-            tail = self._source()
-            # The last words of the old process come before the first of the new one.
-            if (piece := self._take(self._tail)) is not None:
-                return piece
-            if tail is not self._tail:
-                self._tail, self._number = tail, 0
-                continue
-            await trio.sleep(_POLL)
+        while (piece := self.take()) is None:
+            await trio.sleep(POLL)
+        return piece
 
-    def _take(self, tail: Tail) -> Piece | None:
-        new = tail.count - self._number
-        if new <= 0:
+    def take(self, most: int | None = None) -> Piece | None:
+        """What is new, as far as it fits into `most` bytes; one line always does. None when nothing is new."""
+        # The last words of the old process come before the first of the new one.
+        if (piece := self._take(most)) is not None:
+            return piece
+        tail = self._source()
+        if tail is None or tail is self.tail:
+            return None
+        self.tail, self._number = tail, 0
+        return self._take(most)
+
+    def _take(self, most: int | None) -> Piece | None:
+        tail = self.tail
+        new = tail.count - self._number if tail is not None else 0
+        if tail is None or new <= 0:
             return None
         lines = tail.after(self._number)
-        self._number = tail.count
-        return Piece(lines, new - len(lines))
+        missed = new - len(lines)
+        if most is not None:
+            sizes = accumulate(len(line.encode()) for line in lines)
+            lines = lines[: max(1, sum(size <= most for size in sizes))]
+        self._number += missed + len(lines)
+        return Piece(lines, missed)
 
 
 def _copy_end(source: Path, target: Path, most: int) -> None:

@@ -104,13 +104,6 @@ def test_orders(server: Server, answer: Any, code: int, told: str, capsys: pytes
     assert server.asked[:2] == ("POST", "/ops/v1/load/m")
 
 
-def test_logs(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    server.answer = 200, {"replica": "m", "lines": ["one", "two"]}
-    assert run(server, "logs", "m@2", "--last", "7") == 0
-    assert capsys.readouterr().out == "one\ntwo\n"
-    assert server.asked[1] == "/ops/v1/logs/m@2?last=7"
-
-
 def test_the_key_comes_from_a_file_or_the_environment_and_is_never_shown(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,7 +124,7 @@ def test_the_key_comes_from_a_file_or_the_environment_and_is_never_shown(
 def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--url", "http://127.0.0.1:1"]) == 2
     assert "Is it running?" in capsys.readouterr().err
-    assert main(["status", "--key-file", "/no/such"]) == 2
+    assert main(["status", "--url", "http://127.0.0.1:1", "--key-file", "/no/such"]) == 2
 
 
 def test_json(server: Server, capsys: pytest.CaptureFixture[str]) -> None:

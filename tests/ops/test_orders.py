@@ -14,13 +14,14 @@ from tests.fakes.product import Product, product, runtime
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 ADMIN = "sk-admin-canary-1b2c"
+ADMIN_TABLE = (
+    f'[[keys]]\nname = "root"\nhash = "sha256:{hashlib.sha256(ADMIN.encode()).hexdigest()}"\nscopes = ["admin"]\n'
+)
 
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    digest = hashlib.sha256(ADMIN.encode()).hexdigest()
-    key = f'[[keys]]\nname = "root"\nhash = "sha256:{digest}"\nscopes = ["admin"]\n'
-    tables = key + runtime("m") + runtime("broken", "--fail", "architecture")
+    tables = ADMIN_TABLE + runtime("m") + runtime("broken", "--fail", "architecture")
     with product(tmp_path_factory.mktemp("box"), tables) as running:
         running.ready("m")
         yield running
