@@ -34,13 +34,13 @@ class Outbox:
         """A writer has something to send; it goes out before the loop waits again."""
         posted = self._posted
         posted.append(writer)
+        if self.gathering:
+            return
         if len(posted) > 1:  # `_run` is on its way already
             if time.perf_counter() - self._since > _LONGEST:
                 self.flush()
             return
         self._since = time.perf_counter()
-        if self.gathering:
-            return
         if self._asleep is not None:
             trio.lowlevel.reschedule(self._asleep)
             self._asleep = None

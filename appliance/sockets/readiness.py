@@ -9,12 +9,17 @@ it. So whoever has a stream that flows leaves a step here, which is called when 
 stream sleeps meanwhile; it wakes when the stream ends, breaks, or has to wait for its reader.
 
 Tasks are woken at once while no stream flows, else in turns.
+
+To go round Trio's loop costs as much again as a token. So while tokens come one upon another, the next one is waited
+for right where Trio would begin to wait (see `Readiness.before_io_wait`).
 """
 
 import contextlib
 import math
+import os
 import select
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, cast
 
@@ -29,6 +34,7 @@ _COMES = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _FOLLOWED = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _AT_ONCE = 64  # events before other tasks get their turn
 _TOGETHER = 8  # steps whose output leaves together: more would make the first of them wait
+_LINGER = 0.001  # seconds that Trio's own waits, for timers and new connections, may begin later for the sake of tokens
 
 
 class _Nothing:
@@ -41,7 +47,7 @@ class _Nothing:
 _NOTHING = cast("outcome.Outcome[None]", _Nothing())
 
 
-class Readiness:
+class Readiness(trio.abc.Instrument):
     """All sockets that are read. One for the whole process, as one file descriptor for Trio.
 
     Attributes:
@@ -58,6 +64,10 @@ class Readiness:
         self._readers: dict[int, Reader] = {}
         self._turns = Turns()
         self._running = False
+        self._brisk = False  # tokens have come one upon another: the next one may be near
+        self._woke = False  # a task was woken since somebody looked
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # makes Trio look at everything anew
+        self._epoll.register(self._bell, select.EPOLLIN | select.EPOLLET)
 
     def add(self, fd: int, reader: "Reader") -> None:
         """For `Reader`: report what comes; what is there already counts as coming.
@@ -91,6 +101,7 @@ class Readiness:
 
     def woken(self, reader: "Reader") -> None:
         """For `Reader`: its task is to run, now or in one of the next turns."""
+        self._woke = True
         if self.flowing:
             self._turns.queue(reader)
         else:
@@ -104,13 +115,33 @@ class Readiness:
         if self.flowing:
             self._round()
 
-    def _round(self) -> None:
-        """Pass on what has come, to tasks and to steps."""
+    def before_io_wait(self, timeout: float) -> None:
+        """Trio has nothing to do for `timeout` seconds: pass on the tokens that come meanwhile.
+
+        Only for a moment, as Trio's own sockets and timers are not seen from here; and only while tokens come. What the
+        steps here leave to tasks, and a time that is over by now, Trio would sleep through, did the bell not wake it.
+        """
+        if not (self._brisk and self.flowing) or timeout <= 0:
+            return
+        self._woke = worked = False
+        wait, end = min(timeout, _LINGER), time.perf_counter() + _LINGER
+        while self._round(wait):
+            worked = True
+            if self._woke or time.perf_counter() > end:
+                break
+        else:
+            self._brisk = False
+        if worked or self._woke:
+            os.eventfd_write(self._bell, 1)  # never read: each write counts as something new
+
+    def _round(self, wait: float = 0) -> bool:
+        """Pass on what has come, or comes within `wait` seconds, to tasks and to steps; whether there was a step."""
         steps = 0
+        self.outbox.gathering = True
+        events = self._epoll.poll(wait, _AT_ONCE)
         if self.flowing:
             self.now = trio.current_time()
-        self.outbox.gathering = True
-        for fd, flags in self._epoll.poll(0, _AT_ONCE):
+        for fd, flags in events:  # the bell's has no reader
             reader = self._readers.get(fd)  # none: it was closed earlier in this round
             if reader is None or not reader.resume(flags):
                 continue
@@ -120,16 +151,20 @@ class Readiness:
         self.outbox.gathering = False
         if steps:
             self.outbox.flush()
+            self._brisk = True
+        return steps > 0
 
     async def _watch(self) -> None:
         """Nothing here may raise: an error in a system task ends the program."""
         fd = self._epoll.fileno()
+        trio.lowlevel.add_instrument(self)
         try:
             while True:  # while nothing comes it waits, and costs nothing
                 await trio.lowlevel.wait_readable(fd)
                 self._round()
         finally:
             self._running = False
+            trio.lowlevel.remove_instrument(self)
 
 
 class Reader:
