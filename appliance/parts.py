@@ -26,10 +26,10 @@ from appliance.domain.secret import Secret
 from appliance.domain.status import ProbeAnswer
 from appliance.domain.targets import Endpoint
 from appliance.door.certificates import Certificates
-from appliance.door.connection import Patience, Surroundings
 from appliance.door.handover import Handover
 from appliance.door.reception import Reception
 from appliance.door.reply import Clock
+from appliance.door.surroundings import Patience, Surroundings
 from appliance.door.tls import handshake
 from appliance.door.watch import Watch
 from appliance.errors import GatewayError

@@ -69,6 +69,10 @@ class ReplyStream(Protocol):
         """Give pieces to `offer` as they come, until it returns False or iterating has to go on. It may do nothing."""
         ...
 
+    def keep_alive(self) -> bytes:
+        """What shows a client that the stream lives; b"" when something was given out since the last call."""
+        ...
+
     def close(self) -> bool:
         """As `aclose`, where there is nothing to wait for; whether that is so, else `aclose` has to follow."""
         ...

@@ -3,6 +3,7 @@
     listener      binds, accepts within bounds, keeps one connection's failure from the others
     reception     takes in each accepted connection and knows all that are open
     connection    one connection from its first byte to its last: read, answer in order, or hand over
+    surroundings  what all connections share
     body          a request's body, read when the endpoint asks for it
     reply         a reply as bytes
     transport     a raw socket on Trio's event loop

@@ -4,23 +4,21 @@ The story of a connection is `run`. Nothing in it can fail for other connections
 readable refusal, a client that leaves cancels its exchange, and every wait has a deadline (see `door.watch`).
 """
 
-import enum
+import contextlib
 import math
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable
 
 import trio
 
-from appliance.domain.http import Application, Reply, ReplyStream, Request
+from appliance.domain.http import Reply, ReplyStream, Request
 from appliance.door.body import Body
-from appliance.door.reply import LAST_CHUNK, Clock, chunk, render, render_stream_head
+from appliance.door.reply import LAST_CHUNK, chunk, render, render_stream_head
+from appliance.door.surroundings import Surroundings, Waiting
 from appliance.door.transport import Transport, reset
-from appliance.door.watch import Watch
 from appliance.errors import GatewayError
-from appliance.http1.incoming import HeadLimits, RequestHead, find_head_end, skip_empty_lines
+from appliance.http1.incoming import RequestHead, check_handshake, find_head_end, skip_empty_lines
 from appliance.http1.repeated import Heads
 from appliance.sockets.outbox import SHORT
-from appliance.sockets.readiness import Readiness
 
 # After the last reply, bytes that nobody wants are drained: a close over unread bytes is a reset, which would take the
 # answer away from a client that is still sending. Until it closes, falls silent, or has had its time.
@@ -29,79 +27,6 @@ _LINGER = 10.0  # seconds
 _LINGER_BYTES = 2**26
 _CR = 13
 _SLICE = 2**18  # bytes of a large reply that one write-stall limit covers
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a client may take, in seconds.
-
-    Attributes:
-        head: from the first byte of a request to the end of its head.
-        body: for the whole body.
-        idle: for the next request.
-        write_stall: without taking a single byte.
-    """
-
-    head: float = 10.0
-    body: float = 60.0
-    idle: float = 75.0
-    write_stall: float = 30.0
-
-
-class Waiting(enum.Enum):
-    """What a connection's deadline is about."""
-
-    REQUEST = "request"
-    HEAD = "head"
-    REPLY = "reply"  # no deadline of the door's: models take their time
-    READER = "reader"
-    LINGERING = "lingering"
-    PAGES = "pages"  # Hypercorn has it
-
-
-class Events(Protocol):
-    """What the door tells whoever counts."""
-
-    def bad_request(self, code: str) -> None:
-        """Bytes were refused before they were a request; `code` is a row of the error table."""
-        ...
-
-    def client_stalled(self) -> None:
-        """A client took no byte for too long and was cut."""
-        ...
-
-
-class HandOver(Protocol):
-    """See `door.handover.Handover.connection`."""
-
-    async def __call__(self, transport: Transport, replay: bytes, *, more: bool) -> None:
-        """Serve a connection until it ends."""
-        ...
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What all connections share.
-
-    Attributes:
-        application: answers the requests.
-        hand_over: serves what the application does not: the connection, what was read of it and is to be served, and
-            whether what follows is to be served too.
-        max_body: bytes of the largest body that is handed over.
-        readiness: where requests are waited for; answers leave through its outbox.
-        closing: no connection outlives its present request.
-    """
-
-    application: Application
-    hand_over: HandOver
-    watch: Watch
-    clock: Clock
-    events: Events
-    patience: Patience = field(default_factory=Patience)
-    limits: HeadLimits = field(default_factory=HeadLimits)
-    max_body: int = 2**20
-    readiness: Readiness = field(default_factory=Readiness)
-    closing: bool = False
 
 
 class Connection:
@@ -115,6 +40,7 @@ class Connection:
         "_gone",
         "_heads",
         "_interruption",
+        "_quiet",
         "_scope",
         "_size",
         "_transport",
@@ -135,6 +61,7 @@ class Connection:
         self._waiting = Waiting.REQUEST
         self._scope = trio.CancelScope()
         self._answering = False  # the present request's answer has begun
+        self._quiet: Callable[[], None] | None = None  # looks whether the stream under way has fallen silent
         self._interruption: GatewayError | None = None
         self._gone = False  # the client has closed its side
         self._clean = True  # nothing unread is on its way to us that a close would answer with a reset
@@ -160,6 +87,9 @@ class Connection:
     def expired(self) -> None:
         """The deadline has passed."""
         self.deadline = math.inf
+        if self._waiting is Waiting.REPLY and self._quiet is not None:
+            self._quiet()
+            return
         if self._waiting is Waiting.READER:
             self._around.events.client_stalled()
             reset(self._transport.socket)
@@ -296,11 +226,12 @@ class Connection:
         def offer(piece: bytes) -> bool:
             return transport.offer(frame(piece))
 
-        last = False
+        last, self._quiet = False, self._looker(stream, offer)
         try:
             async for piece in stream:
                 await self._send(data + frame(piece))
                 data = b""
+                self._listen()
                 await stream.pump(offer)
                 await self._flush()
                 last = stream.ended
@@ -312,16 +243,33 @@ class Connection:
             self._gone = True  # nobody is there to read the rest
             raise
         finally:
+            self._quiet, self.deadline = None, math.inf
             if not stream.close():
                 with trio.CancelScope(shield=True):  # bounded inside: closing only shuts a socket
                     await stream.aclose()
         return keep and framed and not stream.broken
 
+    def _looker(self, stream: ReplyStream, offer: Callable[[bytes], bool]) -> Callable[[], None]:
+        """What looks whether a stream has fallen silent, and then gives a sign of life."""
+
+        def look() -> None:
+            if sign := stream.keep_alive():
+                with contextlib.suppress(OSError):  # the next piece meets it too, in the right place
+                    offer(sign)
+            self._listen()
+
+        return look
+
+    def _listen(self) -> None:
+        """From here on the next piece of the answer is waited for."""
+        silence = math.inf if self._quiet is None else self._around.patience.silence
+        self._waiting, self.deadline = Waiting.REPLY, trio.current_time() + silence
+
     async def _flush(self) -> None:
         """Send what the client did not take at once, within the stall limit."""
         self._waiting, self.deadline = Waiting.READER, trio.current_time() + self._around.patience.write_stall
         await self._transport.flush()
-        self._waiting, self.deadline = Waiting.REPLY, math.inf
+        self._listen()
 
     async def _send(self, data: bytes) -> None:
         """Every byte, with the stall limit counted anew for each slice."""
@@ -336,7 +284,7 @@ class Connection:
         for start in range(0, len(view), _SLICE):
             self.deadline = trio.current_time() + stall
             await transport.send(view[start : start + _SLICE])
-        self._waiting, self.deadline = Waiting.REPLY, math.inf
+        self._listen()
 
     async def _pages(self, head: RequestHead) -> None:
         """Hypercorn's turn, for the rest of the connection: one request that is whole and checked, or a websocket."""
@@ -345,7 +293,7 @@ class Connection:
         del buffer[: self._size]
         websocket = head.upgrade == "websocket"
         if websocket:
-            _check_handshake(head)
+            check_handshake(head)
         if websocket and buffer:
             raise GatewayError(
                 "malformed_request",
@@ -388,13 +336,3 @@ class Connection:
             while drained < _LINGER_BYTES and (data := await transport.receive()):
                 drained += len(data)
                 scope.deadline = min(trio.current_time() + _LINGER_SILENCE, end)
-
-
-def _check_handshake(head: RequestHead) -> None:
-    """What a WebSocket handshake must have (RFC 6455 4.2.1); Hypercorn would answer others and then wait for ever."""
-    sent = dict(head.headers)
-    key = sent.get("sec-websocket-key", "")
-    if head.method != "GET" or head.http10 or len(key) != 24 or sent.get("sec-websocket-version") != "13":
-        raise GatewayError(
-            "malformed_request", "This is not a WebSocket handshake of version 13. The client has to follow RFC 6455."
-        )

@@ -7,8 +7,9 @@ from typing import Protocol
 
 import trio
 
-from appliance.door.connection import Connection, Surroundings
+from appliance.door.connection import Connection
 from appliance.door.reply import render
+from appliance.door.surroundings import Surroundings
 from appliance.door.transport import PlainTransport, Transport
 from appliance.errors import GatewayError
 

@@ -20,6 +20,7 @@ from appliance.wire.error_body import error_event
 from appliance.wire.token_shape import TokenShape, shape_of
 
 _DONE_EVENT = b"data: [DONE]\n\n"
+_KEEP_ALIVE = b": keep-alive\n"  # a blank line after it would be an event to some clients, and one without data
 _TAIL_SECONDS = 0.2
 _FLOOD = 2048  # bytes of one read; from here on comparing all events at once pays
 _FRUITLESS = 8  # shapes learnt in a row that fitted nothing; then the stream has none
@@ -33,6 +34,8 @@ class Relay:
         broken: it ended with an error: the connection must close after the last byte.
         ended: what was given out last was the last of it.
     """
+
+    _sign_of_life = _KEEP_ALIVE
 
     def __init__(
         self, upstream: EngineReply, exchange: Exchange, *, hide_usage: bool, on_close: Callable[["Relay"], None]
@@ -55,6 +58,7 @@ class Relay:
         self._content = 0  # chunks with content, the estimate when the engine never reports usage
         self._interruption: GatewayError | None = None
         self._problem: UpstreamError | None = None  # met while pumping
+        self._looked = 0  # bytes that had been given out when somebody looked last
 
     async def prime(self) -> None:
         """Wait for the first event, while a failure can still be answered with a real status.
@@ -126,6 +130,11 @@ class Relay:
         self._content += 1  # not the first one: the shape was learnt from an earlier one
         self._exchange.bytes_out += len(data)
         return True
+
+    def keep_alive(self) -> bytes:
+        """A sign of life in place of an event, where there was none since the last call; it counts as nothing sent."""
+        looked, self._looked = self._looked, self._exchange.bytes_out
+        return self._sign_of_life if looked == self._looked and not self.ended else b""
 
     def _sent(self, out: bytes) -> bytes:
         self._exchange.phase = "streaming"

@@ -9,7 +9,7 @@ from appliance.gateway.relay import Relay
 from appliance.sse import cut, data_of, is_done
 from appliance.translate.messages_error import engine_error, error_event
 from appliance.translate.messages_reply import to_message
-from appliance.translate.messages_stream import MessagesStream
+from appliance.translate.messages_stream import PING, MessagesStream
 
 _KINDS = {"content": "text", "reasoning": "thinking", "reasoning_content": "thinking"}
 
@@ -40,6 +40,8 @@ def message_id(exchange: Exchange) -> str:
 
 class TranslatingRelay(Relay):
     """A streamed chat answer, given out as the events of a Message."""
+
+    _sign_of_life = PING
 
     def __init__(self, upstream: EngineReply, exchange: Exchange, *, on_close: Callable[[Relay], None]) -> None:
         super().__init__(upstream, exchange, hide_usage=False, on_close=on_close)

@@ -352,3 +352,13 @@ def _too_large(limits: HeadLimits) -> GatewayError:
         "headers_too_large",
         f"The request line and headers are larger than {limits.head} bytes; the client or a proxy must send less.",
     )
+
+
+def check_handshake(head: RequestHead) -> None:
+    """What a WebSocket handshake must have (RFC 6455 4.2.1); Hypercorn would answer others and then wait for ever."""
+    sent = dict(head.headers)
+    key = sent.get("sec-websocket-key", "")
+    if head.method != "GET" or head.http10 or len(key) != 24 or sent.get("sec-websocket-version") != "13":
+        raise GatewayError(
+            "malformed_request", "This is not a WebSocket handshake of version 13. The client has to follow RFC 6455."
+        )

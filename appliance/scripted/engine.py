@@ -74,6 +74,9 @@ class ScriptedEngine:
         self._loading = loading or partial(trio.sleep, script.load_seconds)
         self._awake = trio.Event()
         self._awake.set()
+        vllm = script.style == "vllm"
+        thoughts = ("reasoning" if vllm else "reasoning_content") if script.thinks else ""
+        self._manner = replies.Manner(script.model, script.tokens, thoughts, script.calls, names_stop=vllm)
 
     async def serve(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen and answer until cancelled; reports the port (0 for a unix socket).
@@ -230,7 +233,7 @@ class ScriptedEngine:
                 await stream.send_all(_json(200, replies.embeddings(request, model=self.script.model)))
                 return
             kind: replies.Kind = "chat" if path == "/v1/chat/completions" else "completion"
-            plan = replies.plan(kind, request, model=self.script.model, tokens=self.script.tokens)
+            plan = replies.plan(kind, request, self._manner)
         except replies.BadRequest as error:
             await stream.send_all(_json(400, replies.error(400, str(error), "invalid_request_error")))
             return
@@ -268,7 +271,7 @@ class ScriptedEngine:
     async def _send_whole(self, stream: trio.SocketStream, plan: replies.Plan) -> None:
         body = replies.whole(plan)
         reply = _json(200, body)
-        for count in range(len(plan.pieces)):
+        for count in range(plan.tokens):
             if await self._fault(stream, count, partial=reply[: -len(body) // 2]):
                 raise _Hangup
             if self.script.token_delay:

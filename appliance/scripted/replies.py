@@ -12,6 +12,7 @@ CREATED = 1_700_000_000
 DONE = b"data: [DONE]\n\n"
 DEFAULT_TOKENS = 32
 _DIMENSIONS = 8
+_THOUGHTS = 5
 _TEXT = """
 amber anchor autumn basket beacon bridge candle canyon cedar chapel cloud copper coral desert ember engine
 falcon feather forest garden granite harbor hollow island ivory jasper kettle lantern ledger lemon maple marble
@@ -23,6 +24,26 @@ _WORDS = tuple(_TEXT.split())
 
 
 Kind = Literal["chat", "completion"]
+Pieces = tuple[str, ...]  # tokens; joined they are the text
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the engine answers, whatever it is asked.
+
+    Attributes:
+        model: the name to answer with when the request gives none.
+        tokens: length of a reply that nothing cuts short.
+        thoughts: member in which it thinks before it answers; empty when it does not.
+        calls: most tools that it calls at once.
+        names_stop: it says which stop string was met, as vLLM does.
+    """
+
+    model: str = "scripted"
+    tokens: int = DEFAULT_TOKENS
+    thoughts: str = ""
+    calls: int = 1
+    names_stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +54,13 @@ class Plan:
         kind: which of the two generating routes asked.
         id: derived from the prompt.
         model: the name the request gave.
-        pieces: the tokens, in order; joined they are the text, or the arguments of the tool call.
+        pieces: of the text.
         finish: the `finish_reason`.
         prompt_tokens: words in the prompt.
-        tool: name of the function to call; empty for plain text.
+        calls: the functions to call, each with the pieces of its arguments; none for plain text.
+        thoughts: what it thinks first.
+        thinks_in: the member that holds them.
+        matched: the stop string that was met, where the engine says it.
         stream: the request wants events.
         include_usage: the request wants the usage chunk.
     """
@@ -44,17 +68,25 @@ class Plan:
     kind: Kind
     id: str
     model: str
-    pieces: tuple[str, ...]
+    pieces: Pieces
     finish: str
     prompt_tokens: int
-    tool: str = ""
+    calls: tuple[tuple[str, Pieces], ...] = ()
+    thoughts: Pieces = ()
+    thinks_in: str = ""
+    matched: str | None = None
     stream: bool = False
     include_usage: bool = False
 
     @property
+    def tokens(self) -> int:
+        """How many there are of every sort."""
+        return len(self.thoughts) + len(self.pieces) + sum(len(pieces) for _, pieces in self.calls)
+
+    @property
     def usage(self) -> dict[str, Any]:
         """The `usage` object."""
-        output = len(self.pieces)
+        output = self.tokens
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": output,
@@ -90,44 +122,49 @@ def parse(body: bytes) -> dict[str, Any]:
     return request
 
 
-def plan(kind: Kind, request: Mapping[str, Any], *, model: str = "scripted", tokens: int = DEFAULT_TOKENS) -> Plan:
+def plan(kind: Kind, request: Mapping[str, Any], manner: Manner | None = None) -> Plan:
     """Decide the reply to a request.
 
     Args:
         kind: which route was asked.
         request: the parsed body.
-        model: the name to answer with when the request gives none.
-        tokens: length of a reply that nothing cuts short.
+        manner: of the engine.
 
     Raises:
         BadRequest: the messages or the prompt are missing.
     """
+    manner = manner or Manner()
     field = "messages" if kind == "chat" else "prompt"
     if not request.get(field):
         raise BadRequest(f"'{field}' is required")
     text = _text(request[field])
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    tool = _tool(request) if kind == "chat" else None
-    options = request.get("stream_options") or {}
-    wanted = request.get("max_completion_tokens") or request.get("max_tokens") or tokens
-    if tool is None:
-        pieces, finish = words(digest, min(wanted, tokens)), "length" if wanted < tokens else "stop"
-    else:
-        pieces, finish = _arguments(tool, digest), "tool_calls"
+    calls = _calls(request, manner, digest) if kind == "chat" else ()
+    thinks = kind == "chat" and manner.thoughts and request.get("reasoning_effort") != "none"
+    wanted = request.get("max_completion_tokens") or request.get("max_tokens") or manner.tokens
+    pieces: Pieces = ()
+    matched, finish = None, "tool_calls"
+    if not calls:
+        pieces, finish = words(digest, min(wanted, manner.tokens)), "length" if wanted < manner.tokens else "stop"
+        pieces, matched = _stopped(pieces, request.get("stop"))
+        finish = finish if matched is None else "stop"
     return Plan(
         kind=kind,
         id=("chatcmpl-" if kind == "chat" else "cmpl-") + digest.hex()[:24],
-        model=request.get("model") or model,
+        model=request.get("model") or manner.model,
         pieces=pieces,
         finish=finish,
         prompt_tokens=len(text.split()),
-        tool=tool["name"] if tool else "",
+        calls=calls,
+        thoughts=words(digest[::-1], _THOUGHTS) if thinks else (),
+        thinks_in=manner.thoughts,
+        matched=matched if manner.names_stop else None,
         stream=bool(request.get("stream")),
-        include_usage=bool(options.get("include_usage")),
+        include_usage=bool((request.get("stream_options") or {}).get("include_usage")),
     )
 
 
-def words(digest: bytes, count: int) -> tuple[str, ...]:
+def words(digest: bytes, count: int) -> Pieces:
     """`count` words chosen by a digest; each but the first starts with its space, as tokens do."""
     start, step = digest[0], digest[1] | 1
     chosen = (_WORDS[(start + step * index) % len(_WORDS)] for index in range(count))
@@ -137,14 +174,19 @@ def words(digest: bytes, count: int) -> tuple[str, ...]:
 def whole(plan: Plan) -> bytes:
     """The reply to a request that did not ask for a stream."""
     text = "".join(plan.pieces)
-    choice: dict[str, Any] = {"index": 0, "finish_reason": plan.finish}
+    choice: dict[str, Any] = {"index": 0, "finish_reason": plan.finish} | _matched(plan)
     if plan.kind == "completion":
         choice["text"] = text
-    elif plan.tool:
-        call = {"id": _call_id(plan), "type": "function", "function": {"name": plan.tool, "arguments": text}}
-        choice["message"] = {"role": "assistant", "content": None, "tool_calls": [call]}
     else:
-        choice["message"] = {"role": "assistant", "content": text}
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if plan.calls:
+            message["content"] = None
+            message["tool_calls"] = [
+                _call(plan, number, name, "".join(pieces)) for number, (name, pieces) in enumerate(plan.calls)
+            ]
+        if plan.thoughts:
+            message[plan.thinks_in] = "".join(plan.thoughts)
+        choice["message"] = message
     name = "chat.completion" if plan.kind == "chat" else "text_completion"
     return _json({**_head(plan, name), "choices": [choice], "usage": plan.usage})
 
@@ -152,9 +194,16 @@ def whole(plan: Plan) -> bytes:
 def events(plan: Plan) -> Iterator[Event]:
     """The reply to a request that asked for a stream, event by event."""
     if plan.kind == "chat":
-        yield Event(_chunk(plan, _opening(plan)))
+        yield Event(_chunk(plan, {"role": "assistant", "content": None if plan.calls else ""}))
+    for piece in plan.thoughts:
+        yield Event(_chunk(plan, {plan.thinks_in: piece}), token=True)
     for piece in plan.pieces:
-        yield Event(_chunk(plan, _delta(plan, piece)), token=True)
+        yield Event(_chunk(plan, {"content": piece}), token=True)
+    for number, (name, pieces) in enumerate(plan.calls):
+        yield Event(_chunk(plan, {"tool_calls": [{"index": number, **_call(plan, number, name, "")}]}))
+        for piece in pieces:
+            delta = {"tool_calls": [{"index": number, "function": {"arguments": piece}}]}
+            yield Event(_chunk(plan, delta), token=True)
     yield Event(_chunk(plan, {}, plan.finish))
     if plan.include_usage:
         yield Event(_event({**_head(plan, _chunk_name(plan)), "choices": [], "usage": plan.usage}))
@@ -204,20 +253,35 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, int) else ""
 
 
-def _tool(request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The function that the reply calls; None when it answers in words."""
+def _calls(request: Mapping[str, Any], manner: Manner, digest: bytes) -> tuple[tuple[str, Pieces], ...]:
+    """The functions that the reply calls; none when it answers in words."""
     tools = [tool["function"] for tool in request.get("tools") or () if tool.get("type") == "function"]
     choice = request.get("tool_choice")
-    if not tools or choice == "none" or request["messages"][-1].get("role") == "tool":
-        return None
+    if choice == "none" or request["messages"][-1].get("role") == "tool":
+        return ()
     if isinstance(choice, dict):
         named = choice.get("function", {}).get("name")
-        return next((tool for tool in tools if tool["name"] == named), None)
-    first: dict[str, Any] = tools[0]
-    return first
+        tools = [tool for tool in tools if tool["name"] == named]
+    most = 1 if request.get("parallel_tool_calls") is False else manner.calls
+    return tuple((tool["name"], _arguments(tool, digest)) for tool in tools[:most])
 
 
-def _arguments(tool: Mapping[str, Any], digest: bytes) -> tuple[str, ...]:
+def _stopped(pieces: Pieces, stop: str | list[str] | None) -> tuple[Pieces, str | None]:
+    """The pieces in front of the first stop string, and which one that was."""
+    stops = [stop] if isinstance(stop, str) else stop or []
+    text = "".join(pieces)
+    found = [(at, string) for string in stops if (at := text.find(string)) >= 0]
+    if not found:
+        return pieces, None
+    at, matched = min(found)
+    kept, left = [], at
+    for piece in pieces:
+        kept.append(piece[:left])
+        left = max(0, left - len(piece))
+    return tuple(piece for piece in kept if piece), matched
+
+
+def _arguments(tool: Mapping[str, Any], digest: bytes) -> Pieces:
     """The arguments of a tool call as JSON text, cut into pieces as a tokenizer would."""
     properties: Mapping[str, Any] = (tool.get("parameters") or {}).get("properties") or {}
     filler: dict[str, Any] = {"integer": digest[2], "number": digest[2] / 2, "boolean": True, "array": [], "object": {}}
@@ -233,8 +297,13 @@ def _vector(text: str) -> list[float]:
     return [round(value / length, 6) for value in raw]
 
 
-def _call_id(plan: Plan) -> str:
-    return "call_" + plan.id[-16:]
+def _call(plan: Plan, number: int, name: str, arguments: str) -> dict[str, Any]:
+    call_id = f"call_{plan.id[-16:]}{number or ''}"
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _matched(plan: Plan) -> dict[str, Any]:
+    return {} if plan.matched is None else {"stop_reason": plan.matched}
 
 
 def _head(plan: Plan, name: str) -> dict[str, Any]:
@@ -245,22 +314,8 @@ def _chunk_name(plan: Plan) -> str:
     return "chat.completion.chunk" if plan.kind == "chat" else "text_completion"
 
 
-def _opening(plan: Plan) -> dict[str, Any]:
-    if not plan.tool:
-        return {"role": "assistant", "content": ""}
-    function = {"name": plan.tool, "arguments": ""}
-    call = {"index": 0, "id": _call_id(plan), "type": "function", "function": function}
-    return {"role": "assistant", "content": None, "tool_calls": [call]}
-
-
-def _delta(plan: Plan, piece: str) -> dict[str, Any]:
-    if plan.tool:
-        return {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
-    return {"content": piece}
-
-
 def _chunk(plan: Plan, delta: dict[str, Any], finish: str | None = None) -> bytes:
-    choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
+    choice: dict[str, Any] = {"index": 0, "finish_reason": finish} | (_matched(plan) if finish else {})
     if plan.kind == "chat":
         choice["delta"] = delta
     else:

@@ -43,6 +43,8 @@ class Script:
     keep_corpse: bool = _does("do not exit when that child dies", default=False)
     # answering
     tokens: int = _does("length of a reply that nothing cuts short", default=replies.DEFAULT_TOKENS)
+    thinks: bool = _does("think before an answer, in the member that the style has for it", default=False)
+    calls: int = _does("most tools that are called at once", default=1)
     first_byte_delay: float = _does("seconds before a reply's first byte", default=0.0)
     token_delay: float = _does("seconds before each token", default=0.0)
     crash_after_tokens: int | None = _does("SIGKILL itself after so many tokens of a reply", default=None)

@@ -18,7 +18,7 @@ from appliance.translate.stop import BROKEN, stop_of
 from appliance.wire.chunk import TokenCount
 
 Kind = Literal["text", "thinking"]
-_PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _DELTAS = {"text": ("text_delta", "text"), "thinking": ("thinking_delta", "thinking")}
 _OPENINGS: dict[str, dict[str, object]] = {
     "text": {"type": "text", "text": "", "citations": None},
@@ -210,7 +210,7 @@ class MessagesStream:
         self._started = True
         usage = usage_object(Usage(self._usage.input, 0, self._usage.cached))
         message = message_object(self._id, model or self._model, usage)
-        out.insert(0, _event("message_start", {"type": "message_start", "message": message}) + _PING)
+        out.insert(0, _event("message_start", {"type": "message_start", "message": message}) + PING)
 
     def _choice(self, choice: _Choice, out: list[bytes]) -> None:
         delta = choice.delta

@@ -5,7 +5,7 @@ import trio
 
 from appliance.api.reply import error_reply
 from appliance.domain.http import Reply, Request
-from appliance.door.connection import Patience
+from appliance.door.surroundings import Patience
 from appliance.errors import GatewayError
 from tests.fakes.doors import Pieces, Which, served, until
 

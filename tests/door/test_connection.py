@@ -7,7 +7,7 @@ import trio.lowlevel
 
 from appliance.api.reply import error_reply
 from appliance.domain.http import Reply, Request
-from appliance.door.connection import Patience
+from appliance.door.surroundings import Patience
 from appliance.errors import GatewayError
 from tests.fakes.doors import Endless, Pieces, Served, Silent, everything, hello, served, until
 from tests.fakes.packets import ACCEPTED, REFUSED
@@ -193,6 +193,34 @@ async def test_a_reader_that_stops_reading_is_cut_and_its_stream_closed() -> Non
                 await trio.sleep(0.01)
         assert server.told.events == ["stalled"]
         assert body.given < 20_000_000
+
+
+class Pausing(Silent):
+    """Falls silent after its first piece, and knows how often somebody looked."""
+
+    def __init__(self) -> None:
+        super().__init__(10)
+        self.looks = 0
+
+    def keep_alive(self) -> bytes:
+        self.looks += 1
+        return b"" if self.looks == 1 else b": alive\n"
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+async def test_a_silent_stream_says_that_it_lives(version: bytes) -> None:
+    body = Pausing()
+
+    async def stream(request: Request) -> Reply:
+        return Reply(200, [], body)
+
+    async with served(stream, patience=Patience(silence=0.05)) as server, await server.connect() as client:
+        await client.send_all(GET.replace(b"1.1", version))
+        got = await until(client, b": alive\n\r\n8\r\n: alive\n" if version == b"1.1" else b": alive\n: alive\n")
+        assert got.count(b"x" * 10) == 1
+        await client.aclose()
+        with trio.fail_after(5):
+            await body.closed.wait()
 
 
 async def leave_politely(client: trio.SocketStream) -> None:

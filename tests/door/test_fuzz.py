@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from appliance.api.reply import error_reply
 from appliance.domain.http import Reply, Request
-from appliance.door.connection import Patience
+from appliance.door.surroundings import Patience
 from appliance.errors import GatewayError
 from fuzz.second_opinion import Message, by_h11, llhttp
 from tests.fakes.doors import Pieces, Served, everything, hello, served

@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from appliance.domain.http import Reply, Request
-from appliance.door.connection import Patience
+from appliance.door.surroundings import Patience
 from tests.fakes.doors import Endless, everything, served, until
 
 GET = b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n"

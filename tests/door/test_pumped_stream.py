@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from appliance.domain.http import Reply, Request
-from appliance.door.connection import Patience
+from appliance.door.surroundings import Patience
 from appliance.sockets.readiness import Reader, Readiness
 from tests.fakes.doors import Answer, everything, served, until
 
@@ -64,6 +64,9 @@ class Flowing:
             return True
 
         await self._reader.run(step)
+
+    def keep_alive(self) -> bytes:
+        return b": alive\n"
 
     def close(self) -> bool:
         return False

@@ -13,11 +13,11 @@ from appliance.api.quart_app import App as QuartDoor
 from appliance.api.quart_app import build_app
 from appliance.api.reply import error_reply
 from appliance.domain.http import Reply, Request
-from appliance.door.connection import Patience, Surroundings
 from appliance.door.handover import Handover
 from appliance.door.listener import Caps, Listener
 from appliance.door.reception import Reception
 from appliance.door.reply import Clock
+from appliance.door.surroundings import Patience, Surroundings
 from appliance.door.transport import PlainTransport
 from appliance.door.watch import Watch
 from appliance.errors import GatewayError
@@ -53,6 +53,9 @@ class Pieces:
     async def pump(self, offer: Callable[[bytes], bool]) -> None:
         """Has nothing to say by itself."""
 
+    def keep_alive(self) -> bytes:
+        return b""
+
     def close(self) -> bool:
         return False
 
@@ -79,6 +82,9 @@ class Endless:
 
     async def pump(self, offer: Callable[[bytes], bool]) -> None:
         """Has nothing to say by itself."""
+
+    def keep_alive(self) -> bytes:
+        return b""
 
     def close(self) -> bool:
         return False

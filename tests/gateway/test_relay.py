@@ -340,3 +340,19 @@ def test_looking_at_runs_is_the_same_as_looking_at_every_event(
         else (account.usage == (reference.usage if reference.usage != Usage() else estimate))
     )
     assert (account.first_token is not None) is (reference.content > 0)
+
+
+async def test_only_a_stream_that_is_silent_gives_a_sign_of_life_and_none_counts_as_output() -> None:
+    account = exchange()
+    relay = Relay(ScriptedReply(ROLE, HI, STOP, DONE), account, hide_usage=True, on_close=lambda _: None)
+    await relay.prime()
+    out = await anext(relay)
+    assert relay.keep_alive() == b""
+    assert relay.keep_alive() == b": keep-alive\n"
+    assert relay.keep_alive() == b": keep-alive\n"
+    out += await anext(relay)
+    assert relay.keep_alive() == b""
+    out += b"".join([part async for part in relay])
+    assert relay.keep_alive() == relay.keep_alive() == b""
+    assert account.bytes_out == len(out)
+    await relay.aclose()

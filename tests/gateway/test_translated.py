@@ -154,3 +154,12 @@ def test_a_whole_answer_that_is_none(body: bytes, code: str) -> None:
     with pytest.raises(GatewayError) as caught:
         translated(200, body, exchange())
     assert caught.value.code == code
+
+
+async def test_the_sign_of_life_is_a_ping() -> None:
+    relay = TranslatingRelay(ScriptedReply(sse({"content": "Hi"}), DONE), exchange(), on_close=lambda _: None)
+    await relay.prime()
+    await anext(relay)
+    assert relay.keep_alive() == b""
+    assert relay.keep_alive() == b'event: ping\ndata: {"type":"ping"}\n\n'
+    await relay.aclose()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import GatewayError
-from appliance.http1.incoming import RequestHead, find_head_end, parse_head, skip_empty_lines
+from appliance.http1.incoming import RequestHead, check_handshake, find_head_end, parse_head, skip_empty_lines
 from tests.fakes.packets import ACCEPTED, LIMITS, REFUSED, cut, read
 
 SDK = (
@@ -261,3 +261,31 @@ def test_however_changed_bytes_are_cut_the_outcome_is_the_same(
         except GatewayError as error:
             outcomes.append(error.row.status)
     assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+HANDSHAKE = {
+    "Host": "x",
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        ("GET / HTTP/1.0", {}),
+        ("POST / HTTP/1.1", {"Content-Length": "0"}),
+        ("GET / HTTP/1.1", {"Sec-WebSocket-Key": "short"}),
+        ("GET / HTTP/1.1", {"Sec-WebSocket-Version": "8"}),
+    ],
+)
+def test_what_is_no_websocket_handshake_is_refused_as_one(line: str, change: dict[str, str]) -> None:
+    def head(first: str, headers: dict[str, str]) -> RequestHead:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return parse_head(f"{first}\r\n{lines}\r\n".encode(), LIMITS)
+
+    check_handshake(head("GET / HTTP/1.1", HANDSHAKE))
+    with pytest.raises(GatewayError, match="RFC 6455"):
+        check_handshake(head(line, HANDSHAKE | change))

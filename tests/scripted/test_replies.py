@@ -37,7 +37,7 @@ def test_max_tokens_cuts_the_reply_and_says_so() -> None:
 
 
 def test_a_reply_that_nothing_cuts_short_stops_by_itself() -> None:
-    plan = replies.plan("chat", {**HELLO, "max_tokens": 1000}, tokens=7)
+    plan = replies.plan("chat", {**HELLO, "max_tokens": 1000}, replies.Manner(tokens=7))
     assert (len(plan.pieces), plan.finish) == (7, "stop")
 
 
@@ -77,7 +77,8 @@ def test_a_request_with_tools_gets_a_tool_call_with_arguments_that_fit() -> None
 
 def test_a_streamed_tool_call_names_the_function_once_and_sends_arguments_in_pieces() -> None:
     plan = replies.plan("chat", {**HELLO, "tools": [WEATHER]})
-    calls = [c["choices"][0]["delta"]["tool_calls"][0] for c in chunks(plan) if c["choices"][0]["delta"]]
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks(plan)]
+    calls = [delta["tool_calls"][0] for delta in deltas if "tool_calls" in delta]
     assert [call["function"].get("name") for call in calls if "name" in call["function"]] == ["weather"]
     assert set(json.loads("".join(call["function"]["arguments"] for call in calls))) == {"city", "days"}
 
@@ -91,7 +92,7 @@ def test_a_streamed_tool_call_names_the_function_once_and_sends_arguments_in_pie
     ],
 )
 def test_words_are_the_answer_when_no_tool_is_to_be_called(more: dict[str, Any]) -> None:
-    assert replies.plan("chat", {**HELLO, **more}).tool == ""
+    assert replies.plan("chat", {**HELLO, **more}).calls == ()
 
 
 def test_content_parts_count_as_prompt() -> None:
@@ -120,3 +121,54 @@ def test_missing_input_is_refused_by_name() -> None:
         replies.plan("completion", {})
     with pytest.raises(replies.BadRequest, match="input"):
         replies.embeddings({})
+
+
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+BOTH = {**HELLO, "tools": [WEATHER, CLOCK], "stream": True}
+
+
+def calls_of(request: dict[str, Any], most: int) -> list[str]:
+    plan = replies.plan("chat", request, replies.Manner(calls=most))
+    message = json.loads(replies.whole(plan))["choices"][0]["message"]
+    streamed: dict[int, dict[str, Any]] = {}
+    for chunk in chunks(plan):
+        for choice in chunk["choices"]:
+            for call in choice["delta"].get("tool_calls", ()):
+                known = streamed.setdefault(call["index"], {"name": "", "arguments": "", "id": call.get("id")})
+                known["name"] += call["function"].get("name", "")
+                known["arguments"] += call["function"]["arguments"]
+    assert [(call["id"], call["function"]["arguments"]) for call in message["tool_calls"]] == [
+        (call["id"], call["arguments"]) for call in streamed.values()
+    ]
+    assert len({call["id"] for call in message["tool_calls"]}) == len(message["tool_calls"])
+    return [call["name"] for call in streamed.values()]
+
+
+def test_several_tools_are_called_at_once_where_engine_and_request_allow_it() -> None:
+    assert calls_of(BOTH, 2) == ["weather", "clock"]
+    assert calls_of(BOTH, 1) == ["weather"]
+    assert calls_of({**BOTH, "parallel_tool_calls": False}, 2) == ["weather"]
+    assert calls_of({**BOTH, "tool_choice": {"type": "function", "function": {"name": "clock"}}}, 2) == ["clock"]
+
+
+@pytest.mark.parametrize("member", ["reasoning", "reasoning_content"])
+def test_thoughts_come_before_the_answer(member: str) -> None:
+    plan = replies.plan("chat", HELLO, replies.Manner(thoughts=member, tokens=3))
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks(plan)]
+    kinds = [next(iter(delta)) for delta in deltas[1:-1]]
+    assert kinds == [member] * 5 + ["content"] * 3
+    message = json.loads(replies.whole(plan))["choices"][0]["message"]
+    assert message[member] == "".join(delta.get(member, "") for delta in deltas)
+    assert plan.usage["completion_tokens"] == 8
+    assert not replies.plan("chat", {**HELLO, "reasoning_effort": "none"}, replies.Manner(thoughts=member)).thoughts
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_a_stop_string_ends_the_answer(names: bool) -> None:
+    said = replies.plan("chat", HELLO).pieces
+    stop = said[3][2:5]
+    plan = replies.plan("chat", {**HELLO, "stop": ["no such", stop]}, replies.Manner(names_stop=names))
+    assert "".join(plan.pieces) == "".join(said).split(stop)[0]
+    choice = json.loads(replies.whole(plan))["choices"][0]
+    assert (choice["finish_reason"], choice.get("stop_reason")) == ("stop", stop if names else None)
+    assert chunks(plan)[-1]["choices"][0].get("stop_reason") == (stop if names else None)
