@@ -11,9 +11,9 @@ import trio
 
 from appliance.api.dispatch import Dispatch
 from appliance.api.routes import Route, Router
-from appliance.door.connection import Surroundings
 from appliance.door.listener import Caps, Listener
 from appliance.door.reception import Reception
+from appliance.door.surroundings import Surroundings
 from appliance.door.transport import Transport
 from appliance.errors import GatewayError
 from appliance.observe.metrics import Metrics

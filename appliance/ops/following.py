@@ -45,6 +45,10 @@ class LogStream:
     async def pump(self, offer: Callable[[bytes], bool]) -> None:
         """Nothing is there beforehand: pieces come by iterating."""
 
+    def keep_alive(self) -> bytes:
+        """Nothing: a piece comes often enough, if only to say that there is none."""
+        return b""
+
     def close(self) -> bool:
         """There is nothing to wait for."""
         return True
