@@ -49,6 +49,12 @@ TABLE: dict[str, Row] = {
     "missing_required_parameter": Row(400, *_BAD, "A required field is absent, null or empty."),
     "malformed_request": Row(400, *_BAD, "The bytes are not an HTTP/1.1 request that a server may accept."),
     "invalid_payload": Row(422, *_BAD, "The body is not a JSON object, or a field has a wrong type, role or range."),
+    "parameter_blocked": Row(
+        422, *_BAD, "A field could harm the engine or the others that use it; the key may not use it."
+    ),
+    "request_quarantined": Row(
+        422, *_BAD, "This very request was alone under suspicion when the engine crashed again."
+    ),
     "model_category_mismatch": Row(422, *_BAD, "The model exists but is of another kind than this route serves."),
     "invalid_api_key": Row(
         401, "authentication_error", "authentication_error", "caller", "No key was sent, or it is not one of ours."
@@ -94,7 +100,15 @@ TABLE: dict[str, Row] = {
     "model_crashed": Row(503, *_BUSY, "The model's process ended by itself; it is started again after a pause."),
     "model_quarantined": Row(503, *_BUSY, "The model failed in a way that would repeat; its operator has to act."),
     "model_blocked": Row(503, *_BUSY, "The GPU memory that the model needs is held by something else."),
-    "queue_full": Row(503, *_BUSY, "Too many requests are already waiting for this model to load."),
+    "circuit_open": Row(
+        503,
+        "backend_unreachable",
+        "overloaded_error",
+        "engine",
+        "The only target of the model failed again and again; it is tried again every few seconds.",
+    ),
+    "queue_full": Row(503, *_BUSY, "Too many requests are already waiting for this model."),
+    "queue_timeout": Row(503, *_BUSY, "No slot of the model became free within the time a request may wait."),
     "too_many_connections": Row(503, *_BUSY, "The server has as many connections open as it can take."),
     "draining": Row(503, *_BUSY, "The server is shutting down and takes no new work."),
     "backend_timeout": Row(

@@ -16,7 +16,7 @@ MAX_LINES = 400
 VALUES = {"errors", "domain"}
 SETTINGS = VALUES | {"config"}
 BYTES = {"http1", "sse", "wire", "translate"}
-DECISIONS = {"fleet", "access", "routing", "limits", "guardrails"}
+DECISIONS = {"fleet", "access", "routing", "limits", "guardrails", "queueing", "breakers"}
 
 # room -> (rooms it may import, third-party packages it may import)
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
@@ -36,6 +36,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "routing": (SETTINGS | {"fleet"}, set()),
     "limits": (SETTINGS, set()),
     "guardrails": (SETTINGS, {"re2", "stdnum"}),
+    "queueing": (set(), set()),
+    "breakers": (VALUES, set()),
     # the outside, one room per outsider; what two of them share
     "sockets": (set(), {"trio", "outcome"}),
     "upstream": (SETTINGS | {"http1", "sockets"}, {"trio", "httpx"}),

@@ -1,0 +1,122 @@
+from collections.abc import Iterator
+
+import pytest
+
+from appliance.breakers.breaker import State
+from appliance.breakers.panel import Panel
+from appliance.breakers.verdict import Verdict
+from appliance.domain.status import ReplicaState, ReplicaStatus
+from appliance.domain.targets import Address, Endpoint, Target
+from appliance.errors import GatewayError
+
+BOX = Endpoint(Address("http", "box", 8000))
+A = Target("a/x", "backend", "a", "openai", "x", BOX)
+B = Target("b/x", "backend", "b", "openai", "x", BOX)
+M = Target("m", "runtime", "m", "llama.cpp", "m")
+GOOD, BAD, NOTHING = Verdict.GOOD, Verdict.BAD, Verdict.NOTHING
+
+
+def panel(*broken: Target) -> Panel:
+    made = Panel(5)
+    for target in broken:
+        fail(made, target)
+    return made
+
+
+def fail(on: Panel, target: Target, now: float = 0.0, times: int = 5) -> None:
+    for _ in range(times):
+        on.ended(target, BAD, now, now, "no connection")
+
+
+def row(state: ReplicaState, replica: str = "m") -> ReplicaStatus:
+    return ReplicaStatus("m", replica, "llama.cpp", state, since=0.0)
+
+
+def test_a_tripped_target_comes_last() -> None:
+    on = panel(A)
+    assert on.tripped == {"a/x"}
+    assert on.order("both", [A, B], 0, 0) == [B, A]
+
+
+def test_it_goes_first_again_when_it_is_time_for_a_probe() -> None:
+    on = panel(A)
+    assert on.order("both", [A, B], 0, 5) == [A, B]
+    on.begin("a/x", 5)
+    assert on.order("both", [A, B], 0, 5) == [B, A]
+    on.ended(A, GOOD, 5, 6)
+    assert (on.tripped, on.empty) == (set(), True)
+
+
+def test_statistics_alone_never_take_away_the_last_of_several() -> None:
+    on = panel(A, B)
+    assert on.order("both", [A, B], 0, 0) == [A, B]
+    assert on.order("both", [A], 1, 0) == [A]  # the other one is known to be down
+
+
+def test_a_models_only_target_does_open() -> None:
+    with pytest.raises(GatewayError, match="Provider circuit breaker open") as caught:
+        panel(A).order("one", [A], 0, 1.5)
+    error = caught.value
+    assert (error.code, error.row.status, error.retry_after) == ("circuit_open", 503, 4)
+    assert "5 times in a row (no connection)" in error.message
+
+
+def test_what_says_nothing_changes_nothing() -> None:
+    on = Panel(1)
+    on.ended(A, NOTHING, 0, 0)
+    on.ended(A, GOOD, 0, 0)
+    assert on.empty
+
+
+def test_the_supervisors_facts_win() -> None:
+    on = Panel(5)
+    on.replica_changed(None, row(ReplicaState.READY))
+    fail(on, M)
+    assert on.tripped == {"m"}
+    on.replica_changed(row(ReplicaState.READY), row(ReplicaState.BACKOFF))  # it crashed: that explains everything
+    assert on.tripped == set()
+    fail(on, M)  # and what broke with it is seen late
+    assert on.order("m", [M], 0, 0) == [M]
+    on.replica_changed(row(ReplicaState.LOADING), row(ReplicaState.READY))
+    fail(on, M, times=4)
+    assert on.tripped == set()
+    fail(on, M, times=1)
+    assert on.tripped == {"m"}
+    on.replica_changed(row(ReplicaState.READY), row(ReplicaState.READY))  # nothing new
+    assert on.tripped == {"m"}
+
+
+def test_states_are_told() -> None:
+    told: list[tuple[str, State]] = []
+    on = Panel(1, lambda name, state: told.append((name, state)))
+    on.ended(A, BAD, 0, 0, "x")
+    on.begin("a/x", 5)
+    on.begin("unknown", 5)
+    on.ended(A, BAD, 5, 6, "x")
+    on.begin("a/x", 16)
+    on.ended(A, GOOD, 16, 17)
+    assert told == [
+        ("a/x", state) for state in (State.OPEN, State.HALF_OPEN, State.OPEN, State.HALF_OPEN, State.CLOSED)
+    ]
+
+
+def names() -> Iterator[Target]:
+    number = 0
+    while True:
+        number += 1
+        yield Target(f"openai/made-up-{number}", "backend", "openai", "openai", "", BOX)
+
+
+def test_names_that_clients_make_up_do_not_grow_it_without_bound() -> None:
+    on = Panel(1)
+    for _, target in zip(range(3000), names(), strict=False):
+        on.ended(target, BAD, 0, 0, "x")
+    assert len(on._breakers) == len(on.tripped) == 1024
+
+
+def test_a_new_configuration_forgets_what_is_gone_and_counts_anew() -> None:
+    on = panel(A, B)
+    on.change(0, {"a"})
+    assert on.tripped == {"a/x"}
+    fail(on, B)
+    assert on.tripped == {"a/x"}
