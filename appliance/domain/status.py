@@ -47,6 +47,7 @@ class ReplicaStatus:
         memory: bytes of GPU memory, declared or learned; 0 when unknown.
         adopted: the process was started by an earlier run of the appliance.
         starts: processes started since the appliance started.
+        slots: requests that it works on at once, as it said itself or as configured; 0 when unknown.
     """
 
     runtime: str
@@ -68,6 +69,7 @@ class ReplicaStatus:
     memory: int = 0
     adopted: bool = False
     starts: int = 0
+    slots: int = 0
 
 
 @dataclass(frozen=True, slots=True)

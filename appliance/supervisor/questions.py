@@ -1,4 +1,4 @@
-"""What an engine is asked beside its health: one token, and how many it has made."""
+"""What an engine is asked beside its health: one token, how many it has made, and how many slots it has."""
 
 import json
 import re
@@ -30,6 +30,19 @@ async def canary(send: Send, runtime: Runtime) -> str:
     except OSError as error:
         return str(error)
     return "" if status < 400 or status in _ABSENT else f"POST {path} answered {status}"
+
+
+async def slots(send: Send, runtime: Runtime) -> int:
+    """How many requests it works on at once: llama-server's own word, else as configured; 0 when unknown."""
+    if runtime.engine == "llama.cpp":
+        try:
+            status, body = await send("GET", "/props", b"")
+            told = json.loads(body).get("total_slots", 0) if status == 200 else 0
+        except (OSError, ValueError, AttributeError):
+            told = 0
+        if isinstance(told, int) and told > 0:
+            return told
+    return runtime.slots or 0
 
 
 async def tokens(send: Send) -> float | None:

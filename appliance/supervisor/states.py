@@ -32,7 +32,7 @@ TRANSITIONS = MappingProxyType(
         S.STARTING: frozenset({S.LOADING, S.READY, S.STOPPING, S.BACKOFF}),
         S.LOADING: frozenset({S.READY, S.STOPPING, S.BACKOFF}),
         S.READY: frozenset({S.DRAINING, S.STOPPING, S.BACKOFF, S.SLEEPING}),
-        S.DRAINING: frozenset({S.STOPPING, S.SLEEPING}),
+        S.DRAINING: frozenset({S.STOPPING, S.SLEEPING, S.BACKOFF}),
         S.STOPPING: frozenset({S.STOPPED, S.BACKOFF}),
         S.BACKOFF: frozenset({S.STARTING, S.STOPPED, S.QUARANTINED, S.BLOCKED}),
         S.QUARANTINED: frozenset({S.STARTING, S.STOPPED, S.BLOCKED}),

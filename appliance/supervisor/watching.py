@@ -96,7 +96,7 @@ class Watching:
             if answer.ok:
                 why = await self._sing()
                 if not why:
-                    self._is_ready()
+                    self._is_ready(await self._slots())
                     return True
                 canaries += 1
                 self._replica.write(S.LOADING, progress=f"no answer to its first request: {why}", stage="first answer")
@@ -114,13 +114,22 @@ class Watching:
                 return False
             await trio.sleep(_READINESS_POLL)
 
-    def _is_ready(self) -> None:
+    async def _slots(self) -> int:
+        runtime = self._replica.runtime
+        if self._senses.send is None:
+            return runtime.slots or 0
+        with trio.move_on_after(_PROBE_LIMIT):
+            return await questions.slots(partial(self._senses.send, self._life.endpoint), runtime)
+        return runtime.slots or 0
+
+    def _is_ready(self, slots: int) -> None:
         now = trio.current_time()
         if self._life.ready is None and not self._replica.status.adopted:
             self._replica.last_start = now - self._life.started
         self._life.ready = now
         self._replica.used = now
-        self._replica.write(S.READY, reason="", progress="", stage="", percent=None, healthy=True, cause="", advice="")
+        facts: dict[str, object] = dict.fromkeys(("reason", "progress", "stage", "cause", "advice"), "")
+        self._replica.write(S.READY, percent=None, healthy=True, slots=slots, **facts)
 
     def _show_loading(self, answer: ProbeAnswer, now: float) -> None:
         if answer.loading:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from appliance.config.schema import Runtime
-from appliance.supervisor.questions import canary, counted, tokens
+from appliance.supervisor.questions import canary, counted, slots, tokens
 
 CHAT = Runtime(name="qwen", engine="vllm", model="/m")
 EMBED = Runtime(name="e", engine="llama.cpp", model="/m", kinds=("embedding",))
@@ -63,3 +63,28 @@ async def test_an_engine_that_does_not_tell() -> None:
     assert await tokens(Engine(404).send) is None
     assert await tokens(Engine(error=OSError("gone")).send) is None
     assert await tokens(Engine(body=b"llamacpp:prompt_tokens_total 4\n").send) == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "count"),
+    [
+        (200, b'{"total_slots":4}', 4),
+        (200, b"{}", 8),
+        (200, b'{"total_slots":"x"}', 8),
+        (200, b"[]", 8),
+        (200, b"x", 8),
+        (404, b"", 8),
+    ],
+)
+async def test_llama_server_says_how_many_slots_it_has(status: int, body: bytes, count: int) -> None:
+    engine = Engine(status, body)
+    assert await slots(engine.send, Runtime(name="m", engine="llama.cpp", model="/m", slots=8)) == count
+    assert engine.asked == [("GET", "/props", None)]
+
+
+async def test_the_slots_of_others_are_what_is_configured() -> None:
+    engine = Engine(200, b'{"total_slots":4}')
+    assert await slots(engine.send, CHAT) == 0
+    assert await slots(engine.send, Runtime(name="m", engine="vllm", model="/m", slots=8)) == 8
+    assert engine.asked == []
+    assert await slots(Engine(error=OSError("gone")).send, EMBED) == 0

@@ -136,6 +136,15 @@ async def test_any_exit_nobody_asked_for_is_a_crash_with_a_reason(tmp_path: Path
         await scene.until(lambda row: row.restarts == 2)
 
 
+async def test_one_that_dies_while_it_finishes_its_work_has_crashed_like_any_other(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, SLEEP)
+    async with scene.running() as replica:
+        row = await scene.until(lambda row: row.state is S.READY)
+        replica.begin_drain()
+        os.kill(row.pid or 0, 9)
+        assert "SIGKILL" in (await scene.until(lambda row: row.state is S.BACKOFF)).reason
+
+
 async def test_a_killed_leader_is_replaced_after_the_rest_of_its_tree_is_gone(tmp_path: Path) -> None:
     script = (
         f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEP!r}], start_new_session=True)\n{SLEEP}"

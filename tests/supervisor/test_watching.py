@@ -90,6 +90,13 @@ async def test_ready_means_healthy_and_one_token(tmp_path: Path) -> None:
     assert patient.last_start is not None
 
 
+async def test_what_it_works_on_at_once_is_known_with_its_readiness(tmp_path: Path) -> None:
+    patient = Patient(tmp_path, slots=3)
+    async with patient.watched() as (watching, _):
+        assert await watching.become_ready()
+    assert patient.status.slots == 3
+
+
 async def test_healthy_without_an_answer_is_not_ready(tmp_path: Path) -> None:
     patient = Patient(tmp_path)
     patient.status_of_canary = 500
