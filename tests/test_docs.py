@@ -8,6 +8,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 import appliance
+from appliance.domain.calls import KINDS, Operation
+from appliance.domain.engines import ENGINES
 from appliance.errors import TABLE
 from appliance.observe.metrics import Metrics
 
@@ -45,3 +47,22 @@ def test_every_metric_is_documented_with_its_kind_and_labels() -> None:
         for family in defined
     }
     assert documented == families
+
+
+def test_every_route_is_documented_with_its_kinds_and_engines() -> None:
+    documented = {cells[2]: [cells[0], cells[1], cells[3], engines_of(cells[4])] for cells in rows("routes.md", "Path")}
+    assert documented == {
+        f"`{operation}`": [
+            f"`{operation.path}`",
+            ", ".join(f"`{path}`" for path in operation.aliases),
+            ", ".join(f"`{kind}`" for kind, able in KINDS.items() if operation in able),
+            {name for name, engine in ENGINES.items() if operation in engine.operations},
+        ]
+        for operation in Operation
+    }
+
+
+def engines_of(cell: str) -> set[str]:
+    """The engines of a cell: those it lists, or all but those it lists."""
+    listed = set(re.findall(r"`([^`]+)`", cell))
+    return set(ENGINES) - listed if cell.startswith("all") else listed

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -9,7 +10,7 @@ from typing import cast
 from appliance.access.keys import KeyRing
 from appliance.access.policy import require_scope
 from appliance.api.reply import error_reply, json_reply, with_ids
-from appliance.api.routes import Route
+from appliance.api.routes import Endpoint, Route
 from appliance.domain.calls import Call, Operation
 from appliance.domain.http import Reply, Request
 from appliance.errors import GatewayError
@@ -18,10 +19,13 @@ from appliance.gateway.listing import Listing
 from appliance.gateway.pipeline import Gateway
 from appliance.limits.ledger import Ledger, estimate_tokens
 from appliance.translate.messages_request import parse_count, parse_messages
+from appliance.wire.form import parse_form
 from appliance.wire.models import model_list
+from appliance.wire.named_request import parse_named
 from appliance.wire.openai_request import parse_call
 
 _PREFIXES = ("/v1", "/api/client/v1")
+Parse = Callable[[Request, bytes], Call]
 _VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LOG = logging.getLogger("appliance.api")
 
@@ -54,19 +58,25 @@ class Endpoints:
         table: list[Route] = []
         for prefix in _PREFIXES:
             table += [
-                Route("POST", prefix + operation.path.removeprefix("/v1"), partial(self._infer, operation))
+                Route("POST", prefix + operation.path.removeprefix("/v1"), self._endpoint(operation))
                 for operation in Operation
             ]
             table += [
                 Route("GET", f"{prefix}/models", self._models),
                 Route("GET", f"{prefix}/models/{{id}}", self._model),
             ]
+        table += [
+            Route("POST", path, self._endpoint(operation)) for operation in Operation for path in operation.aliases
+        ]
         return table
 
-    async def _infer(self, operation: Operation, request: Request, _: str) -> Reply:
+    def _endpoint(self, operation: Operation) -> Endpoint:
+        return partial(self._infer, operation, _parser(operation))
+
+    async def _infer(self, operation: Operation, parse: Parse, request: Request, _: str) -> Reply:
         exchange = self.accounts.open(operation, request.peer, client_request_id(request))
         try:
-            reply = await self._answer(operation, request, exchange)
+            reply = await self._answer(parse, request, exchange)
         except GatewayError as error:
             exchange.failed(error)
             reply = error_reply(error, exchange.request_id, operation.dialect)
@@ -85,13 +95,13 @@ class Endpoints:
             reply.headers += self.ledger.headers(exchange.key, self.accounts.clock())
         return reply
 
-    async def _answer(self, operation: Operation, request: Request, exchange: Exchange) -> Reply:
+    async def _answer(self, parse: Parse, request: Request, exchange: Exchange) -> Reply:
         caller = self.keys.find(request.headers, request.known)  # before the body is read, let alone parsed
         exchange.key = caller.name
         require_scope(caller, "infer")
         body = await request.body.read(self.max_body)
         exchange.permit = self.ledger.admit(caller.name, estimate_tokens(len(body)), self.accounts.clock())
-        call = _parsed(operation, body)
+        call = parse(request, body)
         if call.request_id is not None:
             exchange.request_id = call.request_id
         return await self.gateway.answer(call, caller, exchange)
@@ -104,11 +114,16 @@ class Endpoints:
         return json_reply(self.listing.entry(name, self.keys.find(request.headers)))
 
 
-def _parsed(operation: Operation, body: bytes) -> Call:
+def _parser(operation: Operation) -> Parse:
+    """What reads the body of a request for an operation."""
     match operation:
         case Operation.MESSAGES:
-            return parse_messages(body)
+            return lambda _, body: parse_messages(body)
         case Operation.COUNT_TOKENS:
-            return parse_count(body)
+            return lambda _, body: parse_count(body)
+        case Operation.CHAT | Operation.COMPLETION | Operation.EMBEDDING:
+            return lambda _, body: parse_call(operation, body)
+        case _ if operation.form:
+            return lambda request, body: parse_form(operation, body, request.header("content-type") or "")
         case _:
-            return parse_call(operation, body)
+            return lambda _, body: parse_named(operation, body)

@@ -104,7 +104,15 @@ class Runtime(Section, frozen=True):
         tuple[str, ...], Doc('engine = "command": the command line; {socket} {host} {port} {model} {gpus}')
     ] = ()
     health: Annotated[str, Doc('engine = "command": path that answers 200 when ready')] = "/health"
-    kinds: Annotated[tuple[Literal["chat", "completion", "embedding"], ...], Doc("what the model can do")] = ("chat",)
+    kinds: Annotated[
+        tuple[
+            Literal[
+                "chat", "completion", "embedding", "rerank", "transcription", "speech", "audio", "moderation", "image"
+            ],
+            ...,
+        ],
+        Doc("what the model can do; audio is transcription and speech"),
+    ] = ("chat",)
     context: Annotated[
         int | None, Doc("tokens that one request may have, input and output; absent leaves it to the engine")
     ] = None
@@ -163,7 +171,7 @@ class Model(Section, frozen=True):
 
     name: Annotated[str, Doc("what clients ask for")]
     targets: Annotated[tuple[str, ...], Doc('runtimes, or "backend/model"; the first healthy one wins')]
-    kind: Annotated[str, Doc('"chat", "completion" or "embedding"; absent skips the category check')] = ""
+    kind: Annotated[str, Doc("one of the words of `kinds`; absent skips the category check")] = ""
     active: Annotated[bool, Doc("false: not listed, 404")] = True
     balance: Annotated[str, Doc('"least-busy" or "prefix" across replicas', later=True)] = ""
     default: Annotated[bool, Doc("used when a Messages request names no model")] = False

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 
 class Dialect(StrEnum):
@@ -12,45 +12,107 @@ class Dialect(StrEnum):
     MESSAGES = "messages"
 
 
+class Grammar(StrEnum):
+    """How a streamed answer is written, which is how we know that it is whole and what it cost."""
+
+    CHUNKS = "chunks"  # data lines with choices, then [DONE]
+    RESPONSES = "responses"  # named events, then one of response.completed, .incomplete or .failed
+    OPAQUE = "opaque"  # audio, or events of several kinds: whole when the engine ends it in good order
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How an operation is asked for.
+
+    Attributes:
+        path: under the server's root, where clients ask; below `/v1`, which has a second name.
+        engine_path: where engines are asked; the same when empty.
+        aliases: other paths of other servers' clients, as they stand.
+        dialect: what its clients speak.
+        grammar: of its streams.
+        form: the body is a multipart form, not JSON.
+    """
+
+    path: str
+    engine_path: str = ""
+    aliases: tuple[str, ...] = ()
+    dialect: Dialect = Dialect.OPENAI
+    grammar: Grammar = Grammar.OPAQUE
+    form: bool = False
+
+
 class Operation(StrEnum):
-    """What can be asked of a model. The value is the label in metrics and logs."""
+    """What can be asked of a model. The value is the label in metrics and logs; the rest is its row of `Wire`.
 
-    CHAT = "chat"
-    COMPLETION = "completion"
-    EMBEDDING = "embeddings"
-    MESSAGES = "messages"
-    COUNT_TOKENS = "count_tokens"
+    This is the whole list of what is ever passed on to an engine: a route that is not here stays closed, whatever the
+    engine has behind it.
+    """
 
-    @property
-    def path(self) -> str:
-        """The path under the server's root at which clients ask."""
-        return _PATHS[self]
+    path: str
+    engine_path: str
+    aliases: tuple[str, ...]
+    dialect: Dialect
+    grammar: Grammar
+    form: bool
 
-    @property
-    def engine_path(self) -> str:
-        """The path at which engines are asked."""
-        return _PATHS[Operation.CHAT if self is Operation.MESSAGES else self]
+    CHAT = "chat", Wire("/v1/chat/completions", grammar=Grammar.CHUNKS)
+    COMPLETION = "completion", Wire("/v1/completions", grammar=Grammar.CHUNKS)
+    EMBEDDING = "embeddings", Wire("/v1/embeddings")
+    MESSAGES = (
+        "messages",
+        Wire("/v1/messages", "/v1/chat/completions", dialect=Dialect.MESSAGES, grammar=Grammar.CHUNKS),
+    )
+    COUNT_TOKENS = "count_tokens", Wire("/v1/messages/count_tokens", dialect=Dialect.MESSAGES)
+    RESPONSES = "responses", Wire("/v1/responses", grammar=Grammar.RESPONSES)
+    RESPONSE_TOKENS = "response_tokens", Wire("/v1/responses/input_tokens")
+    # Cohere's clients ask below /v2, Jina's below /v1, others at the root; engines answer alike on all of them.
+    RERANK = "rerank", Wire("/v1/rerank", aliases=("/rerank", "/v2/rerank", "/v1/reranking"))
+    SCORE = "score", Wire("/v1/score", aliases=("/score",))
+    TRANSCRIPTION = "transcription", Wire("/v1/audio/transcriptions", form=True)
+    TRANSLATION = "translation", Wire("/v1/audio/translations", form=True)
+    SPEECH = "speech", Wire("/v1/audio/speech")
+    MODERATION = "moderation", Wire("/v1/moderations")
+    IMAGE = "image", Wire("/v1/images/generations")
+    TOKENIZE = "tokenize", Wire("/v1/tokenize", "/tokenize", aliases=("/tokenize",))
+    DETOKENIZE = "detokenize", Wire("/v1/detokenize", "/detokenize", aliases=("/detokenize",))
 
-    @property
-    def dialect(self) -> Dialect:
-        """What its clients speak."""
-        return Dialect.MESSAGES if self in _OF_MESSAGES else Dialect.OPENAI
+    def __new__(cls, value: str, wire: Wire) -> Self:
+        """A member with its row's columns as attributes: they are looked up for every request."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.path = wire.path
+        member.engine_path = wire.engine_path or wire.path
+        member.aliases = wire.aliases
+        member.dialect = wire.dialect
+        member.grammar = wire.grammar
+        member.form = wire.form
+        return member
 
 
-_OF_MESSAGES = {Operation.MESSAGES, Operation.COUNT_TOKENS}
-_PATHS = {
-    Operation.CHAT: "/v1/chat/completions",
-    Operation.COMPLETION: "/v1/completions",
-    Operation.EMBEDDING: "/v1/embeddings",
-    Operation.MESSAGES: "/v1/messages",
-    Operation.COUNT_TOKENS: "/v1/messages/count_tokens",
-}
+_TOKENS = {Operation.TOKENIZE, Operation.DETOKENIZE}
+_HEARING = {Operation.TRANSCRIPTION, Operation.TRANSLATION}
 
 # kind of a model in the config -> what it can be asked to do
 KINDS: dict[str, frozenset[Operation]] = {
-    "chat": frozenset({Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES, Operation.COUNT_TOKENS}),
-    "completion": frozenset({Operation.COMPLETION}),
-    "embedding": frozenset({Operation.EMBEDDING}),
+    "chat": frozenset(
+        {
+            Operation.CHAT,
+            Operation.COMPLETION,
+            Operation.MESSAGES,
+            Operation.COUNT_TOKENS,
+            Operation.RESPONSES,
+            Operation.RESPONSE_TOKENS,
+            *_TOKENS,
+        }
+    ),
+    "completion": frozenset({Operation.COMPLETION, *_TOKENS}),
+    "embedding": frozenset({Operation.EMBEDDING, *_TOKENS}),
+    "rerank": frozenset({Operation.RERANK, Operation.SCORE, *_TOKENS}),
+    "transcription": frozenset(_HEARING),
+    "speech": frozenset({Operation.SPEECH}),
+    "audio": frozenset({Operation.SPEECH, *_HEARING}),
+    "moderation": frozenset({Operation.MODERATION}),
+    "image": frozenset({Operation.IMAGE}),
 }
 
 
@@ -74,13 +136,14 @@ class Call:
     Attributes:
         operation: what is asked.
         model: the public name the client gave; empty for the default one (Messages only).
-        body: the client's JSON object, byte for byte.
+        body: the client's JSON object or form, byte for byte.
         stream: the client wants server-sent events.
         wants_usage: the client asked for the usage chunk itself (`stream_options.include_usage`).
         request_id: the client's own correlation id from the body, if it sent a valid one.
         appendable: the body is known to have neither `request_id` nor `stream_options`, so that nothing has to be taken
             out, and what has to be added can follow its last member.
         foreign: the request itself, when it has to be translated.
+        content_type: of a form, with its boundary; empty for JSON.
     """
 
     operation: Operation
@@ -91,6 +154,7 @@ class Call:
     request_id: str | None = None
     appendable: bool = field(default=False, compare=False)
     foreign: Foreign | None = field(default=None, compare=False)
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)

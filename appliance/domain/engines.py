@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from appliance.domain.calls import Operation
 
 _ALL = frozenset(Operation)
+_CHAT = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES})
+_TEXT = _CHAT | {Operation.EMBEDDING, Operation.COUNT_TOKENS, Operation.RESPONSES}
+_TOKENS = {Operation.TOKENIZE, Operation.DETOKENIZE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +20,7 @@ class Engine:
     Attributes:
         probe: path under the server's root that answers 2xx when it can serve.
         probe_lists_models: the probe's own reply is the model list (one request does both).
-        operations: what this kind of server can offer at all.
-        absent_route: statuses with which it says that a route of `operations` does not exist in this instance.
+        operations: what this kind of server can offer at all; some of it depends on how it was started.
         loading_status: status of the probe that means "not yet" rather than "broken".
         deterministic_500: a 500 before any output is the request's fault and will come again (llama-server).
         idle_close: seconds after which it closes an idle connection; our pool must be quicker.
@@ -27,7 +29,6 @@ class Engine:
     probe: str
     operations: frozenset[Operation] = _ALL
     probe_lists_models: bool = False
-    absent_route: frozenset[int] = frozenset()
     loading_status: int | None = 503
     deterministic_500: bool = False
     idle_close: float = 5.0
@@ -36,17 +37,25 @@ class Engine:
 ENGINES: dict[str, Engine] = {
     # Any OpenAI-compatible server: the model list is the only route it is sure to have.
     "openai": Engine("/v1/models", probe_lists_models=True, loading_status=None),
-    # The embeddings route exists only for pooling models, else a plain 404 (routes are mounted per task).
-    "vllm": Engine("/health", absent_route=frozenset({404})),
-    # 503 "Loading model" on every route while it loads; without --embeddings that route is a 501.
-    "llama.cpp": Engine("/health", absent_route=frozenset({501}), deterministic_500=True),
-    "sglang": Engine("/health"),
+    # Routes are mounted for the tasks of its model, else a plain 404; speech is in its omni edition.
+    "vllm": Engine("/health", operations=_ALL - {Operation.MODERATION, Operation.IMAGE, Operation.RESPONSE_TOKENS}),
+    # 503 "Loading model" on every route while it loads; without --embeddings or --reranking those routes are a 501.
+    "llama.cpp": Engine(
+        "/health",
+        operations=_TEXT | _TOKENS | {Operation.RESPONSE_TOKENS, Operation.RERANK, Operation.TRANSCRIPTION},
+        deterministic_500=True,
+    ),
+    "sglang": Engine("/health", operations=_TEXT | {Operation.RERANK, Operation.SCORE, Operation.TRANSCRIPTION}),
     # No embeddings route at all; those are a server of their own (text-embeddings-inference).
-    "tgi": Engine("/health", operations=frozenset({Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES})),
-    "ollama": Engine("/api/version", loading_status=None),
-    "localai": Engine("/readyz"),
+    "tgi": Engine("/health", operations=_CHAT),
+    "ollama": Engine("/api/version", operations=_TEXT, loading_status=None),
+    "localai": Engine(
+        "/readyz",
+        operations=_TEXT
+        | {Operation.RERANK, Operation.TRANSCRIPTION, Operation.SPEECH, Operation.IMAGE, Operation.TOKENIZE},
+    ),
     # What `engine = "command"` launches; its health path comes from the config.
-    "command": Engine("/health", absent_route=frozenset({501})),
+    "command": Engine("/health"),
 }
 BACKEND_ENGINES = tuple(name for name in ENGINES if name != "command")
 RUNTIME_ENGINES = ("vllm", "llama.cpp", "command")

@@ -28,7 +28,8 @@ from appliance.observe.metrics import Metrics
 from appliance.routing.pick import unsupported
 from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.upstreams import OutRequest, UpstreamReply, Upstreams
-from appliance.wire.openai_request import outgoing_body
+from appliance.wire.no_route import MAY_MEAN_IT, is_no_route
+from appliance.wire.outgoing import outgoing_body
 
 
 class EngineReply(Protocol):
@@ -87,6 +88,8 @@ class _ReadAlready:
 
 _SENT: Headers = [("content-type", "application/json")]
 _ATTEMPTS = 2
+# Every engine has the first three; of the last one `counting` makes what it can.
+_NEVER_ABSENT = {Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES, Operation.COUNT_TOKENS}
 _LARGEST_REFUSAL = 2**20  # bytes of an error reply that we look into
 _TRY_ANOTHER = {502, 503, 504}
 _WAITING_CODES = {"model_loading", "model_crashed", "model_quarantined", "model_blocked", "queue_full"}
@@ -146,7 +149,8 @@ class Attempts:
             body = call.foreign.chat_body(target.engine, target.model or call.model)
         else:
             body = outgoing_body(call, target.model)
-        reply = await self.post(target, endpoint, call.operation.engine_path, body, exchange)
+        headers = [("content-type", call.content_type)] if call.content_type else _SENT
+        reply = await self.post(target, endpoint, call.operation.engine_path, body, exchange, headers)
         try:
             return await self._accepted(reply, call, target)
         except BaseException:
@@ -155,14 +159,20 @@ class Attempts:
             raise
 
     async def post(
-        self, target: Target, endpoint: Endpoint, path: str, body: bytes, exchange: Exchange
+        self,
+        target: Target,
+        endpoint: Endpoint,
+        path: str,
+        body: bytes,
+        exchange: Exchange,
+        headers: Headers = _SENT,
     ) -> UpstreamReply:
         """Ask one target; whoever gets the reply closes it.
 
         Raises:
             UpstreamError: no reply came.
         """
-        request = OutRequest("POST", path, _SENT, body, exchange.internal_id)
+        request = OutRequest("POST", path, headers, body, exchange.internal_id)
         return await self.upstreams.send(
             endpoint,
             request,
@@ -179,9 +189,9 @@ class Attempts:
                 f"The model server {target.owner!r} answered with a redirect ({reply.status}), which is never "
                 "followed: prompts go only where the configuration says. Its owner has to correct the URL.",
             )
-        if reply.status in ENGINES[target.engine].absent_route and call.operation is Operation.EMBEDDING:
+        if reply.status in MAY_MEAN_IT and call.operation not in _NEVER_ABSENT:
             body = await reply.read(_LARGEST_REFUSAL)
-            if reply.status == 404 and b'"error"' in body:  # about the model, not about the route
+            if not is_no_route(reply.status, body):
                 return _ReadAlready(reply.status, reply.headers, body)
             if target.kind == "backend":
                 self.fleet.learn_cannot(target.owner, call.operation)

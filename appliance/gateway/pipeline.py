@@ -8,7 +8,7 @@ import trio
 from appliance.access.keys import Caller
 from appliance.access.policy import may_use
 from appliance.config.schema import Backend, Model, Runtime
-from appliance.domain.calls import Call, Operation
+from appliance.domain.calls import Call, Grammar, Operation
 from appliance.domain.engines import ENGINES
 from appliance.domain.http import Headers, Reply
 from appliance.domain.targets import Endpoint, Target
@@ -17,13 +17,20 @@ from appliance.fleet.table import Fleet, FleetTable
 from appliance.gateway.accounting import Exchange
 from appliance.gateway.attempts import Attempts, EngineReply, read_all
 from appliance.gateway.counting import count_tokens
+from appliance.gateway.opaque import OpaqueBytes, OpaqueEvents
 from appliance.gateway.relay import Relay
+from appliance.gateway.responses import ResponsesRelay
 from appliance.gateway.translated import TranslatingRelay, translated
 from appliance.routing.catalogue import Catalogue, PublicModel
 from appliance.routing.pick import candidates
 from appliance.wire.reply import examine
 
 _LARGEST_REPLY = 256 * 2**20  # bytes; 2,048 embeddings of 4,096 floats as text are about 180 MB
+_STREAM: Headers = [
+    ("content-type", "text/event-stream"),
+    ("cache-control", "no-cache"),
+    ("x-accel-buffering", "no"),
+]
 _PASSED_ON = {"content-type", "retry-after", "retry-after-ms", "openai-processing-ms"}
 
 
@@ -66,7 +73,7 @@ class Gateway:
         upstream = await self.attempts.first_reply(call, targets, exchange)
         if call.operation is Operation.COUNT_TOKENS:
             return await self._counted(call, targets, upstream, exchange)
-        if upstream.status == 200 and _is(upstream, "text/event-stream"):
+        if upstream.status == 200 and (_is(upstream, "text/event-stream") or _is_sound(call, upstream)):
             return await self._streamed(call, upstream, exchange)
         return await self._whole(call, upstream, exchange)
 
@@ -104,11 +111,7 @@ class Gateway:
         return model, known[1] if known else None
 
     async def _streamed(self, call: Call, upstream: EngineReply, exchange: Exchange) -> Reply:
-        on_close = self._relays.discard
-        if call.foreign is None:
-            relay = Relay(upstream, exchange, hide_usage=not call.wants_usage, on_close=on_close)
-        else:
-            relay = TranslatingRelay(upstream, exchange, on_close=on_close)
+        relay = self._relay(call, upstream, exchange)
         self._relays.add(relay)
         try:
             await relay.prime()
@@ -118,12 +121,24 @@ class Gateway:
             with trio.CancelScope(shield=True):  # closing is bounded: it only shuts a socket
                 await relay.aclose()
             raise
-        headers: Headers = [
-            ("content-type", "text/event-stream"),
-            ("cache-control", "no-cache"),
-            ("x-accel-buffering", "no"),
-        ]
+        headers = _STREAM
+        if type(relay) is OpaqueBytes:
+            headers = [header for header in upstream.headers if header[0] in _PASSED_ON]
         return Reply(200, headers + _ours(exchange), relay)
+
+    def _relay(self, call: Call, upstream: EngineReply, exchange: Exchange) -> Relay:
+        """What carries a streamed answer, by the grammar that it is written in."""
+        on_close = self._relays.discard
+        if call.foreign is not None:
+            return TranslatingRelay(upstream, exchange, on_close=on_close)
+        grammar = call.operation.grammar
+        if grammar is Grammar.CHUNKS:
+            return Relay(upstream, exchange, hide_usage=not call.wants_usage, on_close=on_close)
+        if grammar is Grammar.RESPONSES:
+            return ResponsesRelay(upstream, exchange, on_close=on_close)
+        exchange.stream = True
+        kind = OpaqueEvents if _is(upstream, "text/event-stream") else OpaqueBytes
+        return kind(upstream, exchange, on_close=on_close)
 
     async def _counted(self, call: Call, targets: list[Target], upstream: EngineReply, exchange: Exchange) -> Reply:
         target = next(target for target in targets if target.name == exchange.target)
@@ -179,6 +194,12 @@ def _is(upstream: EngineReply, kind: str) -> bool:
         if name == "content-type":
             return value.startswith(kind)
     return False
+
+
+def _is_sound(call: Call, upstream: EngineReply) -> bool:
+    """Whether a reply is audio, or a transcript as plain text: anything but JSON, where that is possible."""
+    operation = call.operation
+    return (operation.form or operation is Operation.SPEECH) and not _is(upstream, "application/json")
 
 
 def _ours(exchange: Exchange) -> Headers:

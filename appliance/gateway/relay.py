@@ -142,8 +142,11 @@ class Relay:
         if self._done and not self.ended:
             self.ended = True
             self._estimate()
-            self._exchange.done(200)
+            self._settle_end()
         return out
+
+    def _settle_end(self) -> None:
+        self._exchange.done(200)
 
     def _end(self) -> bytes:
         """The engine's body is over without `[DONE]`: is that a good end?"""

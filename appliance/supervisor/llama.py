@@ -37,6 +37,8 @@ def parts(runtime: Runtime, binary: str, address: Address, gpus: tuple[int, ...]
         found.append(flag("gpus = []: the CPU alone", "--device", "none"))
     if set(runtime.kinds) == {"embedding"}:
         found.append(flag("kinds", "--embeddings"))
+    if set(runtime.kinds) == {"rerank"}:
+        found.append(flag("kinds", "--reranking"))
     found.append(flag("its counters show progress", "--metrics"))
     found.append(flag("nothing but the API", "--no-webui", "--no-slots"))
     found.append(flag("nothing is downloaded", "--offline"))

@@ -20,9 +20,11 @@ _COUNTERS = re.compile(
 async def canary(send: Send, runtime: Runtime) -> str:
     """Ask for the least that can be asked; "" when it was answered, else why not."""
     # Not chat: a base model has no template for it, and is well all the same.
-    path, ask = "/v1/embeddings", dict[str, str | int](input=".")
-    if set(runtime.kinds) - {"embedding"}:
-        path, ask = "/v1/completions", {"prompt": ".", "max_tokens": 1}
+    path, ask = "/v1/completions", dict[str, object](prompt=".", max_tokens=1)
+    if set(runtime.kinds) == {"embedding"}:
+        path, ask = "/v1/embeddings", {"input": "."}
+    elif set(runtime.kinds) == {"rerank"}:
+        path, ask = "/v1/rerank", {"query": ".", "documents": ["."]}
     name = runtime.model if runtime.engine == "command" and runtime.model else runtime.name
     body = json.dumps({"model": name} | ask).encode()
     try:

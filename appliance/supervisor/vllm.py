@@ -46,6 +46,8 @@ def parts(
         found.append(flag("memory / memory of the GPU", "--gpu-memory-utilization", f"{share:.3f}"))
     if set(runtime.kinds) == {"embedding"}:
         found.append(flag("kinds", "--runner", "pooling", "--convert", "embed"))
+    if set(runtime.kinds) == {"rerank"}:
+        found.append(flag("kinds", "--runner", "pooling"))  # what it is converted to is the model's own affair
     # No --shutdown-timeout: who is told to stop has been drained by then, and with it even an idle end takes seconds.
     found.append(flag("requests name no URL that it fetches", "--allowed-media-domains", _NOWHERE))
     found.append(flag("a probe is not worth a line", "--disable-uvicorn-access-log"))

@@ -8,7 +8,7 @@ import msgspec
 from appliance.domain.calls import Call, Operation
 from appliance.errors import GatewayError
 from appliance.translate.conversation import THINKING, Block, ChatMessage, Turn, chat_messages
-from appliance.wire.openai_request import read_json
+from appliance.wire.members import read_json
 
 DEFAULT_MAX_TOKENS = 4096
 _REQUEST_ID = r"^[A-Za-z0-9._:-]{1,128}$"

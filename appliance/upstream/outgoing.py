@@ -20,6 +20,7 @@ _HOP_BY_HOP = frozenset(
 )
 _OURS = frozenset({"host", "content-length", "accept-encoding"})
 _VARYING = "x-request-id"  # the one header that is another in every request
+_FORM = "multipart/"  # has a boundary of its own in each request: not worth remembering
 _TEMPLATES = 64  # most heads remembered for one endpoint; a path with a query makes a new one
 
 
@@ -59,7 +60,8 @@ class Outgoing:
         template = HeadTemplate(
             request.method, address.prefix + request.path, address.authority, self._headers(request.headers), varying
         )
-        self._templates[key] = template
+        if not any(value.startswith(_FORM) for _, value in request.headers):
+            self._templates[key] = template
         return template
 
     def _headers(self, headers: Headers) -> Headers:

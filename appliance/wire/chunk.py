@@ -51,17 +51,28 @@ class _PromptDetails(msgspec.Struct):
 
 
 class TokenCount(msgspec.Struct):
-    """The `usage` object of a chunk or of a whole reply; engines leave out what they do not count."""
+    """The `usage` object of a chunk or of a whole reply; engines leave out what they do not count.
+
+    Responses and audio call the two counts input and output; a rerank may have a total alone.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _PromptDetails | None = None
+    total_tokens: int | None = None
 
     def as_usage(self) -> Usage:
         """The same in our own terms."""
-        details = self.prompt_tokens_details
+        details = self.prompt_tokens_details or self.input_tokens_details
         cached = details.cached_tokens if details is not None else 0
-        return Usage(self.prompt_tokens or 0, self.completion_tokens or 0, cached or 0)
+        output = self.completion_tokens or self.output_tokens or 0
+        counted = self.prompt_tokens if self.prompt_tokens is not None else self.input_tokens
+        if counted is None and self.total_tokens:
+            counted = max(self.total_tokens - output, 0)
+        return Usage(counted or 0, output, cached or 0)
 
 
 class _Chunk(msgspec.Struct, gc=False):

@@ -14,16 +14,22 @@ _LONGEST_WAIT = 60.0  # seconds; some official SDKs ignore a longer one and use 
 
 def error_body(error: GatewayError, request_id: str, dialect: Dialect = Dialect.OPENAI) -> bytes:
     """The JSON body; extras can never replace one of the four standard members."""
-    messages = dialect is Dialect.MESSAGES
-    members = {
+    envelope: dict[str, object] = {"type": "error"} if dialect is Dialect.MESSAGES else {}
+    envelope |= {"error": error_members(error, dialect), "request_id": _clean(request_id)}
+    return msgspec.json.encode(envelope)
+
+
+def error_members(error: GatewayError, dialect: Dialect = Dialect.OPENAI) -> dict[str, object]:
+    """The `error` object itself."""
+    members: dict[str, object] = {
         "message": _clean(error.message),
-        "type": error.row.messages_type if messages else error.row.type,
+        "type": error.row.messages_type if dialect is Dialect.MESSAGES else error.row.type,
         "param": None if error.param is None else _clean(error.param),
         "code": error.code,
     }
-    envelope: dict[str, object] = {"type": "error"} if messages else {}
-    envelope |= {"error": members | _extras(error, members), "request_id": _clean(request_id)}
-    return msgspec.json.encode(envelope)
+    for name, value in error.extras.items():
+        members.setdefault(name, _clean(value) if isinstance(value, str) else value)
+    return members
 
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
@@ -43,14 +49,6 @@ def error_headers(error: GatewayError) -> Headers:
         headers.append(("retry-after", str(max(1, math.ceil(wait)))))
         headers.append(("retry-after-ms", str(max(1, math.ceil(wait * 1000)))))
     return headers
-
-
-def _extras(error: GatewayError, taken: dict[str, str | None]) -> dict[str, object]:
-    return {
-        name: _clean(value) if isinstance(value, str) else value
-        for name, value in error.extras.items()
-        if name not in taken
-    }
 
 
 def _clean(text: str) -> str:

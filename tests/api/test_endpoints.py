@@ -1,8 +1,14 @@
 import json
+from dataclasses import replace
+from typing import Any
 
+import httpx
 import pytest
 
+from appliance.domain.calls import KINDS, Operation
+from appliance.domain.engines import ENGINES
 from appliance.errors import GatewayError
+from appliance.routing.catalogue import PublicModel
 from tests.fakes.accounts import text_of
 from tests.fakes.path import Path, header
 from tests.fakes.upstream_reply import ScriptedReply
@@ -79,7 +85,15 @@ async def test_an_error_settles_the_exchange_under_its_code() -> None:
             "/server_info",
             "/invocations",
         ),
-        *("/v1/sleep", "/slots", "/props", "/tokenize", "/v1/load_lora_adapter", "/v1/models/../../sleep"),
+        *(
+            "/v1/sleep",
+            "/slots",
+            "/props",
+            "/pooling",
+            "/v1/v1/tokenize",
+            "/v1/load_lora_adapter",
+            "/v1/models/../../sleep",
+        ),
     ],
 )
 async def test_routes_of_an_engine_that_are_not_in_the_table_are_never_passed_on(method: str, path: str) -> None:
@@ -150,3 +164,130 @@ async def test_an_engines_error_keeps_its_status_and_changes_its_envelope() -> N
     assert isinstance(reply.body, bytes)
     assert json.loads(reply.body)["error"]["type"] == "rate_limit_error"
     assert (reply.status, header(reply, "retry-after"), header(reply, "x-error-source")) == (429, "3", "backend")
+
+
+JSON_OPERATIONS = [operation for operation in Operation if not operation.form]
+ANY: dict[str, Any] = {
+    "model": "remote",
+    "messages": [{"role": "user", "content": "x"}],
+    "prompt": "x",
+    "input": "x",
+    "query": "x",
+    "documents": ["x"],
+    "tokens": [1],
+}
+PATHS = [
+    pytest.param(operation, path, id=path)
+    for operation in Operation
+    for path in (operation.path, operation.path.replace("/v1", "/api/client/v1", 1), *operation.aliases)
+]
+
+
+def form(model: str = "remote") -> tuple[bytes, list[tuple[str, str]]]:
+    request = httpx.Request("POST", "http://x", data={"model": model}, files={"file": ("a.wav", b"RIFF")})
+    return request.read(), [("content-type", request.headers["content-type"])]
+
+
+def asked(operation: Operation, **changes: Any) -> tuple[bytes, list[tuple[str, str]]]:
+    """A good request for an operation."""
+    if operation.form:
+        return form(**changes)
+    return json.dumps(ANY | changes).encode(), [("content-type", "application/json")]
+
+
+@pytest.mark.parametrize(("operation", "route"), PATHS)
+async def test_every_route_reaches_its_engine_under_the_engines_name(operation: Operation, route: str) -> None:
+    answer = COMPLETION if operation is Operation.MESSAGES else b'{"input_tokens":3,"usage":{"total_tokens":7}}'
+    path = Path(ScriptedUpstreams(ScriptedReply(answer, headers=JSON)))
+    path.gateway.catalogue._configured["remote"] = every_kind(path)
+    body, headers = asked(operation)
+    reply = await path.ask("POST", route, body, headers=headers)
+    assert reply.status == 200, reply.body
+    ((_, sent),) = path.upstreams.asked
+    assert sent.path == operation.engine_path
+    assert b"remote" not in sent.body
+    assert header(reply, "x-request-id")
+    assert header(reply, "x-gateway-model") == "remote"
+    assert path.records[-1].operation == operation
+    assert isinstance(reply.body, bytes)
+    if operation is not Operation.MESSAGES:
+        assert json.loads(reply.body)["request_id"] == header(reply, "x-request-id")
+    if operation not in {Operation.MESSAGES, Operation.COUNT_TOKENS}:
+        assert path.records[-1].usage.input in {3, 7}
+
+
+def every_kind(path: Path) -> PublicModel:
+    """A model that does everything, on an engine that does."""
+    model = path.gateway.catalogue._configured["remote"]
+    return replace(model, targets=tuple(replace(target, engine="openai") for target in model.targets))
+
+
+@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+async def test_another_method_is_405_in_json(operation: Operation, method: str) -> None:
+    reply = await Path().ask(method, operation.path)
+    assert isinstance(reply.body, bytes)
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("operation", Operation)
+async def test_an_unknown_model_is_404_on_every_route(operation: Operation) -> None:
+    body, headers = asked(operation, model="nope")
+    reply = await Path().ask("POST", operation.path, body, headers=headers)
+    assert isinstance(reply.body, bytes)
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("operation", sorted(set(Operation) - KINDS["chat"]))
+async def test_a_model_of_another_kind_is_422_on_every_route(operation: Operation) -> None:
+    body, headers = asked(operation, model="m")
+    reply = await Path().ask("POST", operation.path, body, headers=headers)
+    assert isinstance(reply.body, bytes)
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (422, "model_category_mismatch")
+
+
+@pytest.mark.parametrize("operation", sorted(set(Operation) - ENGINES["vllm"].operations))
+async def test_an_engine_that_never_does_it_is_501_and_not_asked(operation: Operation) -> None:
+    path = Path()
+    body, headers = asked(operation)
+    reply = await path.ask("POST", operation.path, body, headers=headers)
+    assert isinstance(reply.body, bytes)
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (501, "unsupported")
+    assert header(reply, "x-should-retry") == "false"
+    assert path.upstreams.asked == []
+
+
+OPTIONAL = sorted(set(ENGINES["vllm"].operations) - {"chat", "completion", "messages", "count_tokens"})
+
+
+@pytest.mark.parametrize("operation", OPTIONAL)
+async def test_an_engine_that_was_not_started_for_it_is_501_on_every_route(operation: Operation) -> None:
+    absent = ScriptedReply(b'{"detail":"Not Found"}', status=404, headers=JSON)
+    body, headers = asked(operation)
+    reply = await Path(ScriptedUpstreams(absent)).ask("POST", operation.path, body, headers=headers)
+    assert isinstance(reply.body, bytes)
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (501, "unsupported")
+    assert header(reply, "x-should-retry") == "false"
+
+
+async def test_speech_passes_as_it_is_made() -> None:
+    sound = ScriptedReply(b"ID3", b"\x00\xff", headers=[("content-type", "audio/mpeg"), ("server", "x")])
+    path = Path(ScriptedUpstreams(sound))
+    reply = await path.ask("POST", "/v1/audio/speech", b'{"model":"remote","input":"Hi","voice":"a"}')
+    assert not isinstance(reply.body, bytes)
+    assert [part async for part in reply.body] == [b"ID3", b"\x00\xff"]
+    await reply.body.aclose()
+    assert (header(reply, "content-type"), header(reply, "server")) == ("audio/mpeg", None)
+    assert (path.records[-1].operation, path.records[-1].stream, path.records[-1].bytes_out) == ("speech", True, 5)
+
+
+async def test_a_transcript_may_be_plain_text() -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(b"Hi.\n", headers=[("content-type", "text/plain")])))
+    body, headers = form()
+    reply = await path.ask("POST", "/v1/audio/transcriptions", body, headers=headers)
+    assert not isinstance(reply.body, bytes)
+    assert b"".join([part async for part in reply.body]) == b"Hi.\n"
+    await reply.body.aclose()
+    sent = path.upstreams.asked[0][1]
+    assert sent.headers == headers
+    assert sent.body == body.replace(b"remote", b"x")

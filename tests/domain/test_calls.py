@@ -2,13 +2,25 @@ import dataclasses
 
 import pytest
 
-from appliance.domain.calls import KINDS, Call, Dialect, Operation, Usage
+from appliance.domain.calls import KINDS, Call, Dialect, Grammar, Operation, Usage
 
 
-def test_every_operation_has_its_openai_path() -> None:
-    openai = [operation for operation in Operation if operation.dialect is Dialect.OPENAI]
-    assert [operation.path for operation in openai] == ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
-    assert all(operation.engine_path == operation.path for operation in openai)
+def test_every_path_belongs_to_one_operation() -> None:
+    paths = [path for operation in Operation for path in (operation.path, *operation.aliases)]
+    assert len(set(paths)) == len(paths)
+    assert all(operation.path.startswith("/v1/") for operation in Operation)
+
+
+def test_only_token_routes_are_elsewhere_at_the_engine() -> None:
+    moved = {operation for operation in Operation if operation.engine_path != operation.path}
+    assert moved == {Operation.MESSAGES, Operation.TOKENIZE, Operation.DETOKENIZE}
+
+
+def test_only_these_streams_are_looked_into() -> None:
+    chunks = {operation for operation in Operation if operation.grammar is Grammar.CHUNKS}
+    assert chunks == {Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES}
+    assert [operation for operation in Operation if operation.grammar is Grammar.RESPONSES] == [Operation.RESPONSES]
+    assert {operation for operation in Operation if operation.form} == {Operation.TRANSCRIPTION, Operation.TRANSLATION}
 
 
 def test_messages_go_to_engines_as_chat() -> None:

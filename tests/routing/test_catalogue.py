@@ -3,7 +3,7 @@ from typing import Literal
 import pytest
 
 from appliance.config.schema import Backend, Model, Runtime
-from appliance.domain.calls import Operation
+from appliance.domain.calls import KINDS
 from appliance.domain.status import BackendStatus, ModelCard
 from appliance.domain.targets import Address, Endpoint
 from appliance.fleet.table import Fleet, FleetTable
@@ -25,7 +25,7 @@ def test_a_runtime_without_a_model_entry_is_served_as_its_name() -> None:
     model = Catalogue([], [QWEN], []).resolve("qwen", Fleet())
     assert model is not None
     assert model.targets[0].owner == "qwen"
-    assert model.operations == frozenset(Operation) - {Operation.EMBEDDING}
+    assert model.operations == KINDS["chat"]
 
 
 def test_a_runtime_behind_an_alias_is_not_listed_twice() -> None:

@@ -98,6 +98,16 @@ def test_the_memory_of_heads_is_bounded() -> None:
     assert len(outgoing._templates) <= 64
 
 
+def test_a_form_does_not_push_out_what_is_remembered() -> None:
+    outgoing = Outgoing(UNIX)
+    outgoing.prepare(OutRequest("POST", "/v1/x", [("content-type", "application/json")]))
+    for number in range(100):
+        kind = f"multipart/form-data; boundary={number}"
+        head = outgoing.prepare(OutRequest("POST", "/v1/x", [("content-type", kind)], b"x")).head
+        assert f"boundary={number}\r\n".encode() in head
+    assert len(outgoing._templates) == 1
+
+
 def test_headers_of_one_connection_and_those_that_it_names_do_not_go_on() -> None:
     plain = [("date", "x"), ("x-end", "1")]
     assert end_to_end(plain) == plain

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.domain.calls import Usage
-from appliance.wire.reply import examine
+from appliance.wire.reply import examine, usage_in
 
 
 def usage_of(body: bytes) -> Usage | None:
@@ -63,7 +63,7 @@ def test_one_look_gives_the_body_with_the_id_and_the_counts() -> None:
     )
 
 
-@pytest.mark.parametrize("body", [b"", b"[1]", b'{"a":', b"{} x", b'{"usage":{"a":}}', b"{" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"[1", b"5", b'{"a":', b"{} x", b'{"usage":{"a":}}', b"{" * 100_000])
 def test_what_is_not_one_whole_object_is_told(body: bytes) -> None:
     assert examine(body, "r1") is None
     assert examine(body, "") is None
@@ -72,3 +72,23 @@ def test_what_is_not_one_whole_object_is_told(body: bytes) -> None:
 def test_counts_nested_too_deeply_are_no_counts() -> None:
     deep = b'{"usage":' + b"[" * 500 + b"]" * 500 + b"}"
     assert examine(deep, "r1") == (deep[:-1] + b',"request_id":"r1"}', None)
+
+
+def test_an_array_passes_as_it_is() -> None:
+    body = b'[{"index":0,"score":0.5}]'
+    assert examine(body, "r1") == (body, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "usage"),
+    [
+        (b'{"usage":{"input_tokens":3,"output_tokens":4,"input_tokens_details":{"cached_tokens":2}}}', Usage(3, 4, 2)),
+        (b'{"usage":{"total_tokens":7}}', Usage(7)),
+        (b'{"usage":{"type":"duration","seconds":3}}', Usage()),
+        (b'{"usage":{"prompt_tokens":0,"total_tokens":9,"completion_tokens":9}}', Usage(0, 9)),
+        (b'{"text":"x"}', None),
+        (b"no", None),
+    ],
+)
+def test_counts_have_several_names(body: bytes, usage: Usage | None) -> None:
+    assert usage_in(body) == usage

@@ -1,0 +1,101 @@
+import json
+
+import pytest
+
+from appliance.domain.calls import Usage
+from appliance.errors import ConnectionLost, GatewayError
+from appliance.gateway.accounting import Exchange
+from appliance.gateway.responses import ResponsesRelay
+from tests.fakes.accounts import exchange, text_of
+from tests.fakes.upstream_reply import ScriptedReply
+
+
+def event(kind: str, **fields: object) -> bytes:
+    return f"event: response.{kind}\ndata: {json.dumps({'type': f'response.{kind}'} | fields)}\n\n".encode()
+
+
+USAGE = {"input_tokens": 25, "output_tokens": 4, "input_tokens_details": {"cached_tokens": 0}}
+CREATED = event("created", response={"id": "resp_1", "status": "in_progress"})
+HI = event("output_text.delta", delta="Hi")
+COMPLETED = event("completed", response={"status": "completed", "usage": USAGE})
+FAILED = event("failed", response={"status": "failed", "error": {"code": "server_error", "message": "x"}})
+
+
+async def run(*pieces: bytes | Exception) -> tuple[bytes, ResponsesRelay, Exchange, ScriptedReply]:
+    account, upstream = exchange(), ScriptedReply(*pieces)
+    relay = ResponsesRelay(upstream, account, on_close=lambda _: None)
+    await relay.prime()
+    out = b"".join([part async for part in relay])
+    await relay.aclose()
+    return out, relay, account, upstream
+
+
+@pytest.mark.parametrize("last", ["completed", "incomplete"])
+async def test_a_good_stream_passes_byte_for_byte_and_is_counted(last: str) -> None:
+    end = event(last, response={"status": last, "usage": USAGE})
+    out, relay, account, upstream = await run(CREATED, HI + HI, end)
+    assert out == CREATED + HI + HI + end
+    assert (relay.broken, account.settled, account.usage, upstream.closed) == (False, True, Usage(25, 4), True)
+    assert account.first_token is not None
+
+
+async def test_every_split_gives_the_same_bytes() -> None:
+    whole = CREATED + HI + COMPLETED
+    for at in range(1, len(whole)):
+        out, *_ = await run(whole[:at], whole[at:])
+        assert out == whole
+
+
+async def test_nothing_follows_the_last_event_and_no_done_is_passed_on() -> None:
+    out, relay, *_ = await run(CREATED + b"data: [DONE]\n\n" + HI + COMPLETED + b"data: [DONE]\n\n" + HI)
+    assert out == CREATED + HI + COMPLETED
+    assert not relay.broken
+
+
+async def test_an_engine_without_names_for_its_events_is_understood() -> None:
+    bare = (CREATED + HI + COMPLETED).replace(b"event: ", b"x: ")
+    out, _, account, _ = await run(bare)
+    assert out == bare
+    assert account.usage == Usage(25, 4)
+
+
+async def test_a_failed_response_is_a_whole_answer_that_is_no_success() -> None:
+    out, relay, account, _ = await run(CREATED, FAILED)
+    assert out == CREATED + FAILED
+    assert (relay.broken, account.settled) == (False, True)
+    assert '"backend_error"' in text_of(account.accounts.metrics)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "code"),
+    [
+        ((CREATED, HI), "stream_truncated"),
+        ((CREATED, HI, COMPLETED[:-10]), "stream_truncated"),
+        ((CREATED, HI, b"data: [DONE]\n\n"), "stream_truncated"),
+        ((CREATED,), "empty_response"),
+        ((CREATED, HI, ConnectionLost("reset", before_reply=False)), "backend_died"),
+        ((CREATED, HI, b"event: x\ndata: {no\n\n"), "upstream_protocol"),
+    ],
+)
+async def test_a_bad_end_is_told_as_the_api_tells_errors(pieces: tuple[bytes | Exception, ...], code: str) -> None:
+    out, relay, account, _ = await run(*pieces)
+    name, data = out.removesuffix(b"\n\n").rpartition(b"\n\n")[2].split(b"\n")
+    said = json.loads(data.removeprefix(b"data: "))
+    assert (name, said["code"]) == (b"event: error", code)
+    assert said["sequence_number"] == out.count(b"\n\n") - 1
+    assert b"[DONE]" not in out
+    assert (relay.broken, account.settled) == (True, True)
+    assert account.usage == (Usage(output=1, estimated=True) if HI in pieces else Usage())
+
+
+async def test_an_error_event_of_the_engine_is_passed_on_and_the_connection_ends() -> None:
+    error = b'event: error\ndata: {"type":"error","message":"x"}\n\n'
+    out, relay, account, _ = await run(CREATED, error)
+    assert out == CREATED + error
+    assert (relay.broken, account.settled) == (True, True)
+
+
+async def test_a_stream_that_is_over_before_it_began_has_a_real_status() -> None:
+    relay = ResponsesRelay(ScriptedReply(), exchange(), on_close=lambda _: None)
+    with pytest.raises(GatewayError, match="without any content"):
+        await relay.prime()

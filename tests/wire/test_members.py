@@ -1,0 +1,97 @@
+import json
+import time
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.errors import GatewayError
+from appliance.wire.members import MEMBERS, absent, clearly_once, model_name, read_json, request_id_of, require
+
+
+def refusal(body: bytes) -> tuple[str, str | None]:
+    with pytest.raises(GatewayError) as caught:
+        read_json(body, MEMBERS)
+    return caught.value.code, caught.value.param
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","model":"b"}',
+        b'{"model":"a","model":"a"}',
+        b'{"model":1,"x":{"model":1},"model":12}',
+        b'{"model":12,"model":1}',
+        b'{ "model" : "a" , "x" : [ ] , "model" : "b" }',
+        b'{"mod\\u0065l":"a","model":"b"}',
+        b'{"model":"a","x":"\\u00e9","\\u006dodel":"b"}',
+        b'{"\\u006d\\u006f\\u0064\\u0065\\u006c":"a","mod\\u0065l":"b"}',
+        b'{"model":{"model":1},"model":{"model":1}}',
+    ],
+)
+def test_a_name_that_is_there_twice_is_refused_however_it_is_written(body: bytes) -> None:
+    assert refusal(body) == ("invalid_payload", "model")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","messages":[{"model":"b"},{"model":"c"}]}',
+        b'{"model":"a","x":"\\"model\\":\\"b\\", \\"model\\""}',
+        b'{"model":"a","x":"model","y":"\\u0041"}',
+        b'{"x":"a","x":"b"}',
+        b'\n{\r"model"\t:"a"}\n',
+        b"{}",
+    ],
+)
+def test_the_same_word_elsewhere_is_nobodys_business(body: bytes) -> None:
+    assert read_json(body, MEMBERS) is not None
+
+
+def test_an_ordinary_body_takes_no_closer_look() -> None:
+    assert clearly_once(b'{"model":"a","messages":[{"role":"user","content":"the \\"model\\" caf\\u00e9"}]}')
+
+
+KEYS = st.sampled_from(["model", "stream", "x", 'a"b', "é", "\\"])
+VALUES = st.recursive(st.none() | st.integers() | st.text(max_size=4), lambda inner: st.lists(inner, max_size=2))
+
+
+@given(st.lists(st.tuples(KEYS, VALUES), max_size=5), st.booleans(), st.sampled_from([(",", ":"), (" ,\n", " : ")]))
+def test_exactly_what_is_repeated_is_refused(
+    pairs: list[tuple[str, object]], ascii_only: bool, signs: tuple[str, str]
+) -> None:
+    members = [f"{json.dumps(key, ensure_ascii=ascii_only)}{signs[1]}{json.dumps(value)}" for key, value in pairs]
+    # The escape makes every body one that is looked at closely.
+    body = ("{" + signs[0].join([*members, '"esc":"\\u0041"']) + "}").encode()
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) == len(keys):
+        read = read_json(body, MEMBERS)
+        assert set(read) == {*keys, "esc"}
+    else:
+        assert refusal(body)[0] == "invalid_payload"
+
+
+def test_a_closer_look_at_many_members_is_refused_in_no_time() -> None:
+    body = ("{" + ",".join(f'"{number}":0' for number in range(50_000)) + ',"mod\\u0065l":"x"}').encode()
+    start = time.perf_counter()
+    assert refusal(body) == ("invalid_payload", None)
+    assert time.perf_counter() - start < 0.5
+
+
+@pytest.mark.parametrize("raw", [b"", b"null"])
+def test_null_is_absent(raw: bytes) -> None:
+    assert absent(msgspec.Raw(raw))
+    assert request_id_of(msgspec.Raw(raw)) is None
+
+
+@pytest.mark.parametrize("raw", [b"", b"null", b'""', b"[ ]"])
+def test_nothing_is_not_enough_where_something_is_required(raw: bytes) -> None:
+    with pytest.raises(GatewayError, match="is required"):
+        require(msgspec.Raw(raw), "x")
+
+
+def test_a_model_is_named_by_a_string() -> None:
+    assert model_name(msgspec.Raw(b'"a/b"')) == "a/b"
+    with pytest.raises(GatewayError, match="at most 512"):
+        model_name(msgspec.Raw(b"[1]"))
