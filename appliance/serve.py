@@ -10,23 +10,29 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
+from typing import TextIO
 
 import trio
 
 from appliance.config.check import split_listen
 from appliance.config.schema import Config
 from appliance.domain.secret import Secret
+from appliance.domain.status import ReplicaState
 from appliance.door.listener import Caps, Listener, descriptors
 from appliance.errors import GatewayError, OperatorError
 from appliance.fleet.table import FleetTable
 from appliance.garbage import collect, seldom
 from appliance.observe.log import ExchangeRecord, log_exchange
 from appliance.parts import Parts, build
-from appliance.reload import Fresh
+from appliance.reload import Fresh, Reloader
+from appliance.service.heartbeat import beat
+from appliance.service.notify import Manager
 
 _LOG = logging.getLogger("appliance.serve")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CLOSING = 4.0  # seconds for error events and last bytes to leave, after `drain`
+_LAST_ENGINE = 60.0  # seconds that the engines' own ends may take after that; asked for, not granted here
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ async def serve(
     credentials: dict[str, Secret] | None = None,
     reread: Callable[[], Fresh] | None = None,
     listen_signals: bool = True,
+    manager: Manager | None = None,
+    dump: TextIO | None = None,
     log: Callable[[ExchangeRecord], None] = log_exchange,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -61,6 +69,8 @@ async def serve(
         credentials: of backends, by backend name.
         reread: the configuration as it is now, for a reload; None where there is no file.
         listen_signals: INT and TERM end it gracefully, HUP reloads.
+        manager: whoever watches over us and wants to know how we do.
+        dump: a file that gets every thread's stack when the event loop is held up.
         log: takes the line of each exchange.
         task_status: started once the API listens; models may still be loading.
 
@@ -69,12 +79,22 @@ async def serve(
     """
     try:
         parts = build(config, api_keys, credentials or {}, log, reread)
-        await _serve(config, parts, task_status, listen_signals=listen_signals)
+        await _serve(config, parts, task_status, _Watched(manager or Manager(), dump), listen_signals=listen_signals)
     except* OperatorError as group:
         raise _first_mistake(group) from None
 
 
-async def _serve(config: Config, parts: Parts, task_status: trio.TaskStatus[Running], *, listen_signals: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """Who is told how we do, and where the stacks go when the event loop is held up."""
+
+    manager: Manager
+    dump: TextIO | None
+
+
+async def _serve(
+    config: Config, parts: Parts, task_status: trio.TaskStatus[Running], watched: _Watched, *, listen_signals: bool
+) -> None:
     async with AsyncExitStack() as stack:
         # Received from the first moment on: a TERM during the start must stop engines as well.
         signals = stack.enter_context(trio.open_signal_receiver(*_SIGNALS)) if listen_signals else None
@@ -99,20 +119,37 @@ async def _serve(config: Config, parts: Parts, task_status: trio.TaskStatus[Runn
             await core.start(parts.private.run, name="private door")
             stack.enter_context(seldom())
             core.start_soon(collect, lambda: parts.readiness.flowing, name="garbage")
+            status = partial(_status, parts.fleet, lambda: listener.connections)
+            core.start_soon(beat, watched.manager, status, watched.dump, name="heartbeat")
             _LOG.info("listening on %s:%d", listener.host, listener.port)
             task_status.started(Running(listener.host, listener.port, parts.fleet))
+            watched.manager.ready()
             if signals is not None:
                 async for number in signals:
                     if number != signal.SIGHUP:
                         break
                     if parts.reloader is not None:
-                        core.start_soon(parts.reloader.refresh, name="reload")
+                        core.start_soon(_reload, parts.reloader, watched.manager, name="reload")
+                watched.manager.stopping(config.server.drain + _CLOSING + _LAST_ENGINE)
                 await _stop(parts, listener, config.server.drain, signals)
                 parts.handover.abort()
                 parts.reception.cut()
                 parts.private.close()
                 core.cancel_scope.cancel()
         _LOG.info("stopped")
+
+
+async def _reload(reloader: Reloader, manager: Manager) -> None:
+    manager.reloading()
+    await reloader.refresh()
+    manager.ready()
+
+
+def _status(fleet: FleetTable, connections: Callable[[], int]) -> str:
+    """What the service manager shows about us."""
+    rows = fleet.snapshot().replicas.values()
+    ready = sum(row.state is ReplicaState.READY for row in rows)
+    return f"{ready} of {len(rows)} model processes ready, {connections()} client connections"
 
 
 def _first_mistake(group: BaseExceptionGroup[OperatorError]) -> OperatorError:

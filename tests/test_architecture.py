@@ -45,6 +45,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "gpus": (VALUES, {"trio", "msgspec"}),
     "health": (SETTINGS | {"fleet"}, {"trio", "msgspec"}),
     "usage": (VALUES, {"trio"}),
+    "service": (set(), {"trio"}),
     "observe": (VALUES, {"prometheus_client", "msgspec", "trio"}),
     # the path
     "gateway": (SETTINGS | BYTES | DECISIONS | {"upstream", "observe"}, {"trio", "msgspec"}),
@@ -65,7 +66,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (
-        SETTINGS | {"serve", "reload", "sockets", "observe", "usage", "gpus", "scripted", "supervisor", "__init__"},
+        SETTINGS | {"serve", "reload", "service", "sockets", "observe", "usage", "gpus", "scripted", "supervisor", "__init__"},
         {"trio", "httpx", "rich"},
     ),
     "__main__": ({"cli"}, set()),
@@ -83,6 +84,7 @@ MAY_TOUCH_MACHINE = {
     "cli",
     "usage",
     "gpus",
+    "service",
     "recording",
     "parts",
 }

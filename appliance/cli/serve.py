@@ -1,6 +1,7 @@
 """`appliance serve`: run the appliance."""
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -15,6 +16,7 @@ from appliance.domain.secret import Secret
 from appliance.observe.sink import configure
 from appliance.reload import Fresh
 from appliance.serve import serve
+from appliance.service.notify import manager_of
 
 DEFAULT_CONFIG = "/etc/appliance/appliance.toml"
 
@@ -44,7 +46,16 @@ def run(args: argparse.Namespace) -> int:
     try:
         trio.run(
             sink.around,
-            partial(serve, config, api_keys=keys, credentials=credentials, reread=reread, log=sink.exchange),
+            partial(
+                serve,
+                config,
+                api_keys=keys,
+                credentials=credentials,
+                reread=reread,
+                manager=manager_of(environment, os.getpid()),
+                dump=sys.stderr,
+                log=sink.exchange,
+            ),
         )
         code = 0
     except* KeyboardInterrupt:

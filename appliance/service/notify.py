@@ -1,0 +1,59 @@
+"""Datagrams to the service manager; sd_notify(3) is the source of every word."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Where the service manager listens, and how often it wants to hear from us.
+
+    Attributes:
+        address: of its datagram socket: a path, or a name that begins with "@"; "" when there is no manager.
+        watchdog: seconds after whose silence it kills and restarts us; 0 when it does not watch.
+    """
+
+    address: str = ""
+    watchdog: float = 0.0
+
+    def tell(self, *lines: str) -> None:
+        """Say something, such as "READY=1". Never raises and never waits: a manager that is gone misses nothing."""
+        if not self.address:
+            return
+        name = "\0" + self.address[1:] if self.address.startswith("@") else self.address
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out,
+        ):
+            out.settimeout(0)
+            out.sendto("\n".join(lines).encode(), name)
+
+    def ready(self) -> None:
+        """We answer."""
+        self.tell("READY=1")
+
+    def reloading(self) -> None:
+        """A new configuration is being read; `ready` follows."""
+        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self, seconds: float) -> None:
+        """We are going, which may take that long."""
+        self.tell("STOPPING=1", "STATUS=finishing what is under way", f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+
+def manager_of(environ: Mapping[str, str], pid: int) -> Manager:
+    """Who started us, by what it left in the environment.
+
+    Args:
+        environ: of this process.
+        pid: of this process; a watchdog may be meant for another one.
+    """
+    address = environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")) or len(address) < 2:
+        return Manager()
+    micros, meant = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(pid))
+    watched = micros.isdecimal() and meant == str(pid)
+    return Manager(address, int(micros) / 1e6 if watched else 0.0)
