@@ -66,7 +66,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (
-        SETTINGS | {"serve", "reload", "service", "sockets", "observe", "usage", "gpus", "scripted", "supervisor", "__init__"},
+        SETTINGS
+        | {"serve", "reload", "service", "sockets", "observe", "usage", "gpus", "scripted", "supervisor", "__init__"},
         {"trio", "httpx", "rich"},
     ),
     "__main__": ({"cli"}, set()),
