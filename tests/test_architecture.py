@@ -33,7 +33,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # decisions: time is an argument
     "fleet": (VALUES, set()),
     "access": (SETTINGS, set()),
-    "routing": (SETTINGS | {"fleet"}, set()),
+    "routing": (SETTINGS | {"fleet", "wire"}, set()),
     "limits": (SETTINGS, set()),
     "guardrails": (SETTINGS, {"re2", "stdnum"}),
     "queueing": (set(), set()),

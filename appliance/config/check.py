@@ -12,6 +12,7 @@ from ipaddress import IPv6Address, ip_address
 
 import msgspec
 
+from appliance.config.changes import mistakes_in_changes
 from appliance.config.locate import ConfigPath, dotted
 from appliance.config.owned import own_flag, own_variable
 from appliance.config.schema import Backend, Config, Key, Model, Runtime, Section, Server
@@ -341,6 +342,7 @@ def _model(model: Model, path: ConfigPath, config: Config) -> Iterator[Finding]:
         meant = nearest(model.kind, KINDS)
         fix = f'did you mean "{meant}"?' if meant else "write one of them, or remove the line to skip the check"
         yield Finding((*path, "kind"), f"`{here}.kind` must be {any_of(KINDS)}", fix)
+    yield from (Finding((*path, *spot), *words) for spot, *words in mistakes_in_changes(model, here))
     if not model.targets:
         fix = 'list a runtime\'s name or "backend/model"'
         yield Finding((*path, "targets"), f"`{here}.targets` is empty", fix)

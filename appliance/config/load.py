@@ -185,7 +185,9 @@ class _Reader:
                 what, _, example = str(error.__cause__ or error).partition(" such as ")
                 self._refuse(path, what.replace("expected", "must be"), f"for instance {example}")
             else:
-                self._refuse(path, f"must be {_TYPES[kind]}, not {_noun(value)}", _FIXES[kind])
+                self._refuse(
+                    path, f"must be {_TYPES.get(kind, _TABLE)}, not {_noun(value)}", _FIXES.get(kind, _AS_TABLE)
+                )
         return None
 
     def _choice(self, kind: Any, value: object, path: ConfigPath) -> None:
@@ -195,6 +197,7 @@ class _Reader:
         self._refuse(path, f"must be {any_of(choices)}", fix)
 
 
+_TABLE, _AS_TABLE = "a table of names and values", 'write { name = "value" }'
 _TYPES: dict[object, str] = {str: "text", int: "a whole number", bool: "true or false"}
 _FIXES: dict[object, str] = {
     str: "put it in quotes",

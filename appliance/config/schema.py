@@ -4,7 +4,7 @@ A default lives here and nowhere else. `Annotated[..., Doc("…")]` is the meani
 carry; `later=True` marks a setting that parses but whose feature is not built yet: `check` refuses it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -176,6 +176,19 @@ class Model(Section, frozen=True):
     balance: Annotated[str, Doc('"least-busy" or "prefix" across replicas', later=True)] = ""
     default: Annotated[bool, Doc("used when a Messages request names no model")] = False
     guardrails: Annotated[tuple[str, ...], Doc("names of [[guardrails]]", later=True)] = ()
+    defaults: Annotated[dict[str, Any], Doc("fields for requests that have none: `{ temperature = 0.7 }`")] = {}
+    forced: Annotated[dict[str, Any], Doc("fields that replace what a request has")] = {}
+    stripped: Annotated[tuple[str, ...], Doc("fields that are taken out of requests")] = ()
+    system: Annotated[
+        Literal["keep", "first", "user"],
+        Doc(
+            'system messages stay where they are, go into one at the front ("first"), or into the first turn of the '
+            'user ("user") for templates without such a role'
+        ),
+    ] = "keep"
+    developer: Annotated[
+        Literal["keep", "system", "user"], Doc("the role of messages from the developer, for templates without it")
+    ] = "keep"
 
 
 class Guardrail(Section, frozen=True):

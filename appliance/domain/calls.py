@@ -115,9 +115,20 @@ KINDS: dict[str, frozenset[Operation]] = {
     "image": frozenset({Operation.IMAGE}),
 }
 
+# Members of a request that decide which answer is given, rather than how: none may be there twice, or be changed.
+DECIDING = frozenset(
+    {"model", "messages", "prompt", "input", "query", "documents", "stream", "stream_options", "request_id"}
+)
+
 
 class Foreign(Protocol):
-    """A request in another dialect, read and found good, that can be put to an engine as a chat request."""
+    """A request in another dialect, read and found good, that can be put to an engine as a chat request.
+
+    Attributes:
+        assumed: fields of the chat request that the client did not ask for.
+    """
+
+    assumed: frozenset[str]
 
     def chat_body(self, engine: str, model: str) -> bytes:
         """The body of the chat request.

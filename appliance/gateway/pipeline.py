@@ -70,6 +70,8 @@ class Gateway:
         if targets is None:
             targets = candidates(model, call.operation, self._fleet)
             self._choices[call.model, call.operation] = model, targets
+        if model.overrides is not None:
+            call = model.overrides.applied(call)
         upstream = await self.attempts.first_reply(call, targets, exchange)
         if call.operation is Operation.COUNT_TOKENS:
             return await self._counted(call, targets, upstream, exchange)

@@ -8,6 +8,7 @@ from appliance.config.schema import Backend, Model, Runtime
 from appliance.domain.calls import KINDS, Operation
 from appliance.domain.targets import Endpoint, Target
 from appliance.fleet.table import Fleet
+from appliance.wire.overrides import Overrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class PublicModel:
         operations: what it can be asked to do; None when its kind is unknown.
         owner: `owned_by` of the model list.
         card: what the engine itself says about the model.
+        overrides: what its owner changes in requests for it; None where that is nothing.
     """
 
     name: str
@@ -27,10 +29,16 @@ class PublicModel:
     operations: frozenset[Operation] | None
     owner: str
     card: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Overrides | None = None
 
 
 def _operations(kinds: Sequence[str]) -> frozenset[Operation] | None:
     return frozenset().union(*(KINDS[kind] for kind in kinds)) if kinds else None
+
+
+def _overrides(model: Model) -> Overrides | None:
+    plain = not (model.defaults or model.forced or model.stripped) and model.system == model.developer == "keep"
+    return None if plain else Overrides(model.defaults, model.forced, model.stripped, model.system, model.developer)
 
 
 class Catalogue:
@@ -66,7 +74,7 @@ class Catalogue:
         kinds: Sequence[str] = (model.kind,) if model.kind else ()
         if not kinds and all(target.kind == "runtime" for target in targets):
             kinds = self._runtimes[targets[0].owner].kinds
-        return PublicModel(model.name, targets, _operations(kinds), "appliance")
+        return PublicModel(model.name, targets, _operations(kinds), "appliance", overrides=_overrides(model))
 
     def _target(self, name: str) -> Target:
         if runtime := self._runtimes.get(name):

@@ -90,11 +90,16 @@ _ABSENT = re.compile(rb"|null|\[\s*\]")
 
 
 class Translated:
-    """A request that can be written for any engine."""
+    """A request that can be written for any engine.
+
+    Attributes:
+        assumed: fields of it that the client did not ask for.
+    """
 
     def __init__(self, request: MessagesRequest) -> None:
         """Raises GatewayError for what no engine could be asked."""
         self._request = request
+        self.assumed = frozenset({"max_tokens"} if request.max_tokens is None else ())
         self._messages = chat_messages(request.system, request.messages)
         self._tools = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(request.tools or ())]
         self._check_choice()

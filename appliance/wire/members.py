@@ -8,16 +8,14 @@ from typing import TypeVar
 
 import msgspec
 
+from appliance.domain.calls import DECIDING
 from appliance.errors import GatewayError
 
 LONGEST_MODEL = 512  # characters; the name comes back in error messages and log lines
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 # What we act on: two of one of these would be read one way by us and perhaps another way by the engine.
-_ONCE = tuple(
-    f'"{name}"'.encode()
-    for name in ("model", "messages", "prompt", "input", "stream", "stream_options", "request_id", "documents", "query")
-)
+_ONCE = tuple(f'"{name}"'.encode() for name in sorted(DECIDING))
 _SPELT_OUT = re.compile(rb"\\u00[4-7]")  # an escape where a plain letter would do: it may hide one of those names
 _KEY = re.compile(rb'[ \t\r\n]*("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*')
 _NEXT = re.compile(rb"[ \t\r\n]*([,}])")

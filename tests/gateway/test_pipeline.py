@@ -4,6 +4,7 @@ import pytest
 import trio
 import trio.testing
 
+from appliance.config.schema import Model, Runtime
 from appliance.errors import GatewayError
 from tests.fakes.accounts import text_of
 from tests.fakes.path import Path, header
@@ -67,6 +68,16 @@ async def test_an_engines_error_is_marked_as_its_own_and_its_500_not_to_be_retri
     assert (reply.status, reply.body) == (500, b'{"error":"x"}')
     assert header(reply, "x-error-source") == "backend"
     assert header(reply, "x-should-retry") == "false"
+
+
+async def test_a_model_with_overrides_has_them_in_every_request() -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(CHUNK, DONE)))
+    model = Model(name="m", targets=("m",), kind="chat", forced={"seed": 7})
+    path.gateway.change([model], [Runtime(name="m", engine="llama.cpp", model="/m.gguf")], [])
+    reply = await path.ask("POST", "/v1/chat/completions", CHAT)
+    assert not isinstance(reply.body, bytes)
+    await reply.body.aclose()
+    assert json.loads(path.upstreams.asked[0][1].body)["seed"] == 7
 
 
 async def test_a_draining_gateway_takes_no_new_work() -> None:
