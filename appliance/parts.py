@@ -141,7 +141,7 @@ def build(
         if record.target:  # what was refused before it had one used nothing
             recorder.take(record)
 
-    accounts = Accounts(metrics, time.monotonic, _Ids(), account)
+    accounts = Accounts(metrics, time.monotonic, _Ids(), account, explain=server.gateway_headers)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)

@@ -17,6 +17,7 @@ from appliance.errors import GatewayError
 from appliance.gateway.accounting import Accounts, Exchange
 from appliance.gateway.listing import Listing
 from appliance.gateway.pipeline import Gateway
+from appliance.gateway.served import served_by
 from appliance.limits.ledger import Ledger, estimate_tokens
 from appliance.translate.messages_request import parse_count, parse_messages
 from appliance.wire.form import parse_form
@@ -80,6 +81,7 @@ class Endpoints:
         except GatewayError as error:
             exchange.failed(error)
             reply = error_reply(error, exchange.request_id, operation.dialect)
+            reply.headers += served_by(exchange)
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
             # The traceback is for the log; the client gets the id to quote.
             _LOG.exception("request %s failed", exchange.request_id)

@@ -67,6 +67,10 @@ class Server(Section, frozen=True):
     load_queue: Annotated[int, Doc("how many requests may wait for one loading model")] = 256
     gpu_file: Annotated[str, Doc("JSON file that stands for the GPU driver; for tests and other kinds of GPU")] = ""
     probe_interval: Annotated[Seconds, Doc("time between two health probes of a target")] = Seconds(5)
+    gateway_headers: Annotated[
+        bool,
+        Doc("answers say in `x-gateway-` headers which model, target and replica served them, and how long it took"),
+    ] = True
     log_format: Annotated[Literal["auto", "json", "text"], Doc('"auto" is text on a terminal and JSON elsewhere')] = (
         "auto"
     )

@@ -28,6 +28,7 @@ class Exchange:
         internal_id: ours, unique; what an engine sees.
         permit: what it was admitted with, where its key has limits.
         lease: the replica that it uses; given back when it is settled.
+        asked: when an engine was asked last.
     """
 
     operation: Operation
@@ -48,6 +49,7 @@ class Exchange:
     bytes_out: int = 0
     permit: Permit | None = None
     lease: Lease | None = None
+    asked: float | None = None
     settled: bool = False
 
     def model_known(self, model: str) -> None:
@@ -152,12 +154,14 @@ class Accounts:
         clock: monotonic seconds.
         new_id: 32 fresh hex digits.
         log: takes the canonical line.
+        explain: answers say in their headers how they came about.
     """
 
     metrics: Metrics
     clock: Callable[[], float]
     new_id: Callable[[], str]
     log: Callable[[ExchangeRecord], None]
+    explain: bool = True
 
     def open(self, operation: Operation, peer: str, request_id: str | None) -> Exchange:
         """A fresh account; `request_id` is the client's own, if it sent a valid one."""

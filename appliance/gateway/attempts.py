@@ -145,6 +145,7 @@ class Attempts:
             exchange.hold(lease)
             endpoint = lease.endpoint
         exchange.phase = "first_byte"
+        exchange.asked = exchange.accounts.clock()
         if call.operation is Operation.MESSAGES and call.foreign is not None:
             body = call.foreign.chat_body(target.engine, target.model or call.model)
         else:

@@ -20,6 +20,7 @@ from appliance.gateway.counting import count_tokens
 from appliance.gateway.opaque import OpaqueBytes, OpaqueEvents
 from appliance.gateway.relay import Relay
 from appliance.gateway.responses import ResponsesRelay
+from appliance.gateway.served import served_by
 from appliance.gateway.translated import TranslatingRelay, translated
 from appliance.routing.catalogue import Catalogue, PublicModel
 from appliance.routing.pick import candidates
@@ -126,7 +127,7 @@ class Gateway:
         headers = _STREAM
         if type(relay) is OpaqueBytes:
             headers = [header for header in upstream.headers if header[0] in _PASSED_ON]
-        return Reply(200, headers + _ours(exchange), relay)
+        return Reply(200, headers + served_by(exchange), relay)
 
     def _relay(self, call: Call, upstream: EngineReply, exchange: Exchange) -> Relay:
         """What carries a streamed answer, by the grammar that it is written in."""
@@ -150,7 +151,7 @@ class Gateway:
         headers: Headers = [("content-type", "application/json")]
         if status >= 400:
             headers.append(("x-error-source", "backend"))
-        return Reply(status, headers + _ours(exchange), body)
+        return Reply(status, headers + served_by(exchange), body)
 
     async def _whole(self, call: Call, upstream: EngineReply, exchange: Exchange) -> Reply:
         body = await read_all(upstream, _LARGEST_REPLY, exchange)
@@ -173,7 +174,7 @@ class Gateway:
                 headers.append(("x-should-retry", "false"))
         exchange.bytes_out = len(body)
         exchange.done(status, "ok" if status < 400 else "backend_error")
-        return Reply(status, headers + _ours(exchange), body)
+        return Reply(status, headers + served_by(exchange), body)
 
     def interrupt(self, error: GatewayError) -> None:
         """End every stream with an error event. Calls without an answer yet are ended by the doors that carry them."""
@@ -202,10 +203,3 @@ def _is_sound(call: Call, upstream: EngineReply) -> bool:
     """Whether a reply is audio, or a transcript as plain text: anything but JSON, where that is possible."""
     operation = call.operation
     return (operation.form or operation is Operation.SPEECH) and not _is(upstream, "application/json")
-
-
-def _ours(exchange: Exchange) -> Headers:
-    headers: Headers = [("x-gateway-model", exchange.model)] if exchange.model.isascii() else []
-    if exchange.lease is not None:
-        headers.append(("x-gateway-replica", exchange.lease.replica))
-    return headers
