@@ -110,7 +110,7 @@ TABLE: dict[str, Row] = {
     "queue_full": Row(503, *_BUSY, "Too many requests are already waiting for this model."),
     "queue_timeout": Row(503, *_BUSY, "No slot of the model became free within the time a request may wait."),
     "too_many_connections": Row(503, *_BUSY, "The server has as many connections open as it can take."),
-    "draining": Row(503, *_BUSY, "The server is shutting down and takes no new work."),
+    "draining": Row(503, *_BUSY, "The server, or the process of the model, is being stopped."),
     "backend_timeout": Row(
         504,
         "backend_timeout",

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 
 from appliance import __version__
@@ -243,6 +244,7 @@ def _supervisor(config: Config, fleet: FleetTable, upstreams: Upstreams, gpus: G
         load_queue=server.load_queue,
         residence=server.residence,
         drain=server.drain,
+        make_room=server.make_room or inf,
         gpus=gpus.read if gpus else None,
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE),
     )

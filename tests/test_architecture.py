@@ -93,6 +93,10 @@ NOBODY = {"asyncio", "threading", "concurrent", "multiprocessing", "requests"}
 # pure files in rooms that may otherwise touch the world
 PURE_FILES = {
     "supervisor/plan.py",
+    "supervisor/box.py",
+    "supervisor/room.py",
+    "supervisor/queues.py",
+    "supervisor/swaps.py",
     "supervisor/pauses.py",
     "supervisor/liveness.py",
     "supervisor/progress.py",

@@ -40,7 +40,9 @@ class Server(Section, frozen=True):
     http2: Annotated[bool, Doc("offer HTTP/2 beside HTTP/1.1; needs TLS")] = False
     names: Annotated[tuple[str, ...], Doc("host names we answer to beside our own, where no key is asked for")] = ()
     state_dir: Annotated[str, Doc("logs, sockets and records; created with parents, mode 0700")] = "/var/lib/appliance"
-    drain: Annotated[Seconds, Doc("how long streams may finish when the appliance is told to stop")] = Seconds(30)
+    drain: Annotated[Seconds, Doc("how long streams may finish when the appliance or their model is told to stop")] = (
+        Seconds(30)
+    )
     max_body: Annotated[Size, Doc("largest request body")] = Size(32 * 2**20)
     max_head: Annotated[Size, Doc("largest request line and headers")] = Size(64 * 2**10)
     max_headers: Annotated[int, Doc("most header lines of a request")] = 100
@@ -64,6 +66,10 @@ class Server(Section, frozen=True):
     residence: Annotated[
         Seconds, Doc("a model that has just loaded stays at least this long before it makes room for another")
     ] = Seconds(30)
+    make_room: Annotated[
+        Seconds,
+        Doc("how long the streams of a model that makes room for another may go on; 0 never ends them"),
+    ] = Seconds(600)
     load_queue: Annotated[int, Doc("how many requests may wait for one loading model")] = 256
     gpu_file: Annotated[str, Doc("JSON file that stands for the GPU driver; for tests and other kinds of GPU")] = ""
     probe_interval: Annotated[Seconds, Doc("time between two health probes of a target")] = Seconds(5)

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from appliance.domain.secret import Secret
+from appliance.errors import GatewayError
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,20 @@ class Target:
     endpoint: Endpoint | None = None
 
 
+class LeaseUser(Protocol):
+    """Whoever uses a replica.
+
+    Attributes:
+        bytes_out: grows whenever something arrives from the replica.
+    """
+
+    bytes_out: int
+
+    def cut(self, error: GatewayError) -> None:
+        """The replica is about to end: this is the end of the answer. Cheap, never waits."""
+        ...
+
+
 @dataclass(eq=False, slots=True)
 class Lease:
     """The use of one replica by one exchange. While it is held, the replica is busy: not idle, not evicted.
@@ -96,13 +111,23 @@ class Lease:
     Attributes:
         endpoint: where the replica answers.
         replica: its name.
-        relayed: a number that grows whenever something arrives from the replica; a sign of life for its supervisor.
+        user: who has it.
     """
 
     endpoint: Endpoint
     replica: str
     _on_release: Callable[["Lease"], None] | None = field(default=None, repr=False)
-    relayed: Callable[[], int] = field(default=int, repr=False)
+    user: LeaseUser | None = field(default=None, repr=False)
+
+    @property
+    def relayed(self) -> int:
+        """A number that grows whenever something arrives from the replica; a sign of life for its supervisor."""
+        return self.user.bytes_out if self.user is not None else 0
+
+    def cut(self, error: GatewayError) -> None:
+        """The replica is about to end, and what it still answers ends with an error."""
+        if self.user is not None:
+            self.user.cut(error)
 
     def release(self) -> None:
         """Give it back. Cheap, never waits; a second time does nothing."""
@@ -114,7 +139,7 @@ class Lease:
 class Runtime(Protocol):
     """What the gateway may ask of whoever owns the model processes. It asks; it never peeks and decides."""
 
-    async def ensure_ready(self, runtime: str, affinity: bytes = b"") -> Lease:
+    async def ensure_ready(self, runtime: str, affinity: bytes = b"", *, elsewhere: bool = False) -> Lease:
         """The use of a ready replica; starts the runtime if it is not running. The caller releases it.
 
         Any number of callers start it once. Leaving (being cancelled) while waiting costs nothing.
@@ -123,6 +148,7 @@ class Runtime(Protocol):
             runtime: its name.
             affinity: requests with the same value go to the same replica while it is not overloaded; empty takes
                 the least busy one.
+            elsewhere: somebody else could answer: do not wait for memory that others hold.
 
         Raises:
             GatewayError: `queue_full`, `model_loading`, `model_crashed`, `model_quarantined`, `model_blocked` or

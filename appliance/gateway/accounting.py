@@ -29,6 +29,8 @@ class Exchange:
         permit: what it was admitted with, where its key has limits.
         lease: the replica that it uses; given back when it is settled.
         asked: when an engine was asked last.
+        ended: why its answer was ended by us, once that has happened.
+        on_cut: told when that happens.
     """
 
     operation: Operation
@@ -51,6 +53,8 @@ class Exchange:
     lease: Lease | None = None
     asked: float | None = None
     settled: bool = False
+    ended: GatewayError | None = None
+    on_cut: Callable[[GatewayError], None] | None = None
 
     def model_known(self, model: str) -> None:
         """From here on the exchange counts for this model."""
@@ -62,17 +66,20 @@ class Exchange:
         if self.settled:
             lease.release()
             return
-        lease.relayed = self._received
+        lease.user = self
         self.lease = lease
 
     def let_go(self) -> None:
         """The exchange uses no replica any more."""
-        lease, self.lease = self.lease, None
+        lease, self.lease, self.ended = self.lease, None, None
         if lease is not None:
             lease.release()
 
-    def _received(self) -> int:
-        return self.bytes_out
+    def cut(self, error: GatewayError) -> None:
+        """Its replica is about to end, and so is the answer."""
+        self.ended = error
+        if self.on_cut is not None:
+            self.on_cut(error)
 
     def token_seen(self) -> None:
         """The first content of the answer is on its way to the client."""
@@ -104,6 +111,7 @@ class Exchange:
         if self.settled:
             return
         self.settled = True
+        self.on_cut = None
         if self.lease is not None:
             self.lease.release()  # it stays known: headers name the replica
         now = self.accounts.clock()

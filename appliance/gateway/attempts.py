@@ -118,11 +118,11 @@ class Attempts:
             exchange.target, exchange.engine = target.name, target.engine
             exchange.let_go()
             try:
-                reply = await self._attempt(call, target, exchange)
+                reply = await self._attempt(call, target, exchange, elsewhere=not last)
             except UpstreamError as error:
                 self.metrics.upstream_failed(target.name, _reason(error))
                 if last or not _safe_to_repeat(error):
-                    raise in_gateway_terms(error, target.name) from error
+                    raise exchange.ended or in_gateway_terms(error, target.name) from error
                 self.metrics.retried(target.name, _reason(error))
                 continue
             except GatewayError as error:
@@ -137,11 +137,11 @@ class Attempts:
             return reply
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, call: Call, target: Target, exchange: Exchange) -> EngineReply:
+    async def _attempt(self, call: Call, target: Target, exchange: Exchange, *, elsewhere: bool) -> EngineReply:
         endpoint = target.endpoint
         if endpoint is None:
             exchange.phase = "loading"
-            lease = await self.runtime.ensure_ready(target.owner)
+            lease = await self.runtime.ensure_ready(target.owner, elsewhere=elsewhere)
             exchange.hold(lease)
             endpoint = lease.endpoint
         exchange.phase = "first_byte"
@@ -209,7 +209,7 @@ async def read_all(upstream: EngineReply, limit: int, exchange: Exchange) -> byt
     try:
         return await upstream.read(limit)
     except UpstreamError as error:
-        raise in_gateway_terms(error, exchange.target) from error
+        raise exchange.ended or in_gateway_terms(error, exchange.target) from error
     finally:
         if not upstream.ended:
             with trio.CancelScope(shield=True):  # closing is bounded: it only shuts a socket

@@ -44,6 +44,7 @@ class Relay:
         self.ended = False
         self._upstream = upstream
         self._exchange = exchange
+        exchange.on_cut = self.interrupt
         self._hide_usage = hide_usage
         self._on_close = on_close
         self._splitter = Splitter()
@@ -76,7 +77,7 @@ class Relay:
             raise self._bad_end()
 
     def interrupt(self, error: GatewayError) -> None:
-        """End the stream with an error event now (the server is going away)."""
+        """End the stream with an error event now (the server, or the model's process, is going away)."""
         self._interruption = error
         self._upstream.interrupt()
 

@@ -14,6 +14,7 @@ _WAITING = {
     ReplicaState.STARTING,
     ReplicaState.LOADING,
     ReplicaState.BACKOFF,
+    ReplicaState.DRAINING,
     ReplicaState.STOPPING,
     ReplicaState.QUARANTINED,
     ReplicaState.BLOCKED,

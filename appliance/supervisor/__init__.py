@@ -4,6 +4,9 @@ Decided purely:
 
     states       the table of a replica's life
     plan         what to do now: start, stop, sleep, wake, wait; from all replicas, the GPUs and the time
+    box, room    what the plan sees; where a replica can have room, and who would have to go for it
+    queues       who waits for a runtime, and whose place is kept
+    swaps        who made room for whom, until the one that comes is ready
     pauses       how long to wait after a failure, and when to stop trying
     verdict      why a process ended, in words, with advice and whether to try again
     liveness     whether a ready replica is alive: do tokens move while requests run?
@@ -36,6 +39,7 @@ Owned by tasks:
     watching     whether it becomes ready and stays well; `questions` is what it is asked, `sleep` how vLLM sleeps
     replica      one owner task for each replica
     supervisor   all of them, behind `domain.targets.Runtime`; `views` is what the plan sees of them
+    lending      the part of it that requests meet: a ready replica, or a place in a queue
     orders       the same for the operator, behind `domain.orders.Orders`
     following    whoever reads a replica's output as it comes
 

@@ -57,10 +57,10 @@ class Operator:
         replicas = self._supervisor.members(name)
         if all(replica.life is None and replica.status.state is S.STOPPED for replica in replicas):
             for replica in replicas:
-                replica.wanted = False
+                replica.unwant()
             return self._outcome(replicas, ok=True, changed=False)
         for replica in replicas:
-            replica.begin_drain()
+            replica.begin_drain(self._drain)
         if not force:
             with trio.move_on_after(self._drain):
                 while any(replica.leases for replica in replicas):
@@ -82,13 +82,13 @@ class Operator:
         replicas = self._supervisor.members(name)
         active = [replica for replica in replicas if replica.life is not None]
         changed = any(replica.status.state is not S.DRAINING for replica in active)
-        for replica in active:
-            if replica.status.state is S.READY:
-                replica.begin_drain()
-            elif replica.status.state is not S.DRAINING:
-                replica.begin_stop()
         for replica in replicas:
-            replica.wanted = False
+            replica.unwant()
+        for replica in active:
+            if replica.status.state in (S.READY, S.DRAINING):
+                replica.begin_drain(self._drain)
+            else:
+                replica.begin_stop()
         busy = sum(len(replica.leases) for replica in replicas)
         return self._outcome(replicas, ok=True, changed=changed, detail=f"{busy} requests under way" if busy else "")
 

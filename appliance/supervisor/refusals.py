@@ -7,6 +7,7 @@ from appliance.errors import GatewayError
 from appliance.supervisor import pauses
 
 S = ReplicaState
+_NOT_LOADING = {S.STOPPED, S.DRAINING, S.STOPPING, S.SLEEPING}
 # The replica nearest to serving speaks for its runtime.
 _NEARNESS = (
     S.READY,
@@ -31,6 +32,16 @@ def draining(row: ReplicaStatus) -> GatewayError:
     """The appliance stops."""
     message = "The server is shutting down and takes no new work. Try again in a moment."
     return GatewayError("draining", message, retry_after=pauses.UNKNOWN_LOAD, extras=_extras(row))
+
+
+def ended(row: ReplicaStatus, reason: str) -> GatewayError:
+    """The end of an answer that its model's process could not finish."""
+    why = f" ({reason})" if reason else ""
+    message = (
+        f'The process of the model "{row.runtime}" is being stopped{why} and could not wait for the end of this '
+        "answer. Nothing is wrong with the request; send it again in a moment."
+    )
+    return GatewayError("draining", message, retry_after=5, extras=_extras(row))
 
 
 def queue_full(row: ReplicaStatus, size: int, hint: float) -> GatewayError:
@@ -60,10 +71,12 @@ def quarantined(row: ReplicaStatus) -> GatewayError:
     return GatewayError("model_quarantined", message, retry_after=60, extras=_extras(row))
 
 
-def blocked(row: ReplicaStatus) -> GatewayError:
-    """Others hold the memory that it needs."""
+def blocked(row: ReplicaStatus, for_seconds: float) -> GatewayError:
+    """Others hold the memory that it needs, and have done so for some time. Nobody knows for how long they will: what
+    has lasted for long lasts on, so the hint grows with it.
+    """
     message = f'The model "{row.runtime}" cannot be loaded now: {row.reason}. It starts as soon as there is room.'
-    return GatewayError("model_blocked", message, retry_after=10, extras=_extras(row))
+    return GatewayError("model_blocked", message, retry_after=min(60.0, max(5.0, for_seconds)), extras=_extras(row))
 
 
 def stopped(row: ReplicaStatus) -> GatewayError:
@@ -75,7 +88,7 @@ def stopped(row: ReplicaStatus) -> GatewayError:
 def too_slow(row: ReplicaStatus, waited: float, hint: float) -> GatewayError:
     """It loads for longer than a request may wait."""
     what = f"did not finish loading within {waited:g} s"
-    if row.state is S.STOPPED and row.reason:
+    if row.state in _NOT_LOADING and row.reason:
         what = f"{row.reason}, for longer than {waited:g} s"
     message = f'The model "{row.runtime}" {what}. Nothing is wrong with the request; send it again in a moment.'
     return GatewayError("model_loading", message, retry_after=hint, extras=_extras(row))

@@ -8,6 +8,7 @@ proved empty, because its GPU memory is not free before.
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 
 import trio
 
@@ -17,7 +18,7 @@ from appliance.domain.targets import Lease
 from appliance.errors import OperatorError
 from appliance.fleet.table import FleetTable
 from appliance.supervisor import life as lives
-from appliance.supervisor import pauses, records, states
+from appliance.supervisor import pauses, records, refusals, states
 from appliance.supervisor.life import Life, Place
 from appliance.supervisor.tail import Tail
 from appliance.supervisor.verdict import Cause, Retry, Verdict
@@ -46,6 +47,10 @@ class Replica:
         life: its process, from the start to the proof that its tree is gone.
         tail: of the output of its last process; None before the first.
         stops: how often it was told to stop; whoever waits for it has to know.
+        drain_until: while it drains, when what it still does is ended; None when it drains in order to sleep.
+        gives_way: it drains to make room for another.
+        hopeless: of a blocked one, that time alone does not help.
+        unloaded: an operator has ended it, so nothing but a request or an order starts it again.
     """
 
     def __init__(self, runtime: Runtime, name: str, *, fleet: FleetTable, senses: Senses) -> None:
@@ -62,11 +67,16 @@ class Replica:
         self.tail: Tail | None = None
         self.failures = pauses.Record()
         self.stops = 0
+        self.drain_until: float | None = None
+        self.gives_way = False
+        self.hopeless = False
+        self.unloaded = False
         self._fleet = fleet
         self._senses = senses
         self._closing = False  # the appliance stops: no new start
         self._pids: set[int] = set()
         self._permit: tuple[tuple[int, ...] | None, int | None] | None = None
+        self._adopted: Life | None = None
         self.stopping = trio.Event()
         self.turned = trio.Event()  # asked to sleep or to wake
         self.condemned = trio.Event()
@@ -79,12 +89,19 @@ class Replica:
         if self._closing:
             return
         self.wanted = self.urgent = True
+        self.unloaded = False
         if self.status.state is S.QUARANTINED:
             self.failures = pauses.Record()
             self.write(S.STOPPED)
         elif self.status.state is S.BACKOFF and self.life is None:
             self.resume_at = trio.current_time()
         self._announce()
+
+    def unwant(self) -> None:
+        """An operator wants it ended: only a request or an order starts it again; whoever waits for it is told."""
+        self.wanted = False
+        self.unloaded = True
+        self.stops += 1
 
     def go(self, gpus: tuple[int, ...] | None, total: int | None = None) -> None:
         """May start now, on these GPUs; None leaves that to the engine. `total` is the memory of the smallest."""
@@ -103,16 +120,23 @@ class Replica:
         """It is vLLM, told to sleep instead of ending, and can be asked to."""
         return self.runtime.engine == "vllm" and self.runtime.sleep > 0 and self._senses.send is not None
 
-    def block(self, reason: str) -> None:
-        """Others hold the memory that it needs."""
+    def block(self, reason: str, *, hopeless: bool = False) -> None:
+        """Others hold the memory that it needs; `hopeless` when time alone does not help."""
+        self.hopeless = hopeless
         if self.life is None and self.status.state in (S.STOPPED, S.BACKOFF, S.BLOCKED):
             advice = "Free the memory, or give this model another GPU or less to hold."
             if (self.status.state, self.status.reason) != (S.BLOCKED, reason):
                 self.write(S.BLOCKED, reason=reason, cause=str(Cause.VRAM_BUSY), advice=advice)
+        else:
+            self.explain_wait(reason)
 
     def explain_wait(self, reason: str) -> None:
-        """Why it does not start yet."""
-        if self.life is None and self.status.reason != reason and self.status.state in (S.STOPPED, S.BLOCKED):
+        """Why it does not start, or wake up, yet."""
+        if self.status.reason == reason:
+            return
+        if self.status.state is S.SLEEPING:
+            self.write(S.SLEEPING, reason=reason)
+        elif self.life is None and self.status.state in (S.STOPPED, S.BLOCKED):
             self.write(S.STOPPED, reason=reason, cause="", advice="")
 
     def lend(self) -> Lease | None:
@@ -138,7 +162,11 @@ class Replica:
         self._busy_matters = True
 
     async def stop(self, reason: str = "") -> bool:
-        """Want it stopped; whether its whole tree is gone, which is told after 75 s at the latest."""
+        """Want it stopped; whether its whole tree is gone, which is told after 75 s at the latest.
+
+        Whoever waits for it to become ready is told.
+        """
+        self.unwant()
         self.begin_stop(reason)
         with trio.move_on_after(self.runtime.stop_grace + _ENOUGH):
             while self.life is not None:
@@ -146,10 +174,11 @@ class Replica:
         return self.life is None
 
     def begin_stop(self, reason: str = "") -> None:
-        """Want it stopped, without waiting."""
+        """Want it stopped, without waiting. What it still answers ends with an error."""
         self.wanted = self.urgent = False
-        self.stops += 1
         self._permit = None
+        for lease in list(self.leases):
+            lease.cut(refusals.ended(self.status, reason))
         self.failures = pauses.Record()
         self.stopping.set()
         if self.life is None:
@@ -159,17 +188,27 @@ class Replica:
             self.write(self.status.state, reason=reason)
         self._announce()
 
-    def begin_drain(self) -> None:
-        """No new work; a ready replica goes on with what it has."""
+    def begin_drain(self, limit: float, reason: str = "", *, gives_way: bool = False) -> None:
+        """No new work; a ready replica goes on with what it has.
+
+        Args:
+            limit: seconds after which that is ended.
+            reason: in words.
+            gives_way: it makes room for another.
+        """
         self.wanted = False
-        if self.status.state is S.READY:
-            self.write(S.DRAINING)
+        if self.status.state not in (S.READY, S.DRAINING):
+            return
+        end = trio.current_time() + limit
+        self.drain_until = end if self.drain_until is None else min(end, self.drain_until)
+        self.gives_way = gives_way
+        self.write(S.DRAINING, reason=reason or self.status.reason)
 
     def close(self) -> None:
         """The appliance stops: `begin_drain`, and no new start whatever happens."""
         self._closing = True
         if self.status.state is S.READY:
-            self.begin_drain()
+            self.begin_drain(inf)  # whoever stops the appliance has a limit for all of it
         elif self.status.state is not S.DRAINING:
             self.begin_stop()
 
@@ -199,28 +238,23 @@ class Replica:
         """Return at the next change of anything that can be seen here."""
         await self._changed.wait()
 
-    async def run(
-        self, place: Place, adopted: Life | None = None, *, leave: Callable[[], bool] = lambda: False
-    ) -> None:
+    def adopt(self, life: Life) -> None:
+        """Take over a process of an earlier run; before `run`, so that nobody starts another one beside it."""
+        self._adopted = self.life = life
+        self.write(S.STARTING, adopted=True, pid=life.process.pid, endpoint=life.endpoint, gpus=life.gpus or ())
+
+    async def run(self, place: Place, *, leave: Callable[[], bool] = lambda: False) -> None:
         """The owner task. Cancelling it ends the whole tree before it returns, within the grace and ten seconds.
 
         Args:
             place: where it lives.
-            adopted: a process of an earlier run that is taken over.
             leave: whether processes shall live on when this task is cancelled.
         """
         self.status = replace(self.status, since=trio.current_time())
         self._announce()
         try:
-            if adopted is not None:
-                self.write(
-                    S.STARTING,
-                    adopted=True,
-                    pid=adopted.process.pid,
-                    endpoint=adopted.endpoint,
-                    gpus=adopted.gpus or (),
-                )
-                await self._live(place, adopted, leave)
+            if self._adopted is not None:
+                await self._live(place, self._adopted, leave)
             while not self._retired.is_set():
                 if self._permit is not None:
                     await self._start(place, leave)
@@ -248,9 +282,12 @@ class Replica:
     async def _live(self, place: Place, life: Life, leave: Callable[[], bool]) -> None:
         """One life, and what follows from its end."""
         self.life, self.tail = life, life.tail
-        self.urgent = False
+        self.drain_until, self.gives_way = None, False
         self.wanted = True  # what was started is kept until something says otherwise
-        self.stopping, self.turned, self.condemned = trio.Event(), trio.Event(), trio.Event()
+        self.unloaded = False
+        self._permit = None
+        if life is not self._adopted:  # which may have been told something already
+            self.stopping, self.turned, self.condemned = trio.Event(), trio.Event(), trio.Event()
         self.write(self.status.state, pid=life.process.pid, endpoint=life.endpoint)
         self._save(place, life)
         left = False
@@ -265,7 +302,7 @@ class Replica:
                 self.life = None
             else:
                 verdict = await self._end(place, life)
-        if self.stopping.is_set() or self._closing:
+        if self.stopping.is_set() or self._closing or self.drain_until is not None:
             self.wanted = False
             self.write(S.STOPPED, reason=self.status.reason if self.status.state is S.STOPPING else "", gpus=())
             return
@@ -299,7 +336,8 @@ class Replica:
         """Empty the tree, whatever ended the life; why it ended."""
         code = life.process.exit_code()
         verdict = life.verdict()
-        crashed = life.process.ended and not self.stopping.is_set() and not self._closing
+        asked = self.stopping.is_set() or self._closing or self.status.state is S.DRAINING
+        crashed = life.process.ended and not asked
         if crashed:
             self.resume_at = trio.current_time()
             self.write(S.BACKOFF, reason=verdict.words, progress="", endpoint=None)
@@ -322,6 +360,7 @@ class Replica:
 
     def _failed(self, verdict: Verdict, healthy: float) -> None:
         now = trio.current_time()
+        self.urgent = False
         self.failures = self.failures.after(now, verdict.cause, healthy, self.last_start or 0.0)
         pause = pauses.next_start(self.failures, verdict.retry, self._senses.random())
         facts = {"reason": verdict.words, "cause": str(verdict.cause), "advice": verdict.advice}
@@ -345,6 +384,8 @@ class Replica:
         if state is not self.status.state:
             facts["since"] = trio.current_time()
             states.move(self.status.state, state)
+        if state is S.READY:
+            self.urgent = False
         self.status = replace(self.status, state=state, **facts)  # type: ignore[arg-type]  # named facts of the row
         self._announce()
 

@@ -3,9 +3,10 @@
     state        a process?   it lasts at most                              it ends by
     stopped      no           for ever: nothing is wanted                   a start; memory held by others
     starting     yes          `load_stall` without progress, `load_limit`   an answer; giving up; its own end
-    loading      yes          the same two                                  the same
+    loading      yes          the same two; 300 s when it wakes up          the same
     ready        yes          for ever: that is what is wanted              a stop, a drain, a sleep; its own end
-    draining     yes          `drain_limit`                                 its last exchange's end; the limit
+    draining     yes          `drain`; `make_room` when it makes room; 60 s its last exchange's end; the limit
+                              when it goes to sleep
     stopping     dying        `stop_grace` and ten seconds, then wedged     the proof that its tree is gone
     backoff      dying        its pause, at most 300 s                      the next start; giving up on it
     quarantined  no           until something changes                       a changed file or config; the operator

@@ -8,26 +8,31 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import trio
 
 from appliance.config import schema
+from appliance.domain.gpus import Gpu
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.domain.targets import Lease
 from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
-from appliance.routing import balance
-from appliance.supervisor import cgroup, environment, pauses, refusals
+from appliance.supervisor import cgroup, environment
 from appliance.supervisor.adoption import adopt
+from appliance.supervisor.box import Action, Plan, View
 from appliance.supervisor.changes import changes
 from appliance.supervisor.explain import log_path, replica_names, share_of
-from appliance.supervisor.life import Life, Place
+from appliance.supervisor.lending import Lending
+from appliance.supervisor.life import Place
 from appliance.supervisor.memory import GpuMemory, Gpus
-from appliance.supervisor.plan import Action, Plan, plan
+from appliance.supervisor.plan import plan
+from appliance.supervisor.queues import Queue
 from appliance.supervisor.replica import Replica
 from appliance.supervisor.socket_paths import socket_paths
 from appliance.supervisor.state_dir import RUN, instance_of, locked
+from appliance.supervisor.swaps import Swaps
 from appliance.supervisor.tree import become_subreaper
 from appliance.supervisor.views import view_of
 from appliance.supervisor.watching import Senses
@@ -58,6 +63,7 @@ class Supervisor:
         load_queue: requests that may wait for one model.
         residence: seconds that a model stays loaded at least before it makes room for another.
         drain: seconds that exchanges may go on when their replica has to end.
+        make_room: the same when it has to end for another model only.
         gpus: reads the GPUs; must not hang. None on a box without any.
         open_files: soft and hard limit of open files for the processes; ours when absent.
     """
@@ -73,36 +79,41 @@ class Supervisor:
         load_queue: int,
         residence: float = 30.0,
         drain: float = 30.0,
+        make_room: float = inf,
         gpus: Gpus | None = None,
         open_files: tuple[int, int] | None = None,
     ) -> None:
         self._open_files = open_files
         self._state_dir = state_dir
-        self._load_wait = load_wait
-        self._load_queue = load_queue
         self._residence = residence
         self._drain = drain
+        self._room_limit = make_room
         self._fleet = fleet
         self._memory = GpuMemory(gpus, state_dir)
         self._senses = replace(senses, held=self._memory.held)
-        self._closing = False
         self._leaving = False
         self._changed = trio.Event()
-        self._waiting: dict[str, list[float]] = {}  # when those who wait for a runtime began to
-        self._displaced: dict[str, list[str]] = {}  # who made room for a replica that is not ready yet
+        self._swaps = Swaps()
         self._ground: dict[str, object] = {}  # what the files of a quarantined replica were
         self._moved = trio.Event()  # any row was written
         self._house: _House | None = None  # while it runs
-        self._replacing: set[str] = set()  # runtimes whose new configuration takes effect soon
         self.runtimes: dict[str, schema.Runtime] = {}
         self.replicas: dict[str, Replica] = {}
+        self._lending = Lending(
+            self.replicas,
+            self.members,
+            moved=self.moved,
+            asked=self.poke,
+            load_wait=load_wait,
+            load_queue=load_queue,
+        )
         fleet.watch_replicas(self._row_written)
         for runtime in runtimes:
             self._add(runtime)
 
     def _add(self, runtime: schema.Runtime) -> list[Replica]:
         self.runtimes[runtime.name] = runtime
-        self._waiting.setdefault(runtime.name, [])
+        self._lending.queues.setdefault(runtime.name, Queue())
         added = [Replica(runtime, name, fleet=self._fleet, senses=self._senses) for name in replica_names(runtime)]
         for replica in added:
             self.replicas[replica.name] = replica
@@ -131,16 +142,18 @@ class Supervisor:
             adopted = await adopt(self.replicas, self._state_dir / RUN, instance, place)
             async with trio.open_nursery() as nursery:
                 self._house = _House(nursery, place)
-                for name, replica in self.replicas.items():
-                    self._begin(self._house, replica, adopted.get(name))
+                for name, life in adopted.items():
+                    self.replicas[name].adopt(life)
+                for replica in self.replicas.values():
+                    self._begin(self._house, replica)
                 if self._memory.watched:
                     nursery.start_soon(self._watch_gpus, name="gpus")
                 nursery.start_soon(self._reconcile, name="plan")
                 task_status.started()
                 await trio.sleep_forever()
 
-    def _begin(self, house: _House, replica: Replica, adopted: Life | None = None) -> None:
-        owner = partial(replica.run, house.place(replica.name), adopted, leave=lambda: self._leaving)
+    def _begin(self, house: _House, replica: Replica) -> None:
+        owner = partial(replica.run, house.place(replica.name), leave=lambda: self._leaving)
         house.nursery.start_soon(owner, name=f"replica {replica.name}")
 
     # ── looking and acting ──
@@ -151,6 +164,8 @@ class Supervisor:
         self._moved = trio.Event()
         if before is not None and before.state is not after.state:
             self._settle_swap(after)
+            if after.state is S.READY:
+                self._lending.queues[after.runtime].served(trio.current_time())
 
     async def moved(self) -> None:
         """Return when any row has been written."""
@@ -174,16 +189,28 @@ class Supervisor:
             await trio.lowlevel.checkpoint()
 
     def _look(self) -> Plan:
-        if self._closing:
+        if self._lending.closing:
             return Plan()
-        views = [view_of(replica, self._waiting[replica.runtime.name]) for replica in self.replicas.values()]
         if self._memory.unseen:
             return Plan()  # nothing starts before the GPUs have been looked at
-        ours = {pid for replica in self.replicas.values() for pid in replica.pids()}
-        return plan(views, self._memory.gpus(ours), trio.current_time(), residence=self._residence)
+        return plan(self.views(), self.gpus(), trio.current_time(), residence=self._residence)
+
+    def views(self) -> list[View]:
+        """Every replica as the plan sees it."""
+        now = trio.current_time()
+        return [
+            view_of(replica, self._lending.queues[replica.runtime.name], now, self._memory.most(replica.pids()))
+            for replica in self.replicas.values()
+        ]
+
+    def gpus(self) -> tuple[Gpu, ...] | None:
+        """The GPUs as the plan sees them; None on a box without."""
+        return self._memory.gpus({pid for replica in self.replicas.values() for pid in replica.pids()})
 
     def _act(self, action: Action) -> None:
         replica = self.replicas[action.replica]
+        if action.making_room_for:
+            self._swaps.begin(action.making_room_for, action.replica)
         match action.kind:
             case "start":
                 replica.go(*self._placed(replica, action.gpus))
@@ -192,11 +219,12 @@ class Supervisor:
             case "condemn":
                 replica.condemn(action.reason)
             case "stop":
-                if action.making_room_for:
-                    self._displaced.setdefault(action.making_room_for, []).append(action.replica)
                 replica.begin_stop(action.reason)
+            case "drain":
+                replica.begin_drain(self._room_limit, action.reason, gives_way=True)
+                replica.tell_when_idle()
             case "block":
-                replica.block(action.reason)
+                replica.block(action.reason, hopeless=action.hopeless)
             case "wait":
                 replica.explain_wait(action.reason)
                 for other in self.replicas.values():
@@ -209,12 +237,8 @@ class Supervisor:
 
     def _settle_swap(self, row: ReplicaStatus) -> None:
         """A model whose start failed gives the room back to those who made it."""
-        if row.replica not in self._displaced:
-            return
-        if row.state is S.READY:
-            del self._displaced[row.replica]
-        elif row.state in (S.BACKOFF, S.QUARANTINED) and row.pid is None:
-            before = [name for name in self._displaced.pop(row.replica) if name in self.replicas]
+        before = [name for name in self._swaps.settle(row) if name in self.replicas]
+        if before:
             _LOG.warning("%s did not start: %s take their place again", row.replica, ", ".join(before))
             replica = self.replicas[row.replica]
             replica.wanted = replica.wanted and replica.runtime.start == "boot"
@@ -239,7 +263,8 @@ class Supervisor:
                 if await self._memory.learn(replica.runtime, self._memory.most(replica.pids())):
                     self._note_need(replica)
             self._changed.set()
-            pending = any(self._waiting.values()) or any(r.status.state is S.BLOCKED for r in self.replicas.values())
+            pending = any(queue.waiting for queue in self._lending.queues.values())
+            pending = pending or any(r.status.state is S.BLOCKED for r in self.replicas.values())
             await trio.sleep(_GPU_PAUSE / 4 if pending else _GPU_PAUSE)
 
     def _note_need(self, replica: Replica) -> None:
@@ -255,69 +280,14 @@ class Supervisor:
             return found
         raise GatewayError("model_not_found", f"There is no runtime and no replica called {name!r} here.")
 
-    async def ensure_ready(self, runtime: str, affinity: bytes = b"") -> Lease:
+    async def ensure_ready(self, runtime: str, affinity: bytes = b"", *, elsewhere: bool = False) -> Lease:
         """See `domain.targets.Runtime`."""
-        lease = self._lend(runtime, affinity)
-        return lease if lease is not None else await self._wait(runtime, affinity)
+        lease = self._lending.lend(runtime, affinity)
+        return lease if lease is not None else await self._lending.wait(runtime, affinity, elsewhere=elsewhere)
 
-    def _lend(self, runtime: str, affinity: bytes) -> Lease | None:
-        if self._closing:
-            raise refusals.draining(self._speaker(runtime))
-        replica = self.replicas.get(runtime)  # most runtimes have one replica, and it bears their name
-        if replica is not None:
-            return replica.lend()
-        ready = {r.name: r for r in self.members(runtime) if r.status.state is S.READY}
-        loads = {name: len(r.leases) for name, r in ready.items() if r.status.healthy} or {
-            name: len(r.leases) for name, r in ready.items()
-        }
-        return ready[balance.prefix(affinity, loads)].lend() if loads else None
-
-    async def _wait(self, runtime: str, affinity: bytes) -> Lease:
-        waiting = self._waiting[runtime]
-        if len(waiting) >= self._load_queue:
-            raise refusals.queue_full(self._speaker(runtime), self._load_queue, self._hint(runtime))
-        now = trio.current_time()
-        waiting.append(now)
-        self.poke()
-        try:
-            deadline = now + self._load_wait
-            with trio.move_on_at(deadline):
-                return await self._until_ready(runtime, affinity, deadline)
-            raise refusals.too_slow(self._speaker(runtime), self._load_wait, self._hint(runtime))
-        finally:
-            waiting.remove(now)
-
-    async def _until_ready(self, runtime: str, affinity: bytes, deadline: float) -> Lease:
-        stops = {replica.name: replica.stops for replica in self.members(runtime)}
-        while True:
-            lease = self._lend(runtime, affinity)
-            if lease is not None:
-                return lease
-            members = self.members(runtime)
-            refused = [self._hopeless(replica, deadline, stops.setdefault(replica.name, 0)) for replica in members]
-            if all(refused) and refused[0] is not None:
-                raise refused[0]
-            await self._moved.wait()
-
-    def _hopeless(self, replica: Replica, deadline: float, stops: int) -> GatewayError | None:
-        """Why this replica will not be ready in time; None when it may."""
-        row = replica.status
-        if row.state is S.QUARANTINED:
-            return refusals.quarantined(row)
-        if row.state is S.BLOCKED:
-            return refusals.blocked(row)
-        if row.state is S.BACKOFF and replica.resume_at > deadline:
-            return refusals.crashed(row, replica.resume_at - trio.current_time())
-        if replica.stops > stops and replica.runtime.name not in self._replacing:
-            return refusals.stopped(row)
-        return None
-
-    def _speaker(self, runtime: str) -> ReplicaStatus:
-        return refusals.nearest([replica.status for replica in self.members(runtime)])
-
-    def _hint(self, runtime: str) -> float:
-        row = self._speaker(runtime)
-        return pauses.retry_after(trio.current_time() - row.since, self.replicas[row.replica].last_start)
+    def waiting(self, runtime: str) -> int:
+        """Requests that wait for a runtime."""
+        return self._lending.queues[runtime].waiting
 
     def busy(self, replica: str) -> int:
         """Exchanges that use a replica."""
@@ -331,7 +301,7 @@ class Supervisor:
 
     def drain(self) -> None:
         """Take no new work: requests that wait for a model are refused, ready models finish what they have."""
-        self._closing = True
+        self._lending.closing = True
         for replica in self.replicas.values():
             replica.close()
 
@@ -350,9 +320,9 @@ class Supervisor:
                     for replica in self.members(name):
                         replica.runtime = wanted[name]
                 case "remove" | "restart":
-                    self._replacing.add(name)
+                    self._lending.replacing.add(name)
                     for replica in self.members(name):
-                        replica.begin_drain()  # from now on requests wait for the new one
+                        replica.begin_drain(self._drain)  # from now on requests wait for the new one
                     self._in_background(self._exchange, name, wanted.get(name))
                 case _:
                     pass
@@ -379,7 +349,7 @@ class Supervisor:
         self.runtimes.pop(name)
         if runtime is not None:
             self._admit(runtime)
-        self._replacing.discard(name)
+        self._lending.replacing.discard(name)
         self.poke()
         self._moved.set()
         self._moved = trio.Event()

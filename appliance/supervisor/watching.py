@@ -150,6 +150,7 @@ class Watching:
         while True:
             with trio.move_on_after(self._senses.interval):
                 await self._replica.turned.wait()
+            if self._replica.turned.is_set():
                 return await self._nap()
             answer = await self._ask()
             busy, tokens, now = bool(self._replica.leases), await self._count(), trio.current_time()
@@ -227,4 +228,4 @@ class Watching:
         if self._replica.leases and self._senses.send is not None:
             with trio.move_on_after(_PROBE_LIMIT):
                 counted = await questions.tokens(partial(self._senses.send, self._life.endpoint))
-        return (counted or 0.0) + sum(lease.relayed() for lease in self._replica.leases) + len(self._replica.leases)
+        return (counted or 0.0) + sum(lease.relayed for lease in self._replica.leases) + len(self._replica.leases)

@@ -64,8 +64,9 @@ def engine(driver: Driver, name: str, memory: int, *flags: str, extra: str = 'st
     return runtime(name, *claims, *flags, extra=extra)
 
 
-def settings(driver: Driver, more: str = "") -> str:
-    return f"gpu_file = '{driver.file}'\nprobe_interval = '200ms'\nload_wait = '30s'\nresidence = '0s'\n{more}"
+def settings(driver: Driver, more: str = "", *, load_wait: str = "30s", residence: str = "0s") -> str:
+    waits = f"load_wait = '{load_wait}'\nresidence = '{residence}'"
+    return f"gpu_file = '{driver.file}'\nprobe_interval = '200ms'\n{waits}\n{more}"
 
 
 def ask(box: Product, model: str) -> httpx.Response:
@@ -94,17 +95,25 @@ def test_memory_that_somebody_else_holds_is_named_and_left_alone(tmp_path: Path)
     driver = Driver(tmp_path, 24_000)
     driver.hold(0, 20_000)
     with product(
-        tmp_path, engine(driver, "m", 8_000, extra='start = "on-demand"\nmemory = "8GB"'), settings(driver)
+        tmp_path,
+        engine(driver, "m", 8_000, extra='start = "on-demand"\nmemory = "8GB"'),
+        settings(driver, load_wait="5s"),
     ) as box:
+        began = time.monotonic()
         reply = ask(box, "m")
+        assert time.monotonic() - began > 4, "it might have become free"
+        assert 5 <= int(reply.headers["retry-after"]) <= 60
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_blocked")
         message = reply.json()["error"]["message"]
         assert f"pid {os.getpid()} (ann, train.py, 20000 MiB)" in message
         assert "GPU 0 has 4000 MiB free" in message
         assert state(box, "m")["state"] == "blocked"
         assert starts(box, "m") == 0
-        driver.let_go(0)
-        box.until(lambda: ask(box, "m").status_code == 200, 30)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(ask, box, "m")
+            time.sleep(0.5)
+            driver.let_go(0)
+            assert waiting.result().status_code == 200, "it came free in time"
         assert starts(box, "m") == 1
 
 
@@ -152,7 +161,7 @@ def test_a_driver_that_hangs_stops_starts_and_nothing_else(tmp_path: Path) -> No
     driver = Driver(tmp_path, 24_000)
     tables = engine(driver, "a", 1_000, extra='start = "on-demand"\nmemory = "1000MB"')
     tables += engine(driver, "b", 1_000, extra='start = "on-demand"\nmemory = "1000MB"')
-    with product(tmp_path, tables, settings(driver)) as box:
+    with product(tmp_path, tables, settings(driver, load_wait="3s")) as box:
         assert ask(box, "a").status_code == 200
         driver.hang(60)
         box.until(lambda: number(box, "appliance_gpu_driver_timeouts_total") > 0, 30)

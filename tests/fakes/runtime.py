@@ -14,7 +14,7 @@ class FakeRuntime:
         self.asked: list[str] = []
         self.held: set[Lease] = set()
 
-    async def ensure_ready(self, runtime: str, affinity: bytes = b"") -> Lease:
+    async def ensure_ready(self, runtime: str, affinity: bytes = b"", *, elsewhere: bool = False) -> Lease:
         self.asked.append(runtime)
         if self.refusal is not None:
             raise self.refusal

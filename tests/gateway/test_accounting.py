@@ -47,7 +47,7 @@ def test_the_replica_is_busy_until_the_exchange_is_settled_and_not_a_moment_long
     held |= {first, second}
     opened.hold(first)
     opened.bytes_out = 7
-    assert first.relayed() == 7
+    assert first.relayed == 7
     opened.let_go()
     assert held == {second}, "another attempt uses another replica"
     opened.hold(second)

@@ -64,7 +64,7 @@ def test_another_kind_of_model_is_422() -> None:
 
 @pytest.mark.parametrize("state", list(ReplicaState))
 def test_a_runtime_is_always_worth_trying_and_a_waiting_one_goes_last(state: ReplicaState) -> None:
-    waits = state not in {S.STOPPED, S.READY, S.DRAINING, S.SLEEPING}
+    waits = state not in {S.STOPPED, S.READY, S.SLEEPING}
     fleet = Fleet({"qwen-0": replica(state)}, {})
     assert candidates(model(LOCAL, VLLM), Operation.CHAT, fleet) == ([VLLM, LOCAL] if waits else [LOCAL, VLLM])
     assert candidates(model(LOCAL), Operation.CHAT, fleet) == [LOCAL]

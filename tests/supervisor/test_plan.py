@@ -5,7 +5,8 @@ import pytest
 
 from appliance.domain.gpus import Gpu, Holder
 from appliance.domain.status import ReplicaState
-from appliance.supervisor.plan import Action, View, plan
+from appliance.supervisor.box import Action, View
+from appliance.supervisor.plan import plan
 
 S = ReplicaState
 GIB = 2**30
@@ -26,7 +27,9 @@ def actions(*views: View, gpus: list[Gpu] | None = None, now: float = NOW) -> li
 
 
 def only(*views: View, gpus: list[Gpu] | None = None) -> Action:
-    (action,) = plan(views, gpus, NOW).actions
+    """The one action; beside it somebody may wait for what comes of it."""
+    done = plan(views, gpus, NOW).actions
+    (action,) = [one for one in done if one.kind != "wait"] or done
     return action
 
 
@@ -64,8 +67,19 @@ def test_idle_for_long_enough_is_stopped_or_put_to_sleep() -> None:
 
 
 def test_what_drains_is_stopped_when_it_is_idle() -> None:
-    assert actions(view(state=S.DRAINING, busy=1)) == []
-    assert actions(view(state=S.DRAINING)) == [("stop", "a")]
+    drains = view(state=S.DRAINING, busy=1, drain_until=NOW + 5)
+    assert plan([drains], None, NOW).look_again == NOW + 5
+    assert actions(drains) == []
+    assert actions(replace(drains, busy=0)) == [("stop", "a")]
+
+
+def test_what_drains_for_too_long_is_stopped() -> None:
+    action = only(view(state=S.DRAINING, busy=3, drain_until=NOW))
+    assert (action.kind, action.reason) == ("stop", "its last requests took too long")
+
+
+def test_what_is_on_its_way_to_sleep_is_left_alone() -> None:
+    assert actions(view(state=S.DRAINING)) == []
 
 
 def test_a_sleeper_wakes_for_a_request_only() -> None:
@@ -114,13 +128,130 @@ def test_the_least_recently_used_makes_room() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "facts", [{"busy": 1}, {"pinned": True}, {"priority": 1}, {"asked": 1}, {"since": NOW - 10, "used": NOW - 10}]
-)
-def test_who_makes_no_room(facts: dict[str, Any]) -> None:
-    stays = view("stays", S.READY, gpus=(0,), need=20 * GIB, **facts)
+@pytest.mark.parametrize("facts", [{"pinned": True}, {"priority": 1}, {"since": NOW - 10, "used": NOW - 10}])
+@pytest.mark.parametrize("busy", [0, 2])
+def test_who_makes_no_room(facts: dict[str, Any], busy: int) -> None:
+    stays = view("stays", S.READY, gpus=(0,), need=20 * GIB, busy=busy, **facts)
     action = only(stays, view("x", asked=1, need=12 * GIB), gpus=[gpu(free=4)])
-    assert (action.kind, action.reason) == ("wait", "waits for memory that stays uses")
+    assert (action.kind, action.reason) == ("wait", "waits for memory of GPU 0 that stays uses")
+
+
+@pytest.mark.parametrize("facts", [{"busy": 1}, {"asked": 1}])
+def test_what_works_finishes_and_then_makes_room(facts: dict[str, Any]) -> None:
+    works = view("works", S.READY, gpus=(0,), need=20 * GIB, **facts)
+    asks = view("x", asked=1, need=12 * GIB)
+    assert only(works, asks, gpus=[gpu(free=4)]) == Action(
+        "drain", "works", gpus=(0,), reason="makes room for x", making_room_for="x"
+    )
+    drains = replace(works, state=S.DRAINING, busy=1, drain_until=NOW + 600, gives_way=True)
+    assert only(drains, asks, gpus=[gpu(free=4)]).reason == "waits for the memory of works on GPU 0"
+
+
+def test_what_is_only_wanted_does_not_make_those_go_who_work() -> None:
+    works = view("works", S.READY, gpus=(0,), need=20 * GIB, busy=1)
+    action = only(works, view("x", wanted=True, need=12 * GIB), gpus=[gpu(free=4)])
+    assert (action.kind, action.reason) == ("wait", "waits for memory of GPU 0 that works uses")
+
+
+def test_nobody_who_works_goes_where_the_idle_are_enough() -> None:
+    works = view("works", S.READY, gpus=(0,), need=10 * GIB, busy=1, since=1)
+    idle = view("idle", S.READY, gpus=(0,), need=10 * GIB, used=900)
+    asks = view("x", asked=1, need=12 * GIB)
+    assert actions(works, idle, asks, gpus=[gpu(free=4)]) == [("stop", "idle"), ("wait", "x")]
+    more = replace(asks, need=16 * GIB)
+    done = actions(works, idle, more, gpus=[gpu(free=4)])
+    assert done == [("stop", "idle"), ("drain", "works"), ("wait", "x")]
+
+
+def test_an_idle_one_stays_where_it_is_enough_that_another_finishes() -> None:
+    works = view("works", S.READY, gpus=(0,), need=16 * GIB, busy=1)
+    idle = view("idle", S.READY, gpus=(0,), need=2 * GIB)
+    assert actions(works, idle, view("x", asked=1, need=12 * GIB), gpus=[gpu(free=4)]) == [
+        ("drain", "works"),
+        ("wait", "x"),
+    ]
+
+
+def test_who_is_asked_for_makes_room_by_sleeping_where_it_can() -> None:
+    idle = view("idle", S.READY, gpus=(0,), need=20 * GIB, sleep=True, vllm=True)
+    asks = view("x", asked=1, need=12 * GIB)
+    assert only(idle, asks, gpus=[gpu(free=4)]).kind == "sleep"
+    finished = replace(idle, state=S.DRAINING, drain_until=NOW + 9, gives_way=True)
+    assert only(finished, asks, gpus=[gpu(free=4)]).kind == "sleep"
+    assert only(replace(finished, gives_way=False), asks, gpus=[gpu(free=4)]).kind == "stop"
+
+
+def test_a_sleeper_goes_when_what_it_has_kept_is_needed() -> None:
+    sleeper = view("s", S.SLEEPING, gpus=(0,), need=20 * GIB, sleep=True)
+    assert only(sleeper, view("x", asked=1, need=23 * GIB), gpus=[gpu(free=22)]).kind == "stop"
+    assert actions(sleeper, view("x", asked=1, need=20 * GIB), gpus=[gpu(free=22)]) == [("start", "x")]
+
+
+def test_nobody_takes_the_room_that_somebody_before_it_waits_for() -> None:
+    going = view("going", S.DRAINING, gpus=(0,), need=10 * GIB, busy=1, drain_until=NOW + 60)
+    first = view("first", asked=1, asked_since=1, need=16 * GIB)
+    second = view("second", asked=1, asked_since=2, need=10 * GIB)
+    told = plan([going, first, second], [gpu(free=12)], NOW).actions
+    assert [(action.kind, action.reason) for action in told] == [
+        ("wait", "waits for the memory of going on GPU 0"),
+        ("wait", "waits for its turn on GPU 0 after first"),
+    ]
+    assert actions(going, first, replace(second, need=6 * GIB), gpus=[gpu(free=12)]) == [
+        ("wait", "first"),
+        ("start", "second"),
+    ], "what fits beside the first one need not wait"
+    assert actions(going, first, view("p", preload=True, need=8 * GIB), gpus=[gpu(free=12)]) == [("wait", "first")]
+
+
+def test_who_cannot_be_helped_holds_up_nobody() -> None:
+    pinned = view("pinned", S.READY, gpus=(0,), need=12 * GIB, pinned=True)
+    hopeless = view("hopeless", asked=1, asked_since=1, need=20 * GIB)
+    second = view("second", asked=1, asked_since=2, need=10 * GIB)
+    assert actions(pinned, hopeless, second, gpus=[gpu(free=12)]) == [("wait", "hopeless"), ("start", "second")]
+
+
+def test_room_is_made_on_the_gpu_where_that_is_possible() -> None:
+    pinned = view("pinned", S.READY, gpus=(0,), need=20 * GIB, pinned=True)
+    idle = [view(name, S.READY, gpus=(1,), need=10 * GIB, used=used) for name, used in (("b", 1), ("c", 2))]
+    assert only(pinned, *idle, view("x", asked=1, need=12 * GIB), gpus=[gpu(0, 4), gpu(1, 4)]).replica == "b"
+
+
+def test_one_that_takes_two_gpus_makes_room_on_both() -> None:
+    idle = [view(name, S.READY, gpus=(index,), need=20 * GIB) for index, name in enumerate("ab")]
+    wide = view("x", asked=1, need=20 * GIB, choices=(0, 1))
+    assert actions(*idle, wide, gpus=[gpu(0, 4), gpu(1, 4)]) == [("stop", "a"), ("stop", "b"), ("wait", "x")]
+    assert only(idle[1], wide, gpus=[gpu(0), gpu(1, 4)]).replica == "b"
+    assert only(idle[1], replace(wide, asked=0, wanted=True), gpus=[gpu(0), gpu(1, 4)]).reason == (
+        "waits for memory of GPU 1 that b uses"
+    )
+
+
+def test_the_reason_names_the_gpu_that_is_short() -> None:
+    wide = view("x", asked=1, need=20 * GIB, choices=(0, 1))
+    holder = Holder(7, "ann", "train.py", 20 * GIB)
+    action = only(wide, gpus=[gpu(0), gpu(1, 4, holders=(holder,))])
+    assert action.reason == (
+        "it needs 20480 MiB of GPU memory, and GPU 1 has 4096 MiB free; held by pid 7 (ann, train.py, 20480 MiB)"
+    )
+
+
+def test_of_two_boot_models_the_second_waits_for_the_load_of_the_first_and_then_for_its_memory() -> None:
+    first, second = view("a", S.LOADING, gpus=(0,), need=8 * GIB), view("b", wanted=True, need=8 * GIB)
+    assert only(first, second, gpus=[gpu(free=20)]).reason == "waits for a to load"
+    both = replace(first, need=20 * GIB)
+    assert only(both, second, gpus=[gpu(free=24)]).reason == "waits for memory of GPU 0 that a uses"
+
+
+def test_replicas_of_one_runtime_do_not_make_each_other_go() -> None:
+    one = view("m@1", S.READY, runtime="m", gpus=(0,), need=20 * GIB)
+    other = view("m@2", runtime="m", urgent=True, wanted=True, need=20 * GIB)
+    assert actions(one, other, gpus=[gpu(free=4)]) == [("wait", "m@2")]
+
+
+def test_the_way_back_after_a_failed_swap_comes_before_another_try() -> None:
+    back = view("back", wanted=True, urgent=True, need=20 * GIB)
+    again = view("again", S.BACKOFF, asked=5, priority=3, resume_at=NOW, need=20 * GIB)
+    assert actions(back, again, gpus=[gpu()]) == [("start", "back"), ("wait", "again")]
 
 
 def test_a_young_model_makes_room_when_it_has_stayed_long_enough() -> None:
@@ -131,7 +262,8 @@ def test_a_young_model_makes_room_when_it_has_stayed_long_enough() -> None:
 
 def test_room_that_is_being_made_is_waited_for() -> None:
     going = view("going", S.STOPPING, gpus=(0,), need=20 * GIB)
-    assert only(going, view("x", asked=1, need=12 * GIB), gpus=[gpu(free=4)]).reason == "waits for the memory of going"
+    wants = view("x", asked=1, need=12 * GIB)
+    assert only(going, wants, gpus=[gpu(free=4)]).reason == "waits for the memory of going on GPU 0"
 
 
 def test_memory_that_others_hold_is_named() -> None:
@@ -174,9 +306,11 @@ def test_unknown_memory_wants_a_gpu_for_itself() -> None:
 def test_of_an_exclusive_group_one_is_loaded() -> None:
     loaded = view("a", S.READY, exclusive="big")
     other = view("b", asked=1, exclusive="big")
-    assert actions(loaded, other) == [("stop", "a")]
-    assert actions(replace(loaded, busy=1), other) == [("wait", "b")]
-    assert actions(replace(loaded, state=S.STOPPING), other) == []
+    assert actions(loaded, other) == [("stop", "a"), ("wait", "b")]
+    assert actions(replace(loaded, busy=1), other) == [("drain", "a"), ("wait", "b")]
+    assert actions(replace(loaded, busy=1, since=NOW - 10), other) == [("wait", "b")]
+    assert actions(replace(loaded, state=S.STOPPING), other) == [("wait", "b")]
+    assert plan([replace(loaded, state=S.STOPPING), other], None, NOW).actions[0].reason == "waits for a (exclusive)"
     assert actions(view("a", wanted=True, exclusive="big"), view("b", wanted=True, exclusive="big")) == [
         ("start", "a"),
         ("wait", "b"),
@@ -200,7 +334,17 @@ def test_what_is_only_wanted_makes_nobody_go() -> None:
     loaded = view("a", S.READY, exclusive="big")
     wanted = view("b", wanted=True, exclusive="big")
     assert actions(loaded, wanted) == [("wait", "b")]
-    assert actions(loaded, replace(wanted, urgent=True)) == [("stop", "a")]
+    assert actions(loaded, replace(wanted, urgent=True)) == [("stop", "a"), ("wait", "b")]
+
+
+def test_in_an_exclusive_group_turns_go_round() -> None:
+    young = view("a", S.READY, exclusive="big", busy=1, since=NOW - 10)
+    first, second = (view(name, asked=1, asked_since=at, exclusive="big") for at, name in enumerate("bc"))
+    told = plan([young, second, first], None, NOW).actions
+    assert [(action.replica, action.reason) for action in told] == [
+        ("b", "waits for a (exclusive)"),
+        ("c", "waits for its turn after b (exclusive)"),
+    ]
 
 
 def test_replicas_share_the_gpus_that_their_runtime_names() -> None:
@@ -250,4 +394,4 @@ def test_memory_that_has_just_become_free_is_no_reason_to_stop_another() -> None
     action = only(idle, asked, gpus=[gpu(free=4, rising=16 * GIB)])
     assert (action.kind, action.reason) == ("wait", "waits for free memory on GPU 0 to be seen twice")
     assert actions(idle, asked, gpus=[gpu(free=20)]) == [("start", "a")]
-    assert actions(idle, asked, gpus=[gpu(free=14, rising=GIB)]) == [("stop", "b")]
+    assert actions(idle, asked, gpus=[gpu(free=14, rising=GIB)]) == [("stop", "b"), ("wait", "a")]

@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from appliance.domain.gpus import Gpu
 from appliance.domain.status import ReplicaState
 from appliance.supervisor import states
-from appliance.supervisor.plan import View, plan
+from appliance.supervisor.box import View
+from appliance.supervisor.plan import plan
 
 S = ReplicaState
 GIB = 2**30
@@ -34,6 +35,7 @@ class Model:
     resume_at: float = 0.0
     gpus: tuple[int, ...] = ()
     holds: int = 0
+    drain_until: float | None = None
     trees: int = 0
     starts: list[float] = field(default_factory=list)
 
@@ -52,6 +54,7 @@ class Model:
             busy=self.busy,
             used=self.used,
             resume_at=self.resume_at,
+            drain_until=self.drain_until,
             dying=self.state is S.BACKOFF and self.trees > 0,
             gpus=self.gpus,
             need=self.need,
@@ -102,6 +105,9 @@ class World(RuleBasedStateMachine):
                 assert not model.busy, "while it works"
                 model.wanted = False
                 model.to(S.STOPPING, self.now)
+            elif action.kind == "drain":
+                model.wanted, model.drain_until = False, self.now + 600
+                model.to(S.DRAINING, self.now)
             elif action.kind == "block" and model.state is not S.BLOCKED:
                 model.to(S.BLOCKED, self.now)
 
@@ -120,7 +126,7 @@ class World(RuleBasedStateMachine):
             model.holds = model.need
             model.to(S.READY, self.now)
             model.used, model.busy, model.asked = self.now, model.asked, 0
-        elif model.state is S.READY:
+        elif model.state in (S.READY, S.DRAINING):
             model.busy, model.used = 0, self.now
         elif model.state is S.STOPPING:
             model.trees = model.holds = 0

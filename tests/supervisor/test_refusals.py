@@ -26,7 +26,8 @@ def test_the_replica_nearest_to_serving_speaks() -> None:
             "model_quarantined",
             "smaller `context`",
         ),
-        (refusals.blocked(ROW), "model_blocked", "because"),
+        (refusals.blocked(ROW, 9), "model_blocked", "because"),
+        (refusals.ended(ROW, "unloaded"), "draining", "is being stopped (unloaded)"),
         (refusals.stopped(ROW), "model_loading", "was stopped"),
         (refusals.too_slow(ROW, 30, 9), "model_loading", "within 30 s"),
         (refusals.too_slow(replace(ROW, state=S.STOPPED), 30, 9), "model_loading", "because, for longer than 30 s"),
@@ -41,3 +42,14 @@ def test_each_says_what_happened_and_when_to_come_back(error: GatewayError, code
     assert error.row.status == 503
     assert error.extras["stage"] == "compiling"
     assert error.extras["percent"] == "42"
+
+
+@pytest.mark.parametrize(("lasts", "hint"), [(0, 5), (20, 20), (7200, 60)])
+def test_memory_that_has_been_held_for_long_is_asked_for_again_later(lasts: float, hint: float) -> None:
+    assert refusals.blocked(ROW, lasts).retry_after == hint
+
+
+@pytest.mark.parametrize("state", [S.STOPPED, S.DRAINING, S.STOPPING, S.SLEEPING])
+def test_what_does_not_load_says_why(state: ReplicaState) -> None:
+    row = replace(ROW, state=state, reason="makes room for x")
+    assert "makes room for x, for longer than 30 s" in refusals.too_slow(row, 30, 9).message

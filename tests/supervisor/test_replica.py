@@ -13,7 +13,9 @@ from appliance.config.schema import Runtime
 from appliance.config.units import Seconds
 from appliance.domain.status import ProbeAnswer, ReplicaState, ReplicaStatus
 from appliance.domain.targets import Endpoint
+from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
+from appliance.supervisor import life
 from appliance.supervisor.life import Place
 from appliance.supervisor.replica import Replica
 from appliance.supervisor.tree import become_subreaper, tagged
@@ -225,3 +227,82 @@ print(os.environ['LLAMA_API_KEY'])
     assert row.reason.endswith("exit code 0: ***")
     keys = {row.endpoint.credential.reveal for row in scene.history if row.endpoint and row.endpoint.credential}
     assert (tmp_path / "key").read_text().split()[0] in keys
+
+
+class Answer:
+    """An exchange as a replica sees it."""
+
+    def __init__(self) -> None:
+        self.bytes_out = 0
+        self.errors: list[GatewayError] = []
+
+    def cut(self, error: GatewayError) -> None:
+        self.errors.append(error)
+
+
+async def test_one_that_dies_while_it_drains_is_gone_as_was_asked(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, SLEEP)
+    async with scene.running() as replica:
+        row = await scene.until(lambda row: row.state is S.READY)
+        assert row.pid
+        assert replica.lend()
+        replica.begin_drain(60)
+        os.kill(row.pid, 9)
+        await scene.until(lambda row: row.state is S.STOPPED)
+        assert (replica.wanted, replica.status.restarts, replica.failures.row) == (False, 0, 0)
+        replica.want()
+        await scene.until(lambda row: row.state is S.READY)
+        assert replica.drain_until is None
+
+
+async def test_what_it_still_answers_ends_with_an_error_when_it_is_stopped(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, SLEEP)
+    async with scene.running() as replica:
+        await scene.until(lambda row: row.state is S.READY)
+        lease, answer = replica.lend(), Answer()
+        assert lease is not None
+        lease.user = answer
+        replica.begin_drain(60)
+        assert answer.errors == []
+        assert replica.lend() is None
+        await replica.stop("unloaded")
+        assert [error.code for error in answer.errors] == ["draining"]
+        assert "unloaded" in answer.errors[0].message
+
+
+async def test_the_shortest_limit_of_a_drain_counts(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, SLEEP)
+    async with scene.running() as replica:
+        await scene.until(lambda row: row.state is S.READY)
+        replica.begin_drain(600, "makes room for x", gives_way=True)
+        assert replica.gives_way
+        replica.begin_drain(10)
+        assert replica.drain_until is not None
+        assert replica.drain_until <= trio.current_time() + 10
+        replica.begin_drain(100)
+        assert replica.drain_until <= trio.current_time() + 10
+        assert not replica.gives_way
+
+
+async def test_a_process_that_is_taken_over_is_known_before_anybody_looks(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, SLEEP)
+    own = life.begin(scene.replica.runtime, "m", scene.place, (1,), trio.current_time())
+    scene.replica.go(None)
+    scene.replica.adopt(own)
+    assert (scene.replica.status.state, scene.replica.status.gpus) == (S.STARTING, (1,))
+    async with scene.running() as replica:
+        row = await scene.until(lambda row: row.state is S.READY)
+        assert (row.adopted, row.pid, row.gpus, row.starts) == (True, own.process.pid, (1,), 0)
+        assert not replica.permitted, "what was allowed before is not started after its end"
+
+
+async def test_a_process_that_is_taken_over_can_be_told_to_stop_before_its_task_runs(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, SLEEP)
+    scene.replica.adopt(life.begin(scene.replica.runtime, "m", scene.place, None, trio.current_time()))
+    scene.replica.begin_stop()
+    with trio.fail_after(8):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scene.replica.run, scene.place)
+            await scene.until(lambda row: row.state is S.STOPPED and row.pid is None)
+            nursery.cancel_scope.cancel()
+    assert not scene.replica.wanted

@@ -117,7 +117,7 @@ async def test_a_full_queue_refuses_and_leaving_it_is_free(tmp_path: Path) -> No
         assert error.code == "queue_full"
         assert error.retry_after
         waiters.cancel_scope.cancel()
-    assert supervisor._waiting == {"m": []}
+    assert supervisor.waiting("m") == 0
 
 
 async def test_the_deadline_of_a_waiting_request_says_what_the_model_does(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ async def test_the_deadline_of_a_waiting_request_says_what_the_model_does(tmp_pa
         assert error.code == "model_loading"
         assert error.extras == {"state": "starting", "reason": "", "progress": error.extras["progress"]}
         assert error.retry_after
-        assert supervisor._waiting == {"m": []}
+        assert supervisor.waiting("m") == 0
 
 
 async def test_a_model_that_will_not_be_back_in_time_is_refused_at_once(tmp_path: Path) -> None:

@@ -181,6 +181,8 @@ async def test_it_sleeps_and_wakes_up(tmp_path: Path) -> None:
             await trio.sleep(0.02)
         while str(patient.status.state) != "sleeping":
             await trio.sleep(0.02)
+        await trio.sleep(0.3)  # it sleeps for longer than two probes are apart
+        assert patient.asleep
         patient.turned.set()
     assert woke == [True]
     assert "POST /wake_up" in patient.sent

@@ -1,0 +1,198 @@
+"""The box as the plan sees it: every replica, every GPU, and what is to be done about them. Pure.
+
+`Box` is the box as it will be once the actions so far are done, so that the next decision sees the last one.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Literal
+
+from appliance.domain.gpus import Gpu
+from appliance.domain.status import ReplicaState
+
+S = ReplicaState
+COMING = frozenset({S.STARTING, S.LOADING})
+GOING = frozenset({S.STOPPING, S.DRAINING})
+Kind = Literal["start", "wake", "drain", "stop", "sleep", "condemn", "block", "wait"]
+_AFTER = {
+    "start": S.STARTING,
+    "wake": S.LOADING,
+    "drain": S.DRAINING,
+    "stop": S.STOPPING,
+    "sleep": S.STOPPING,
+    "condemn": S.STOPPING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One replica as it is seen, with the settings of its runtime that matter here.
+
+    Attributes:
+        name: the replica.
+        runtime: its runtime.
+        state, since: where it is in its life, and since when.
+        wanted: it shall run even when nobody asks.
+        urgent: an operator, or a failed swap, asks for it.
+        asked: requests that wait for its runtime, or were told to come back soon.
+        asked_since: since when there have been such without a break.
+        busy: exchanges that use it.
+        used: when the last of them ended, or it became ready.
+        resume_at: in backoff, when the next start is due.
+        drain_until: when its exchanges are ended if it drains still; None where it drains to go to sleep.
+        gives_way: it drains to make room for another.
+        dying: a process of its last life may still be there.
+        gpus: the GPUs that it uses, or used last.
+        choices: the GPUs that it has to have, all of them; None lets the plan choose.
+        among: from which the plan may choose; None is all there are.
+        width: how many GPUs it takes, where the plan chooses.
+        need: bytes on each of them that it has to get; 0 is unknown.
+        exclusive, priority, pinned, preload, idle_stop, sleep: see the configuration.
+        vllm: it is launched by vLLM.
+    """
+
+    name: str
+    runtime: str
+    state: ReplicaState
+    since: float
+    wanted: bool = False
+    urgent: bool = False
+    asked: int = 0
+    asked_since: float = 0.0
+    busy: int = 0
+    used: float = 0.0
+    resume_at: float = 0.0
+    drain_until: float | None = None
+    gives_way: bool = False
+    dying: bool = False
+    gpus: tuple[int, ...] = ()
+    choices: tuple[int, ...] | None = None
+    among: tuple[int, ...] | None = None
+    width: int = 1
+    need: int = 0
+    exclusive: str = ""
+    priority: int = 0
+    pinned: bool = False
+    preload: bool = False
+    idle_stop: float | None = None
+    sleep: bool = False
+    vllm: bool = False
+
+    @property
+    def loaded(self) -> bool:
+        """It has a process, or may still have one."""
+        return self.dying or self.state in (COMING | GOING | {S.READY, S.SLEEPING})
+
+    @property
+    def going(self) -> bool:
+        """Its memory comes back without anybody's doing."""
+        return self.dying or self.state in GOING
+
+    @property
+    def last_used(self) -> float:
+        """When it was last of use to anybody."""
+        return max(self.used, self.since)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What to do with one replica.
+
+    Attributes:
+        kind: "drain" gives it nothing new and lets it finish. "wait" only tells why nothing is done; "block" does, too,
+            and says that others hold its memory. "condemn" ends what runs on a GPU with a fault.
+        gpus: of a start.
+        reason: in words, for the operator.
+        making_room_for: of a stop, a drain or a sleep, the replica that needs the room.
+        hopeless: of a block, time alone does not help.
+    """
+
+    kind: Kind
+    replica: str
+    gpus: tuple[int, ...] = ()
+    reason: str = ""
+    making_room_for: str = ""
+    hopeless: bool = False
+
+
+@dataclass(slots=True)
+class Plan:
+    """The actions, and when to look again even if nothing changes (monotonic seconds; None for never)."""
+
+    actions: list[Action] = field(default_factory=list)
+    look_again: float | None = None
+
+    def until(self, when: float) -> None:
+        """Look again then, or earlier."""
+        self.look_again = when if self.look_again is None else min(when, self.look_again)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What somebody first in line leaves of a GPU to those behind.
+
+    Attributes:
+        left: bytes, once it has its room.
+        by: its name.
+    """
+
+    left: float
+    by: str
+
+
+_NO_CLAIM = Claim(inf, "")
+
+
+@dataclass(slots=True)
+class Box:
+    """The box as it will be once the actions so far are done.
+
+    Attributes:
+        views: every replica, by name.
+        gpus: None on a box without.
+        now: monotonic seconds.
+        residence: seconds that a model stays at least once it is ready.
+        made: the actions so far.
+        claims: by GPU.
+        groups: of each `exclusive` group, who is next.
+    """
+
+    views: dict[str, View]
+    gpus: Sequence[Gpu] | None
+    now: float
+    residence: float
+    made: Plan = field(default_factory=Plan)
+    claims: dict[int, Claim] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+
+    def do(
+        self, kind: Kind, view: View, *, reason: str = "", making_room_for: str = "", hopeless: bool = False
+    ) -> None:
+        """One more action."""
+        self.made.actions.append(Action(kind, view.name, view.gpus, reason, making_room_for, hopeless))
+        after = _AFTER.get(kind)
+        if after is not None:
+            self.views[view.name] = replace(view, state=after, since=self.now)
+        if after in COMING:
+            self.claims |= {
+                index: Claim(claim.left - view.need, claim.by)
+                for index, claim in self.claims.items()
+                if index in view.gpus
+            }
+
+    def others(self, view: View) -> Iterator[View]:
+        """Every other replica."""
+        return (other for other in self.views.values() if other.name != view.name)
+
+    def on(self, index: int) -> Iterator[View]:
+        """Who is on a GPU."""
+        return (other for other in self.views.values() if index in other.gpus and other.loaded)
+
+    def free(self, gpu: Gpu) -> int:
+        """Free memory that nobody of ours has been promised: what starts takes its memory bit by bit."""
+        return gpu.free - sum(other.need for other in self.on(gpu.index) if other.state in COMING)
+
+    def claim(self, gpu: Gpu) -> Claim:
+        """What is left of a GPU by those who are before in line."""
+        return self.claims.get(gpu.index, _NO_CLAIM)
