@@ -302,7 +302,7 @@ class Replica:
                 self.life = None
             else:
                 verdict = await self._end(place, life)
-        if self.stopping.is_set() or self._closing or self.drain_until is not None:
+        if self.stopping.is_set() or self._closing:
             self.wanted = False
             self.write(S.STOPPED, reason=self.status.reason if self.status.state is S.STOPPING else "", gpus=())
             return
@@ -336,8 +336,7 @@ class Replica:
         """Empty the tree, whatever ended the life; why it ended."""
         code = life.process.exit_code()
         verdict = life.verdict()
-        asked = self.stopping.is_set() or self._closing or self.status.state is S.DRAINING
-        crashed = life.process.ended and not asked
+        crashed = life.process.ended and not self.stopping.is_set() and not self._closing
         if crashed:
             self.resume_at = trio.current_time()
             self.write(S.BACKOFF, reason=verdict.words, progress="", endpoint=None)

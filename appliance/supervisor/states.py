@@ -8,7 +8,8 @@
     draining     yes          `drain`; `make_room` when it makes room; 60 s its last exchange's end; the limit
                               when it goes to sleep
     stopping     dying        `stop_grace` and ten seconds, then wedged     the proof that its tree is gone
-    backoff      dying        its pause, at most 300 s                      the next start; giving up on it
+    backoff      dying        its pause, at most 300 s; then until it is    the next start; giving up on it
+                              wanted
     quarantined  no           until something changes                       a changed file or config; the operator
     blocked      no           until the memory is free                      free memory; nobody wanting it any more
     sleeping     yes          for ever: it holds little                     a wake; a stop; its own end

@@ -142,9 +142,13 @@ async def test_one_that_dies_while_it_finishes_its_work_has_crashed_like_any_oth
     scene = Scene(tmp_path, SLEEP)
     async with scene.running() as replica:
         row = await scene.until(lambda row: row.state is S.READY)
-        replica.begin_drain()
+        replica.begin_drain(60)
         os.kill(row.pid or 0, 9)
         assert "SIGKILL" in (await scene.until(lambda row: row.state is S.BACKOFF)).reason
+        assert not replica.wanted
+        replica.want()
+        await scene.until(lambda row: row.state is S.READY)
+        assert replica.drain_until is None
 
 
 async def test_a_killed_leader_is_replaced_after_the_rest_of_its_tree_is_gone(tmp_path: Path) -> None:
@@ -238,21 +242,6 @@ class Answer:
 
     def cut(self, error: GatewayError) -> None:
         self.errors.append(error)
-
-
-async def test_one_that_dies_while_it_drains_is_gone_as_was_asked(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, SLEEP)
-    async with scene.running() as replica:
-        row = await scene.until(lambda row: row.state is S.READY)
-        assert row.pid
-        assert replica.lend()
-        replica.begin_drain(60)
-        os.kill(row.pid, 9)
-        await scene.until(lambda row: row.state is S.STOPPED)
-        assert (replica.wanted, replica.status.restarts, replica.failures.row) == (False, 0, 0)
-        replica.want()
-        await scene.until(lambda row: row.state is S.READY)
-        assert replica.drain_until is None
 
 
 async def test_what_it_still_answers_ends_with_an_error_when_it_is_stopped(tmp_path: Path) -> None:
