@@ -46,6 +46,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "health": (SETTINGS | {"fleet"}, {"trio", "msgspec"}),
     "usage": (VALUES, {"trio"}),
     "service": (set(), {"trio"}),
+    "installation": (VALUES, set()),
     "observe": (VALUES, {"prometheus_client", "msgspec", "trio"}),
     # the path
     "gateway": (SETTINGS | BYTES | DECISIONS | {"upstream", "observe"}, {"trio", "msgspec"}),
@@ -67,7 +68,19 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "serve": ({"*"}, {"trio"}),
     "cli": (
         SETTINGS
-        | {"serve", "reload", "service", "sockets", "observe", "usage", "gpus", "scripted", "supervisor", "__init__"},
+        | {
+            "serve",
+            "reload",
+            "service",
+            "installation",
+            "sockets",
+            "observe",
+            "usage",
+            "gpus",
+            "scripted",
+            "supervisor",
+            "__init__",
+        },
         {"trio", "httpx", "rich"},
     ),
     "__main__": ({"cli"}, set()),
@@ -86,6 +99,7 @@ MAY_TOUCH_MACHINE = {
     "usage",
     "gpus",
     "service",
+    "installation",
     "recording",
     "parts",
 }
@@ -105,6 +119,8 @@ PURE_FILES = {
     "supervisor/states.py",
     "health/report.py",
     "config/check.py",
+    "installation/steps.py",
+    "installation/first_config.py",
     "config/locate.py",
 }
 # third parties with one home inside their room

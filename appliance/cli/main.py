@@ -5,7 +5,21 @@ import sys
 from collections.abc import Sequence
 
 from appliance import __version__
-from appliance.cli import check, demo, engine, gpus, logs, models, orders, reap, selftest, serve, usage, version
+from appliance.cli import (
+    check,
+    demo,
+    engine,
+    gpus,
+    install,
+    logs,
+    models,
+    orders,
+    reap,
+    selftest,
+    serve,
+    usage,
+    version,
+)
 from appliance.errors import OperatorError
 
 
@@ -18,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"appliance {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (serve, check, orders, logs, models, usage, demo, reap, selftest, version, engine, gpus):
+    for command in (serve, check, orders, logs, models, usage, demo, install, reap, selftest, version, engine, gpus):
         command.add_parser(commands)
     return parser
 
