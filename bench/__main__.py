@@ -1,6 +1,6 @@
 """`make bench`: the gateway side by side with others, one core each, against the same mock model server.
 
-Rows that compare gateways: requests, flood, paced, wide, large, memory. Rows for ours alone: scrape, soak.
+Rows that compare gateways: requests, flood, paced, wide, large, memory. Rows for ours alone: scrape, translated, soak.
 While developing: ARGS="--only flood --gateways appliance --rounds 1", and watch the CPU time.
 """
 
@@ -15,11 +15,12 @@ from bench.machine import CACHE, GATEWAY_CPU, LOAD_CPU, facts, settle
 from bench.memory import STREAMS, idle_connections, memory, soak
 from bench.program import NotMeasuredError, find
 from bench.scrape import scrape_rounds
+from bench.translated import translated_rounds
 from bench.work import Figures, Work, turn, works
 
 _COMPARED = ("requests", "flood", "paced", "wide", "large")
-_ON_DEMAND = ("scrape", "soak", "memory")
-_OURS_ALONE = {"scrape", "soak"}
+_ON_DEMAND = ("scrape", "translated", "soak", "memory")
+_OURS_ALONE = {"scrape", "translated", "soak"}
 Measured = dict[str, list[Figures]]  # by gateway
 
 
@@ -86,6 +87,10 @@ def measure(row: str, args: argparse.Namespace, gateways: dict[str, Gateway], fi
             row, f"{paced.about}: with a scrape of the metrics every second, and without", (), columns, columns[:1]
         )
         return work, scrape_rounds(args.cmd, paced, args.rounds)
+    if row == "translated":
+        flood = known["flood"]
+        work = Work(row, f"{flood.about}: as Messages, and as they are", (), flood.columns, flood.ratios)
+        return work, translated_rounds(args.cmd, flood, args.rounds)
     if row == "memory":
         real = {name: gateway for name, gateway in gateways.items() if name != "direct"}
         idle = idle_connections(files)

@@ -9,7 +9,8 @@
  *   --body BYTES   size of the request's body, padded with prompt      --ramp MS   spread the first requests over so long
  *   --usage 1      ask for a usage event and miss it if it is not sent --key, --model, --path
  *
- * A stream is good if it has exactly --tokens pieces of content, a finish reason, [DONE] and the end of the HTTP body.
+ * A stream is good if it has exactly --tokens pieces of content, a finish reason, [DONE] (of Messages: message_stop) and
+ * the end of the HTTP body.
  * Milliseconds: `transit` is from the stamp that the mock wrote into a piece to the moment its bytes are here, `ttft`
  * from the request (the first one of a connection: from connecting) to the first event.
  */
@@ -61,8 +62,7 @@ static void add(struct samples *samples, uint64_t nanoseconds) {
         samples->capacity = samples->capacity ? samples->capacity * 2 : 65536;
         samples->micros = or_abort(realloc(samples->micros, samples->capacity * sizeof *samples->micros));
     }
-    uint64_t micros = nanoseconds / 1000;
-    samples->micros[samples->count++] = micros > UINT32_MAX ? UINT32_MAX : (uint32_t)micros;
+    samples->micros[samples->count++] = nanoseconds / 1000 > UINT32_MAX ? UINT32_MAX : (uint32_t)(nanoseconds / 1000);
 }
 
 /* ---- the request ---- */
@@ -155,9 +155,9 @@ static void read_event(struct connection *c, const char *line, size_t length, ui
         uint64_t written = strtoull(stamp + 2, NULL, 10);
         add(&transit, time > written ? time - written : 0);
         c->pieces++;
-    } else if (holds(line, length, "[DONE]"))
+    } else if (holds(line, length, "[DONE]") || holds(line, length, "\"message_stop\""))
         c->done = true;
-    else if (holds(line, length, "\"stop\""))
+    else if (holds(line, length, "\"stop\"") || holds(line, length, "\"end_turn\""))
         c->finish = true;
     else if (holds(line, length, "\"completion_tokens\""))
         c->usage = true;
