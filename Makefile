@@ -101,4 +101,4 @@ lock:
 	rm -rf $(LOCK_VENV)
 
 clean:
-	rm -rf build dist .bench $(FUZZ) $(VLLM) $(BINARY_VENV) $(LOCK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .bench .sdk $(FUZZ) $(VLLM) $(BINARY_VENV) $(LOCK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

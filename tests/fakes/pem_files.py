@@ -31,6 +31,12 @@ class Authority:
         key.chmod(key_mode)
         return Tls(cert=str(cert), key=str(key))
 
+    def as_file(self) -> Path:
+        """The authority's own certificate."""
+        path = self._directory / "authority.pem"
+        self._ca.cert_pem.write_to_path(str(path))
+        return path
+
     def client(self, *protocols: str, trusting: bool = True) -> ssl.SSLContext:
         """What a client uses that trusts this authority."""
         context = ssl.create_default_context()

@@ -62,11 +62,13 @@ class Product:
         state.mkdir(parents=True, exist_ok=True)
         self.http2 = http2
         self.verify: ssl.SSLContext | bool = True
+        self.authority: Path | None = None  # whom to trust, as a file
         if http2:
             authority = Authority(state)
             tls = authority.write("box", "127.0.0.1")
             self.url = self.url.replace("http:", "https:")
             self.verify = authority.client()
+            self.authority = authority.as_file()
             server = f'{server}\nhttp2 = true\ntls = {{ cert = "{tls.cert}", key = "{tls.key}" }}\n'
         self.config = state / "appliance.toml"
         self.config.write_text(

@@ -1,0 +1,77 @@
+// Vercel's AI SDK, with its providers for OpenAI-compatible servers and for Anthropic.
+import { createAnthropic } from '@ai-sdk/anthropic';
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
+import { APICallError, embedMany, generateText, stepCountIs, streamText, tool } from 'ai';
+import { z } from 'zod';
+import { KEY, URL, assert, raises, run } from './report.mjs';
+
+const gpt = createOpenAICompatible({ name: 'box', baseURL: `${URL}/v1`, apiKey: KEY, includeUsage: true });
+const claude = createAnthropic({ baseURL: `${URL}/v1`, apiKey: KEY });
+const plain = { prompt: 'The capital of France is', maxOutputTokens: 8, maxRetries: 0 };
+const weather = tool({
+  description: 'of a city',
+  inputSchema: z.object({ city: z.string(), days: z.number() }),
+  execute: async ({ city }) => `fine in ${city}`,
+});
+
+async function streamed(model) {
+  const errors = [];
+  const result = streamText({ ...plain, model, maxOutputTokens: 64, onError: ({ error }) => errors.push(error) });
+  let text = '';
+  for await (const part of result.textStream) text += part;
+  if (errors.length) throw errors[0];
+  return { text, usage: await result.usage };
+}
+
+async function uses(model) {
+  const result = await generateText({
+    ...plain, model, maxOutputTokens: 512, tools: { weather }, stopWhen: stepCountIs(2),
+  });
+  assert.equal(result.steps[0].toolCalls[0].toolName, 'weather');
+  assert.ok(result.text);
+}
+
+await run({
+  async openai_chat() {
+    const result = await generateText({ ...plain, model: gpt('gemma') });
+    assert.ok(result.text);
+    assert.ok(result.usage.outputTokens > 0);
+  },
+  async openai_stream() {
+    const { text, usage } = await streamed(gpt('gemma'));
+    assert.ok(text);
+    assert.ok(usage.outputTokens > 0);
+  },
+  openai_tools: () => uses(gpt('tools')),
+  async openai_reasoning() {
+    for (const model of ['thinks', 'thinks-vllm'])
+      assert.ok((await generateText({ ...plain, model: gpt(model) })).reasoningText);
+  },
+  async openai_embeddings() {
+    const model = gpt.textEmbeddingModel ? gpt.textEmbeddingModel('embed') : gpt.embeddingModel('embed');
+    const result = await embedMany({ model, values: ['First text', 'Second text'], maxRetries: 0 });
+    assert.equal(result.embeddings.length, 2);
+  },
+  async openai_errors() {
+    const missing = await raises(APICallError, () => generateText({ ...plain, model: gpt('nope') }), 'No active model');
+    assert.equal(missing.statusCode, 404);
+    assert.equal(missing.isRetryable, false);
+    await raises(Error, () => streamed(gpt('cut')), '');
+  },
+  async anthropic_messages() {
+    const result = await generateText({ ...plain, model: claude('gemma') });
+    assert.ok(result.text);
+    assert.ok(result.usage.outputTokens > 0);
+  },
+  async anthropic_stream() {
+    const { text, usage } = await streamed(claude('gemma'));
+    assert.ok(text);
+    assert.ok(usage.outputTokens > 0);
+  },
+  anthropic_tools: () => uses(claude('tools')),
+  async anthropic_errors() {
+    const missing = await raises(APICallError, () => generateText({ ...plain, model: claude('nope') }), 'No active model');
+    assert.equal(missing.statusCode, 404);
+    await raises(Error, () => streamed(claude('cut')), '');
+  },
+});
