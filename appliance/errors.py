@@ -71,7 +71,19 @@ TABLE: dict[str, Row] = {
     "misdirected_host": Row(421, *_BAD, "The Host header names a host that this server does not answer to."),
     "headers_too_large": Row(431, *_BAD, "The request head exceeds the limit."),
     "rate_limit_exceeded": Row(
-        429, "rate_limit_exceeded", "rate_limit_error", "caller", "The key has used up one of its limits for now."
+        429,
+        "rate_limit_exceeded",
+        "rate_limit_error",
+        "caller",
+        "The key, or all keys together of the model, have used up a limit for now.",
+    ),
+    "insufficient_quota": Row(
+        429,
+        "rate_limit_exceeded",
+        "rate_limit_error",
+        "caller",
+        "The key or the model has used up its tokens of this day or month.",
+        retry=False,
     ),
     "unsupported": Row(
         501,

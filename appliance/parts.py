@@ -42,13 +42,13 @@ from appliance.gateway.pipeline import Gateway
 from appliance.gpus.reader import GpuReader, reader_of
 from appliance.health.prober import Prober
 from appliance.http1.incoming import HeadLimits
-from appliance.limits.ledger import Ledger
+from appliance.limits.ledger import Ledger, limits_of
 from appliance.observe.log import ExchangeRecord, log_replica
 from appliance.observe.metrics import Metrics
 from appliance.ops.orders import OrderRoutes
 from appliance.ops.probes import Probes
 from appliance.private_door import PrivateDoor
-from appliance.recording import recorder_of
+from appliance.recording import recorder_of, spendings, spendings_now
 from appliance.reload import Fresh, Live, Reloader, endpoints_of, needs_no_key
 from appliance.routing.catalogue import Catalogue
 from appliance.sockets.readiness import Readiness
@@ -60,6 +60,7 @@ from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.probe import probe, send
 from appliance.upstream.upstreams import Upstreams
 from appliance.usage.recorder import Recorder
+from appliance.usage.store import FILE
 
 _LOG = logging.getLogger("appliance.serve")
 _IDS_AT_ONCE = 64
@@ -110,6 +111,8 @@ def build(
         reread: the configuration as it is now; None where there is no file.
     """
     server = config.server
+    usage = Path(server.state_dir) / FILE
+    date = partial(time.clock_gettime, time.CLOCK_REALTIME)
     fleet, metrics, readiness = FleetTable(), Metrics(), Readiness()
     upstreams = Upstreams(readiness=readiness)
     metrics.build_info(__version__)
@@ -128,12 +131,12 @@ def build(
     attempts = Attempts(
         fleet, supervisor, upstreams, deadlines, {item.name: item.max_connections for item in config.backends}, metrics
     )
-    ledger = Ledger({key.name: key.limits for key in config.keys if key.limits is not None})
-    gateway = Gateway(catalogue, fleet, attempts)
+    ledger = Ledger(limits_of(config.keys), limits_of(config.models), date=date, spent=spendings(usage, date()))
+    gateway = Gateway(catalogue, fleet, attempts, ledger)
     keyless = needs_no_key(config, api_keys)
     if keyless:
         _LOG.warning("no key is asked for: whoever reaches %s may use every model", server.listen)
-    keys = KeyRing(config.keys, api_keys, open=keyless)
+    keys = KeyRing(config.keys, api_keys, date=date, open=keyless)
     hosts = KnownHosts(server.names, socket.gethostname()) if keyless else None
     recorder = recorder_of(config)
 
@@ -147,8 +150,7 @@ def build(
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
     operator = Operator(supervisor, state_dir=Path(server.state_dir), patience=server.load_wait, drain=server.drain)
-    live = Live(keys, ledger, gateway, prober, operator, metrics)
-    date = partial(time.clock_gettime, time.CLOCK_REALTIME)
+    live = Live(keys, ledger, gateway, prober, operator, metrics, partial(spendings_now, recorder, usage, date))
     reloader = Reloader(config, live, reread, api_keys, date) if reread else None
 
     reload = reloader.reload if reloader else None

@@ -5,7 +5,7 @@ they began. A runtime that goes or changes gets no new work and ends when its la
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -19,7 +19,7 @@ from appliance.domain.targets import Address, Endpoint
 from appliance.errors import OperatorError
 from appliance.gateway.pipeline import Gateway
 from appliance.health.prober import Prober
-from appliance.limits.ledger import Ledger
+from appliance.limits.ledger import Ledger, Spendings, limits_of
 from appliance.observe.metrics import Metrics
 from appliance.supervisor.orders import Operator
 
@@ -29,7 +29,11 @@ Fresh = tuple[Config, dict[str, Secret]]
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What takes a new configuration."""
+    """What takes a new configuration.
+
+    Attributes:
+        spent: what is used of quotas, for those that are new.
+    """
 
     keys: KeyRing
     ledger: Ledger
@@ -37,6 +41,7 @@ class Live:
     prober: Prober
     operator: Operator
     metrics: Metrics
+    spent: Callable[[], Awaitable[Spendings]]
 
 
 class Reloader:
@@ -101,10 +106,11 @@ class Reloader:
     async def _apply(self, config: Config, credentials: dict[str, Secret]) -> None:
         live = self._live
         backends = endpoints_of(config.backends, credentials)
+        spent = await live.spent()
         # No checkpoint from here to the last line: no request sees half of it.
         live.gateway.change(config.models, config.runtimes, backends)
         live.keys.change(config.keys, self._api_keys)
-        live.ledger.change({key.name: key.limits for key in config.keys if key.limits is not None})
+        live.ledger.change(limits_of(config.keys), limits_of(config.models), spent)
         live.prober.change(backends)
         self._config = in_effect(self._config, config)
         live.metrics.config_loaded(ok=True, at=self._date())

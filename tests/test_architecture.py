@@ -62,8 +62,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # assembly
     "garbage": (set(), {"trio"}),
     "reload": ({"*"}, {"trio"}),
-    "recording": (SETTINGS | {"observe", "usage"}, set()),
     "private_door": ({"*"}, {"trio"}),
+    "recording": (SETTINGS | {"limits", "observe", "usage"}, {"trio"}),
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (

@@ -20,7 +20,7 @@ HEADINGS = {
     "Server": "[server]",
     "Tls": "[server.tls]",
     "Key": "[[keys]]",
-    "KeyLimits": "[keys.limits]",
+    "Limits": "[keys.limits]",
     "Runtime": "[[runtimes]]",
     "Backend": "[[backends]]",
     "Provider": "[[providers]]",

@@ -1,9 +1,9 @@
 """From the headers of a request to the caller, before anything else is read."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from appliance.config.schema import Key
 from appliance.domain.http import Headers
@@ -19,34 +19,78 @@ class Caller:
         name: the key's name; "anonymous" where no key is needed.
         scopes: what the key may do.
         models: patterns of the model names it may use.
+        local_only: its requests never leave for a cloud provider.
     """
 
     name: str
     scopes: frozenset[str]
     models: tuple[str, ...]
+    local_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One text that opens something, or once did.
+
+    Attributes:
+        digest: its SHA-256; the text itself is never kept.
+        caller: who it is.
+        until: seconds since 1970 from which on it is refused; None for never.
+        ended: what it is called then.
+    """
+
+    digest: bytes
+    caller: Caller
+    until: float | None = None
+    ended: Literal["has expired", "was revoked", "was replaced by a new one"] = "has expired"
 
 
 _ANONYMOUS = Caller("anonymous", frozenset({"infer"}), ("*",))
 
 
+def credential_of(key: Key) -> Credential:
+    """The credential that a section of the configuration, or a stored key like one, describes."""
+    caller = Caller(key.name, frozenset(key.scopes), key.models, key.local_only)
+    return Credential(digest_of(key.hash), caller, key.expires)
+
+
+def digest_of(hash_text: str) -> bytes:
+    """The bytes of "sha256:" and hex digits."""
+    return bytes.fromhex(hash_text.removeprefix("sha256:"))
+
+
 class KeyRing:
     """Every key that opens something, by the SHA-256 of its text; the text itself is never kept."""
 
-    def __init__(self, keys: Sequence[Key], environment: Sequence[Secret] = (), *, open: bool = False) -> None:  # noqa: A002 - the setting's own word
-        """With `open`, whoever has no key of ours is anonymous."""
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        environment: Sequence[Secret] = (),
+        *,
+        date: Callable[[], float],
+        open: bool = False,  # noqa: A002 - the setting's own word
+    ) -> None:
+        """With `open`, whoever has no key of ours is anonymous; `date` is seconds since 1970."""
         self._open = open
+        self._date = date
         self.change(keys, environment)
 
-    def change(self, keys: Sequence[Key], environment: Sequence[Secret] = ()) -> None:
-        """These are the keys from now on; what connections know of callers is forgotten."""
+    def change(
+        self, keys: Sequence[Key], environment: Sequence[Secret] = (), stored: Sequence[Credential] = ()
+    ) -> None:
+        """These are the keys from now on; what connections know of callers is forgotten.
+
+        Where a text is in several places the environment counts before the configuration, and both before what is
+        stored.
+        """
         self._mark = object()
-        self._callers: dict[bytes, Caller] = {}
+        self._credentials: dict[bytes, Credential] = {}
         for number, secret in enumerate(environment, 1):
             caller = Caller(f"env-{number}", frozenset({"infer"}), ("*",))
-            self._callers[_digest(secret.reveal.encode())] = caller
-        for key in keys:
-            digest = bytes.fromhex(key.hash.removeprefix("sha256:"))
-            self._callers.setdefault(digest, Caller(key.name, frozenset(key.scopes), key.models))
+            digest = _digest(secret.reveal.encode())
+            self._credentials[digest] = Credential(digest, caller)
+        for credential in [*map(credential_of, keys), *stored]:
+            self._credentials.setdefault(credential.digest, credential)
 
     def find(self, headers: Headers, known: dict[object, Any] | None = None) -> Caller:
         """The caller; either header suffices.
@@ -57,27 +101,33 @@ class KeyRing:
                 changed, says nothing.
 
         Raises:
-            GatewayError: `invalid_api_key`.
+            GatewayError: `invalid_api_key`. That a key has ended is told to whoever has that very key.
         """
-        if known is not None and (caller := known.get(self._mark)) is not None:
-            return cast("Caller", caller)
+        if known is not None and (known_one := known.get(self._mark)) is not None:
+            credential = cast("Credential", known_one)
+            if credential.until is None or self._date() < credential.until:
+                return credential.caller
         offered = _credentials(headers)
+        what = "The key is not one of this server's" if offered else "No key was sent"
         for text in offered:
-            if (caller := self._lookup(text)) is not None:
+            found = self._lookup(text)
+            if found is None:
+                continue
+            if found.until is None or self._date() < found.until:
                 if known is not None:
-                    known[self._mark] = caller
-                return caller
+                    known[self._mark] = found
+                return found.caller
+            what = f"This key {found.ended}"
         if self._open:  # the SDKs always send some key, if only a dummy
             return _ANONYMOUS
-        what = "The key is not one of this server's" if offered else "No key was sent"
         raise GatewayError(
             "invalid_api_key",
             f"{what}. Send `Authorization: Bearer KEY` or `x-api-key: KEY`; the server's owner hands out keys.",
         )
 
-    def _lookup(self, text: str) -> Caller | None:
+    def _lookup(self, text: str) -> Credential | None:
         """By digest: the time tells at most where two SHA-256 values differ, which says nothing about any key."""
-        return self._callers.get(_digest(text.encode("latin-1", "replace")))  # a header's bytes as they came
+        return self._credentials.get(_digest(text.encode("latin-1", "replace")))  # a header's bytes as they came
 
 
 def _digest(key: bytes) -> bytes:

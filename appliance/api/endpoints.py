@@ -18,7 +18,7 @@ from appliance.gateway.accounting import Accounts, Exchange
 from appliance.gateway.listing import Listing
 from appliance.gateway.pipeline import Gateway
 from appliance.gateway.served import served_by
-from appliance.limits.ledger import Ledger, estimate_tokens
+from appliance.limits.ledger import Ledger
 from appliance.translate.messages_request import parse_count, parse_messages
 from appliance.wire.form import parse_form
 from appliance.wire.models import model_list
@@ -94,7 +94,7 @@ class Endpoints:
         else:
             with_ids(reply, exchange.request_id)
         if exchange.key:
-            reply.headers += self.ledger.headers(exchange.key, self.accounts.clock())
+            reply.headers += self.ledger.headers(exchange.key, exchange.model, self.accounts.clock())
         return reply
 
     async def _answer(self, parse: Parse, request: Request, exchange: Exchange) -> Reply:
@@ -102,7 +102,6 @@ class Endpoints:
         exchange.key = caller.name
         require_scope(caller, "infer")
         body = await request.body.read(self.max_body)
-        exchange.permit = self.ledger.admit(caller.name, estimate_tokens(len(body)), self.accounts.clock())
         call = parse(request, body)
         if call.request_id is not None:
             exchange.request_id = call.request_id

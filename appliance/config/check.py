@@ -24,6 +24,7 @@ _RUNTIME_NAME = re.compile(r"[A-Za-z0-9._:+-]{1,200}")  # "@" is kept for replic
 _MODEL_NAME = re.compile(r"[A-Za-z0-9._:@+/-]{1,200}")
 _NAMES = {"runtimes": (_RUNTIME_NAME, ". _ : + -"), "models": (_MODEL_NAME, ". _ : @ + - /")}
 _OWN_CALLER = re.compile(r"env-[0-9]+|anonymous")  # callers without an entry: `access.keys` names them so
+_PREFIX = re.compile(r"[A-Za-z0-9_-]{0,20}")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _URL_PATH = re.compile(r"/[!-~]*")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")  # narrow, so that JSON in an argument is not taken for one
@@ -40,7 +41,7 @@ _POSITIVE_SERVER = (
     "load_queue",
     "probe_interval",
 )
-_POSITIVE_LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent")
+_POSITIVE_LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent", "tokens_per_day", "tokens_per_month")
 _POSITIVE_RUNTIME = ("context", "slots", "load_stall", "load_limit", "replicas", "idle_stop")
 
 
@@ -153,6 +154,9 @@ def _server(server: Server, *, has_keys: bool) -> Iterator[Finding]:
                 "to allow it, add a [[keys]] entry, set API_KEYS in the environment, "
                 'or write auth = "open" in [server] to serve anyone',
             )
+    if not _PREFIX.fullmatch(server.key_prefix):
+        fix = 'use at most 20 letters, digits, "_" and "-"'
+        yield Finding(("server", "key_prefix"), "`server.key_prefix` holds what a key may not begin with", fix)
     if not server.state_dir:
         yield Finding(("server", "state_dir"), "`server.state_dir` is empty", "name a directory, or remove the line")
     yield from _tls(server)
@@ -338,6 +342,8 @@ def _url_mistake(url: str) -> str:
 
 def _model(model: Model, path: ConfigPath, config: Config) -> Iterator[Finding]:
     here = dotted(path)
+    if model.limits is not None:
+        yield from _positive(model.limits, (*path, "limits"), _POSITIVE_LIMITS)
     if model.kind and model.kind not in KINDS:
         meant = nearest(model.kind, KINDS)
         fix = f'did you mean "{meant}"?' if meant else "write one of them, or remove the line to skip the check"

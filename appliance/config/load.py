@@ -4,7 +4,7 @@ import datetime as dt
 import re
 import tomllib
 import types
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
@@ -15,7 +15,7 @@ from appliance.config.check import Finding, any_of, check, nearest, printable
 from appliance.config.locate import ConfigPath, Positions, dotted, locate
 from appliance.config.pem import check_files
 from appliance.config.schema import Config, Section
-from appliance.config.units import Seconds, Size
+from appliance.config.units import Moment, Seconds, Size
 from appliance.errors import OperatorError
 
 
@@ -180,7 +180,7 @@ class _Reader:
         except msgspec.ValidationError as error:
             if get_origin(kind) is Literal:
                 self._choice(kind, value, path)
-            elif kind in (Seconds, Size):
+            elif kind in _UNITS:
                 # Our own sentence, without the "at `$`" that the converter adds to it.
                 what, _, example = str(error.__cause__ or error).partition(" such as ")
                 self._refuse(path, what.replace("expected", "must be"), f"for instance {example}")
@@ -206,15 +206,18 @@ _FIXES: dict[object, str] = {
 }
 
 
+_UNITS: dict[object, Callable[[object], object]] = {Seconds: Seconds.parse, Size: Size.parse, Moment: Moment.parse}
+_EXAMPLES = {Seconds: 'duration such as "1h"', Size: 'size such as "18GiB"', Moment: "date such as 2027-01-31"}
+
+
 def _unit(kind: type, value: object) -> object:
-    """Seconds and Size for `msgspec.convert`."""
-    if kind not in (Seconds, Size):
+    """Values with a unit for `msgspec.convert`."""
+    if kind not in _UNITS:
         raise NotImplementedError(kind)
     try:
-        return Seconds.parse(value) if kind is Seconds else Size.parse(value)
+        return _UNITS[kind](value)
     except OverflowError:  # hundreds of digits
-        noun = 'duration such as "1h"' if kind is Seconds else 'size such as "18GiB"'
-        raise ValueError(f"expected a {noun}") from None
+        raise ValueError(f"expected a {_EXAMPLES[kind]}") from None
 
 
 def _plain(kind: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from appliance.config.units import Seconds, Size
+from appliance.config.units import Moment, Seconds, Size
 
 
 def Doc(meaning: str, *, later: bool = False) -> msgspec.Meta:  # noqa: N802 - reads as an annotation
@@ -39,6 +39,7 @@ class Server(Section, frozen=True):
     ] = "off"
     http2: Annotated[bool, Doc("offer HTTP/2 beside HTTP/1.1; needs TLS")] = False
     names: Annotated[tuple[str, ...], Doc("host names we answer to beside our own, where no key is asked for")] = ()
+    key_prefix: Annotated[str, Doc("what keys that `appliance keys create` makes begin with")] = "sk-"
     state_dir: Annotated[str, Doc("logs, sockets and records; created with parents, mode 0700")] = "/var/lib/appliance"
     drain: Annotated[Seconds, Doc("how long streams may finish when the appliance or their model is told to stop")] = (
         Seconds(30)
@@ -82,13 +83,14 @@ class Server(Section, frozen=True):
     )
 
 
-class KeyLimits(Section, frozen=True):
-    """What one key may use; absent means unlimited."""
+class Limits(Section, frozen=True):
+    """What one key may use, or all keys together of one model; absent means unlimited."""
 
     requests_per_minute: Annotated[int | None, Doc("requests a minute")] = None
     tokens_per_minute: Annotated[int | None, Doc("tokens a minute, input and output")] = None
     concurrent: Annotated[int | None, Doc("requests at once")] = None
-    tokens_per_day: Annotated[int | None, Doc("tokens a day", later=True)] = None
+    tokens_per_day: Annotated[int | None, Doc("tokens a day, which begins at 00:00 UTC")] = None
+    tokens_per_month: Annotated[int | None, Doc("tokens a month, which begins on its first day at 00:00 UTC")] = None
 
 
 class Key(Section, frozen=True):
@@ -98,7 +100,10 @@ class Key(Section, frozen=True):
     hash: Annotated[str, Doc('"sha256:" and the hex SHA-256 of the key')]
     scopes: Annotated[tuple[Literal["infer", "metrics", "admin"], ...], Doc("what the key may do")] = ("infer",)
     models: Annotated[tuple[str, ...], Doc('models it may use; "*" stands for any run of characters')] = ("*",)
-    limits: Annotated[KeyLimits | None, Doc("what it may use")] = None
+    limits: Annotated[Limits | None, Doc("what it may use")] = None
+    expires: Annotated[Moment | None, Doc("from then on it is refused; absent never is")] = None
+    tags: Annotated[tuple[str, ...], Doc("your own words about it, such as a team or a project")] = ()
+    local_only: Annotated[bool, Doc("its requests never leave for a cloud provider")] = False
 
 
 class Runtime(Section, frozen=True):
@@ -185,6 +190,7 @@ class Model(Section, frozen=True):
     active: Annotated[bool, Doc("false: not listed, 404")] = True
     balance: Annotated[str, Doc('"least-busy" or "prefix" across replicas', later=True)] = ""
     default: Annotated[bool, Doc("used when a Messages request names no model")] = False
+    limits: Annotated[Limits | None, Doc("what all keys together may use of it")] = None
     guardrails: Annotated[tuple[str, ...], Doc("names of [[guardrails]]", later=True)] = ()
     defaults: Annotated[dict[str, Any], Doc("fields for requests that have none: `{ temperature = 0.7 }`")] = {}
     forced: Annotated[dict[str, Any], Doc("fields that replace what a request has")] = {}

@@ -1,6 +1,7 @@
-"""Durations and sizes as people write them."""
+"""Durations, sizes and dates as people write them."""
 
 import re
+from datetime import UTC, date, datetime
 from typing import Self
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -45,3 +46,28 @@ class Size(int):
         if match is None or match[2] not in _BYTES:
             raise ValueError('expected a size such as "18GiB" or "500MB"')
         return cls(float(match[1]) * _BYTES[match[2]])
+
+
+class Moment(float):
+    """A point in time as seconds since 1970; in TOML a date, which means its beginning in UTC, or a date and time."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a setting.
+
+        Raises:
+            ValueError: it is neither a date nor a date and time with a time zone; the text gives an example.
+        """
+        try:
+            read = datetime.fromisoformat(value) if isinstance(value, str) else value
+        except ValueError:
+            read = None
+        if isinstance(read, date) and not isinstance(read, datetime):
+            return cls(datetime(read.year, read.month, read.day, tzinfo=UTC).timestamp())
+        if isinstance(read, datetime) and isinstance(value, str) and len(value) == len("2027-01-31"):
+            return cls(read.replace(tzinfo=UTC).timestamp())
+        if isinstance(read, datetime) and read.tzinfo is not None:
+            return cls(read.timestamp())
+        raise ValueError("expected a date such as 2027-01-31 or 2027-01-31T18:00:00Z")

@@ -151,6 +151,7 @@ class Call:
         stream: the client wants server-sent events.
         wants_usage: the client asked for the usage chunk itself (`stream_options.include_usage`).
         request_id: the client's own correlation id from the body, if it sent a valid one.
+        most_output: tokens that all its answers together may have; None when it does not say.
         appendable: the body is known to have neither `request_id` nor `stream_options`, so that nothing has to be taken
             out, and what has to be added can follow its last member.
         foreign: the request itself, when it has to be translated.
@@ -163,6 +164,7 @@ class Call:
     stream: bool = False
     wants_usage: bool = False
     request_id: str | None = None
+    most_output: int | None = None
     appendable: bool = field(default=False, compare=False)
     foreign: Foreign | None = field(default=None, compare=False)
     content_type: str = ""

@@ -7,12 +7,14 @@ from typing import Literal
 from appliance.domain.calls import Operation, Usage
 from appliance.domain.targets import Lease
 from appliance.errors import GatewayError
-from appliance.limits.ledger import Permit
+from appliance.limits.account import Permit
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.metrics import Metrics
 
 UNKNOWN_MODEL = "_unknown"  # a name that a client made up is never a label
 _NOTHING_USED = Usage()
+_REACHED = ("first_byte", "streaming")
+_NEVER_REACHED = {"backend_unreachable", "no_healthy_backend"}
 _ENGINE_WORKED = {"backend_timeout", "backend_died", "stream_truncated"}  # it read the prompt at least
 Phase = Literal["request", "loading", "first_byte", "streaming"]
 
@@ -26,7 +28,8 @@ class Exchange:
         model: public name, once it is known to exist.
         request_id: the id the client sees.
         internal_id: ours, unique; what an engine sees.
-        permit: what it was admitted with, where its key has limits.
+        input_estimate: tokens of its input by our own guess, for where the engine never says.
+        permit: what it was admitted with, where its key or model has limits.
         lease: the replica that it uses; given back when it is settled.
         asked: when an engine was asked last.
         ended: why its answer was ended by us, once that has happened.
@@ -49,6 +52,7 @@ class Exchange:
     usage: Usage = _NOTHING_USED
     first_token: float | None = None
     bytes_out: int = 0
+    input_estimate: int = 0
     permit: Permit | None = None
     lease: Lease | None = None
     asked: float | None = None
@@ -115,8 +119,11 @@ class Exchange:
         if self.lease is not None:
             self.lease.release()  # it stays known: headers name the replica
         now = self.accounts.clock()
+        usage = self.usage
+        if not usage.input and self.input_estimate and (usage.output or self._engine_worked(status, outcome, code)):
+            self.usage = usage = Usage(self.input_estimate, usage.output, usage.cached, estimated=True)
         if self.permit is not None:
-            self._settle_permit(self.permit, worked=self._engine_worked(status, outcome, code), now=now)
+            self._settle_permit(self.permit, usage, code, now)
         ttft = None if self.first_token is None else self.first_token - self.started
         record = ExchangeRecord(
             request_id=self.request_id,
@@ -138,19 +145,16 @@ class Exchange:
         self.accounts.metrics.exchange_ended(record, counted=self.model != UNKNOWN_MODEL)
         self.accounts.log(record)
 
-    def _settle_permit(self, permit: Permit, *, worked: bool, now: float) -> None:
-        """Charge what the engine counted; where it never said, the estimate and what was seen."""
-        usage = self.usage
-        if usage.input and not usage.estimated:
+    def _settle_permit(self, permit: Permit, usage: Usage, code: str, now: float) -> None:
+        """Charge what the ledger of usage gets; what never reached a model server costs nothing."""
+        if self.phase in _REACHED and code not in _NEVER_REACHED:
             permit.settle(usage.input + usage.output, now)
-        elif worked or usage.output:
-            permit.settle(permit.reserved + usage.output, now)
         else:
             permit.cancel()
 
     def _engine_worked(self, status: int, outcome: str, code: str) -> bool:
         if outcome == "client_gone":
-            return self.phase in ("first_byte", "streaming")
+            return self.phase in _REACHED
         return status < 300 or code in _ENGINE_WORKED
 
 

@@ -22,6 +22,8 @@ from appliance.gateway.relay import Relay
 from appliance.gateway.responses import ResponsesRelay
 from appliance.gateway.served import served_by
 from appliance.gateway.translated import TranslatingRelay, translated
+from appliance.limits.estimate import input_estimate, output_allowed
+from appliance.limits.ledger import Ledger
 from appliance.routing.catalogue import Catalogue, PublicModel
 from appliance.routing.pick import candidates
 from appliance.wire.reply import examine
@@ -47,6 +49,7 @@ class Gateway:
     catalogue: Catalogue
     fleet: FleetTable
     attempts: Attempts
+    ledger: Ledger
     draining: bool = False
     interruption: GatewayError | None = None
     _relays: set[Relay] = field(default_factory=set)
@@ -68,6 +71,9 @@ class Gateway:
             raise GatewayError(
                 "draining", "The server is shutting down and takes no new requests. Try again soon.", retry_after=5
             )
+        exchange.input_estimate = tokens = input_estimate(call)
+        tokens += output_allowed(call)
+        exchange.permit = self.ledger.admit(exchange.key, model.name, tokens, exchange.accounts.clock())
         if targets is None:
             targets = candidates(model, call.operation, self._fleet)
             self._choices[call.model, call.operation] = model, targets

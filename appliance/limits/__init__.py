@@ -1,9 +1,12 @@
-"""How much each key may use: requests a minute, tokens a minute, requests at once.
+"""How much each key, and all keys together of a model, may use.
 
     buckets   a limit a minute, exact: it starts full and refills evenly
-    ledger    one account per limited key: admits or refuses an exchange and settles it when it ends
-    headers   what is left of a key's limits, as OpenAI's `x-ratelimit-*` headers
+    quotas    a limit of tokens for a calendar day or month
+    account   what one key or one model has: admits an exchange or refuses it, and settles it when it ends
+    ledger    the accounts of all limited keys and models
+    estimate  what a request may need, before an engine has counted
+    headers   what is left a minute, as OpenAI's `x-ratelimit-*` headers
 
 Pure: time is an argument, and everything is in memory. What does not belong here: who is asking (`access`), counting
-tokens (`wire` reads the engine's own figures), and what must survive a restart.
+tokens (`wire` reads the engine's own figures), and what must survive a restart (`usage` has the sums).
 """

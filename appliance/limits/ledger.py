@@ -1,201 +1,136 @@
-"""Every limited key's account: an exchange is admitted or refused when it begins, and settled when it ends.
+"""The accounts of limited keys and models: an exchange is admitted or refused when it begins, and settled when it ends.
 
-What an exchange costs:
+What an exchange costs, in the account of its key and in that of its model:
 
-    a request       one of `requests_per_minute`, whatever becomes of it (OpenAI counts failed ones too)
-    its tokens      of `tokens_per_minute`: an estimate of its input is reserved when it begins and replaced by the
-                    engine's own count, input and output, when it ends. Nothing is reserved for the output.
+    a request       one of `requests_per_minute`, also when the model server fails (OpenAI counts failed ones too)
+    its tokens      of `tokens_per_minute`, and of the quotas of a day and a month: what it may need at most is reserved
+                    when it begins, and replaced by the model server's own count when it ends
     being there     one of `concurrent`, from admission to settlement
-    a refusal       nothing of anything
+    a refusal       nothing of anything, and so does what never reached a model server
 
-The count at the end may be more than the bucket holds. That is a debt, and nothing is admitted until it has refilled.
+An exchange may use more than it has reserved, when its input was estimated too low. In a bucket that is a debt, and
+nothing is admitted until it has refilled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from appliance.config.schema import KeyLimits
+from appliance.config.schema import Key, Limits, Model
 from appliance.domain.http import Headers
 from appliance.errors import GatewayError
-from appliance.limits.buckets import TICKS, Bucket, to_ticks
+from appliance.limits.account import Account, Permit, Spent
+from appliance.limits.buckets import Bucket, to_ticks
 from appliance.limits.headers import rate_limit_headers
 
-_BYTES_A_TOKEN = 4  # of a JSON body; only a guess, until the engine has counted
-_LONGEST_WAIT = 60  # seconds; some official SDKs ignore a longer one and use a guess of their own
+
+@dataclass(frozen=True, slots=True)
+class Spendings:
+    """What was used before this process began: tokens of this day and this month, by name."""
+
+    keys: Mapping[str, Spent] = field(default_factory=dict)
+    models: Mapping[str, Spent] = field(default_factory=dict)
 
 
-def estimate_tokens(body_bytes: int) -> int:
-    """How many tokens the input of a request will be, by the size of its body."""
-    return body_bytes // _BYTES_A_TOKEN
+_NOTHING = Spendings()
+_NO_LIMITS: Mapping[str, Limits] = {}
+
+
+def limits_of(sections: Sequence[Key] | Sequence[Model]) -> dict[str, Limits]:
+    """The limits of those that have some, by name."""
+    return {section.name: section.limits for section in sections if section.limits is not None}
 
 
 class Ledger:
-    """The accounts of all keys that have limits; one for the whole process."""
+    """The accounts of all keys and models that have limits; one for the whole process."""
 
-    __slots__ = ("_accounts",)
+    __slots__ = ("_date", "_keys", "_models")
 
-    def __init__(self, limits: Mapping[str, KeyLimits]) -> None:
-        """`limits` by the name of the key; every bucket starts full."""
-        self._accounts: dict[str, _Account] = {}
-        self.change(limits)
+    def __init__(
+        self,
+        keys: Mapping[str, Limits],
+        models: Mapping[str, Limits] = _NO_LIMITS,
+        *,
+        date: Callable[[], float],
+        spent: Spendings = _NOTHING,
+    ) -> None:
+        """Limits by the name of the key or model; every bucket starts full.
 
-    def change(self, limits: Mapping[str, KeyLimits]) -> None:
-        """These are the limits from now on. Who had one before keeps what is used of it, unless its size changed."""
-        before = self._accounts
-        self._accounts = {
-            name: before[name].changed(given) if name in before else _Account(name, given)
-            for name, given in limits.items()
-            if given != KeyLimits()
-        }
+        Args:
+            keys: limits of each key.
+            models: limits of all keys together, of each model.
+            date: seconds since 1970; asked where there are quotas only.
+            spent: what has been used of the quotas.
+        """
+        self._date = date
+        self._keys: dict[str, Account] = {}
+        self._models: dict[str, Account] = {}
+        self.change(keys, models, spent)
 
-    def admit(self, key: str, input_estimate: int, now: float) -> "Permit | None":
-        """Let an exchange begin, and charge it for what is known so far.
+    def change(
+        self, keys: Mapping[str, Limits], models: Mapping[str, Limits] = _NO_LIMITS, spent: Spendings = _NOTHING
+    ) -> None:
+        """These are the limits from now on. Who had one before keeps what is used of it.
+
+        A limit a minute that changes its size starts full. `spent` counts for quotas that there were not before.
+        """
+        self._keys = self._changed("key", self._keys, keys, spent.keys)
+        self._models = self._changed("model", self._models, models, spent.models)
+
+    def _changed(
+        self, noun: str, before: Mapping[str, Account], limits: Mapping[str, Limits], spent: Mapping[str, Spent]
+    ) -> dict[str, Account]:
+        accounts = {}
+        for name, given in limits.items():
+            if given != Limits():
+                account = accounts[name] = before.get(name) or Account(noun, name, self._date)
+                account.change(given, spent.get(name, Spent()))
+        return accounts
+
+    def admit(self, key: str, model: str, tokens: int, now: float) -> Permit | None:
+        """Let an exchange begin, and charge it for what it may need.
 
         Args:
             key: the name of the caller's key.
-            input_estimate: tokens (`estimate_tokens`).
+            model: the public name of the model.
+            tokens: input and output that it may need at most.
             now: monotonic seconds, never less than before.
 
         Returns:
-            What the exchange must settle; None for a key without limits.
+            What the exchange must settle; None without limits.
 
         Raises:
-            GatewayError: `rate_limit_exceeded`; nothing was charged.
+            GatewayError: `rate_limit_exceeded` or `insufficient_quota`; nothing was charged.
         """
-        account = self._accounts.get(key)
-        return None if account is None else account.admit(input_estimate, now)
+        account = self._keys.get(key)
+        permit = None if account is None else account.admit(tokens, now)
+        if self._models and (shared := self._models.get(model)) is not None:
+            try:
+                return shared.admit(tokens, now, permit)
+            except GatewayError:
+                if permit is not None:
+                    permit.cancel()
+                raise
+        return permit
 
-    def headers(self, key: str, now: float) -> Headers:
-        """What is left of the key's limits; nothing for a limit that it does not have."""
-        account = self._accounts.get(key)
-        return [] if account is None else account.headers(to_ticks(now))
-
-
-class Permit:
-    """An exchange under way. It is settled or cancelled; what comes first counts, the rest is harmless.
-
-    Attributes:
-        reserved: tokens that were charged at admission, at most a minute's worth.
-    """
-
-    __slots__ = ("_account", "_over", "reserved")
-
-    def __init__(self, account: "_Account", reserved: int) -> None:
-        self._account = account
-        self._over = False
-        self.reserved = reserved
-
-    def settle(self, tokens: int, now: float) -> None:
-        """End it with what it used.
-
-        Args:
-            tokens: input and output, as the engine counted them. Where it worked and never said, `reserved` and
-                whatever output was seen.
-            now: monotonic seconds.
-        """
-        if self._over:
-            return
-        self._over = True
-        account = self._account
-        account.under_way -= 1
-        bucket = account.tokens
-        if bucket is None:
-            return
-        more = max(tokens, 0) - self.reserved  # an engine may report anything
-        if more > 0:
-            bucket.take(more, to_ticks(now))
-        else:
-            bucket.give_back(-more)
-
-    def cancel(self) -> None:
-        """End it with nothing used, as no engine worked for it: the tokens go back, the request still counts."""
-        if self._over:
-            return
-        self._over = True
-        self._account.under_way -= 1
-        if self._account.tokens is not None:
-            self._account.tokens.give_back(self.reserved)
-
-
-class _Account:
-    """The limits of one key and what is used of them."""
-
-    __slots__ = ("concurrent", "name", "requests", "tokens", "under_way")
-
-    def __init__(self, name: str, limits: KeyLimits) -> None:
-        self.name = name
-        self.requests = _bucket(None, limits.requests_per_minute)
-        self.tokens = _bucket(None, limits.tokens_per_minute)
-        self.concurrent = limits.concurrent
-        self.under_way = 0
-
-    def changed(self, limits: KeyLimits) -> "_Account":
-        """The same account with other limits; exchanges under way go on counting."""
-        self.requests = _bucket(self.requests, limits.requests_per_minute)
-        self.tokens = _bucket(self.tokens, limits.tokens_per_minute)
-        self.concurrent = limits.concurrent
-        return self
-
-    def admit(self, input_estimate: int, now: float) -> Permit:
-        requests, tokens, reserved = self.requests, self.tokens, 0
+    def headers(self, key: str, model: str, now: float) -> Headers:
+        """What is left a minute, of the key's limit or the model's, whichever is less; nothing where there is none."""
+        own, shared = self._keys.get(key), self._models.get(model)
+        if own is None and shared is None:
+            return []
         tick = to_ticks(now)
-        request_wait = token_wait = 0
-        if requests is not None:
-            request_wait = requests.try_take(1, tick)
-        if tokens is not None:
-            # At least one, so that a bucket in debt admits nothing; at most all that it can ever hold.
-            reserved = min(max(input_estimate, 1), tokens.capacity)
-            token_wait = tokens.try_take(reserved, tick)
-        crowded = self.concurrent is not None and self.under_way >= self.concurrent
-        if request_wait or token_wait or crowded:
-            # A refusal costs nothing.
-            if requests is not None and not request_wait:
-                requests.give_back(1)
-            if tokens is not None and not token_wait:
-                tokens.give_back(reserved)
-            if request_wait or token_wait:
-                raise self._bucket_refusal(request_wait, token_wait, reserved, tick)
-            raise self._concurrent_refusal()
-        self.under_way += 1
-        return Permit(self, reserved)
-
-    def headers(self, tick: int) -> Headers:
         headers: Headers = []
-        if self.requests is not None:
-            headers += rate_limit_headers("requests", self.requests, tick)
-        if self.tokens is not None:
-            headers += rate_limit_headers("tokens", self.tokens, tick)
+        requests, tokens = (own.requests, own.tokens) if own is not None else (None, None)
+        if shared is not None:
+            requests = _scarcer(requests, shared.requests, tick)
+            tokens = _scarcer(tokens, shared.tokens, tick)
+        if requests is not None:
+            headers += rate_limit_headers("requests", requests, tick)
+        if tokens is not None:
+            headers += rate_limit_headers("tokens", tokens, tick)
         return headers
 
-    def _bucket_refusal(self, request_wait: int, token_wait: int, needed: int, tick: int) -> GatewayError:
-        """The limit that takes longer to have room again is the one to name."""
-        seconds = -(-max(request_wait, token_wait) // TICKS)
-        if self.tokens is not None and token_wait > request_wait:
-            left = max(self.tokens.level(tick), 0)
-            what = (
-                f"has {left} tokens left of its limit of {self.tokens.capacity} a minute, and this request needs "
-                f"about {needed}"
-            )
-            return self._refusal("tokens_per_minute", f"{what}. Try again in {seconds} s", seconds)
-        limit = 0 if self.requests is None else self.requests.capacity
-        what = f"has used up its limit of {limit} requests a minute"
-        return self._refusal("requests_per_minute", f"{what}. Try again in {seconds} s", seconds)
 
-    def _concurrent_refusal(self) -> GatewayError:
-        what = f"has {self.under_way} requests under way, and its limit is {self.concurrent} at once"
-        return self._refusal("concurrent", f"{what}. Try again when one of them has ended", 1)
-
-    def _refusal(self, limit: str, what: str, seconds: int) -> GatewayError:
-        return GatewayError(
-            "rate_limit_exceeded",
-            f"The key {self.name!r} {what}. This is the key's own limit, not a lack of capacity; "
-            f"the server's owner can raise `{limit}` of the key.",
-            retry_after=min(seconds, _LONGEST_WAIT),
-            extras={"limit": limit},
-        )
-
-
-def _bucket(before: Bucket | None, capacity: int | None) -> Bucket | None:
-    """The bucket of a limit: the one there was if it has the size, else a full one."""
-    if capacity is None:
-        return None
-    return before if before is not None and before.capacity == capacity else Bucket(capacity)
+def _scarcer(one: Bucket | None, other: Bucket | None, tick: int) -> Bucket | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.level(tick) <= other.level(tick) else other

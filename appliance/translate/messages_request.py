@@ -194,6 +194,7 @@ def parse_messages(body: bytes) -> Call:
         body,
         bool(request.stream),
         request_id=request.request_id,
+        most_output=DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens,
         foreign=call_body,
     )
 
@@ -206,7 +207,11 @@ def parse_count(body: bytes) -> Call:
     """
     request = msgspec.structs.replace(_read(body), stream=False)
     return Call(
-        Operation.COUNT_TOKENS, request.model or "", body, request_id=request.request_id, foreign=Translated(request)
+        Operation.COUNT_TOKENS,
+        request.model or "",
+        body,
+        request_id=request.request_id,
+        foreign=Translated(request),
     )
 
 

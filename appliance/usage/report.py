@@ -59,12 +59,36 @@ def sums(path: Path, wanted: Filter, by: Sequence[By]) -> list[Sum]:
         f"SELECT {names + ', ' if by else ''}sum(requests), sum(failed), sum(input), sum(output), sum(cached), "  # noqa: S608 - names of a closed list
         f"sum(estimated) FROM days{where}{group}{order}"
     )
+    return [_sum(row, by) for row in _rows(path, query, values) if row[len(by)] is not None]
+
+
+def spent(path: Path, by: Literal["key", "model"], day: int, month: int) -> dict[str, tuple[int, int]]:
+    """Tokens, input and output, since a day and since another one before it, by name; nothing where there is no file.
+
+    Args:
+        path: the usage file.
+        by: whose.
+        day: days since 1970, UTC.
+        month: the first day of its month, likewise.
+
+    Raises:
+        OperatorError: it cannot be read.
+    """
+    if not path.exists():
+        return {}
+    query = (
+        f"SELECT {by}, sum(iif(day >= ?, input + output, 0)), sum(input + output) FROM days "  # noqa: S608 - as above
+        f"WHERE day >= ? GROUP BY {by}"
+    )
+    return {str(name): (int(today), int(since)) for name, today, since in _rows(path, query, [day, month])}
+
+
+def _rows(path: Path, query: str, values: Sequence[object]) -> list[tuple[int | str, ...]]:
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as connection:
-            rows = connection.execute(query, values).fetchall()
+            return connection.execute(query, values).fetchall()
     except sqlite3.Error as error:
         raise OperatorError(f"cannot read {path}: {error}") from error
-    return [_sum(row, by) for row in rows if row[len(by)] is not None]
 
 
 def today(now: float) -> date:

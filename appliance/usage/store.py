@@ -147,11 +147,6 @@ class Store:
         self._connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_A_STEP})")  # `execute` stops after one page
         return removed
 
-    def tokens_since(self, day: int) -> dict[str, int]:
-        """Tokens of each key, input and output, since the beginning of a day (days since 1970, UTC)."""
-        rows = self._connection.execute("SELECT key, sum(input + output) FROM days WHERE day >= ? GROUP BY key", (day,))
-        return dict(rows.fetchall())
-
     def close(self) -> None:
         """Close the file."""
         self._connection.close()

@@ -45,7 +45,9 @@ def error_headers(error: GatewayError) -> Headers:
     if error.row.retry is not None:
         headers.append(("x-should-retry", "true" if error.row.retry else "false"))
     if error.retry_after is not None:
-        wait = min(max(error.retry_after, 0.0), _LONGEST_WAIT)
+        wait = max(error.retry_after, 0.0)
+        if error.row.retry is not False:  # a client that tries again by itself gets a wait that it obeys
+            wait = min(wait, _LONGEST_WAIT)
         headers.append(("retry-after", str(max(1, math.ceil(wait)))))
         headers.append(("retry-after-ms", str(max(1, math.ceil(wait * 1000)))))
     return headers

@@ -152,9 +152,10 @@ def check_number(raw: msgspec.Raw, param: str, most: int) -> None:
         raise wrong(param, expected)
 
 
-def check_count(raw: msgspec.Raw, param: str) -> None:
+def check_count(raw: msgspec.Raw, param: str) -> int | None:
     """A whole number, 0 or more, if it is there; raises as `scalar`."""
     expected = "a whole number, 0 or more"
     value = scalar(raw, int, param, expected)
     if value is not None and value < 0:
         raise wrong(param, expected)
+    return value

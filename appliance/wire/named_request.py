@@ -89,9 +89,10 @@ def parse_named(operation: Operation, body: bytes) -> Call:
     request_id = request_id_of(fields.request_id)
     check_number(fields.temperature, "temperature", 2)
     check_number(fields.top_p, "top_p", 1)
-    check_count(fields.max_output_tokens, "max_output_tokens")
+    most = check_count(fields.max_output_tokens, "max_output_tokens")
     stream = flag(fields.stream, "stream")
-    return Call(operation, model, body, stream, request_id=request_id, appendable=not len(fields.request_id))
+    appendable = not len(fields.request_id)
+    return Call(operation, model, body, stream, request_id=request_id, most_output=most, appendable=appendable)
 
 
 def _check(need: _Need, fields: _Body) -> None:

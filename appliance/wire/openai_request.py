@@ -60,6 +60,7 @@ class _SoundGeneration(_Sound, gc=False):
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
     max_completion_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    n: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class _SoundChat(_SoundGeneration, kw_only=True, gc=False):
@@ -87,6 +88,7 @@ class _Body(msgspec.Struct):
     top_p: msgspec.Raw = msgspec.Raw()
     max_tokens: msgspec.Raw = msgspec.Raw()
     max_completion_tokens: msgspec.Raw = msgspec.Raw()
+    n: msgspec.Raw = msgspec.Raw()
     request_id: msgspec.Raw = msgspec.Raw()
 
 
@@ -154,7 +156,14 @@ def _sound_call(operation: Operation, body: bytes) -> Call | None:
     stream = bool(fields.stream)
     wants_usage = stream and isinstance(options, _StreamOptions) and bool(options.include_usage)
     appendable = fields.request_id is msgspec.UNSET and options is msgspec.UNSET
-    return Call(operation, fields.model, body, stream, wants_usage, request_id, appendable)
+    most = _most_output(fields.max_tokens, fields.max_completion_tokens, fields.n)
+    return Call(operation, fields.model, body, stream, wants_usage, request_id, most, appendable)
+
+
+def _most_output(max_tokens: int | None, max_completion_tokens: int | None, n: int | None) -> int | None:
+    """Engines differ in which of the two names they heed, so the larger one counts."""
+    most = max_tokens if max_completion_tokens is None else max(max_completion_tokens, max_tokens or 0)
+    return most if most is None or n is None else most * n
 
 
 def _checked_call(operation: Operation, body: bytes) -> Call:
@@ -169,10 +178,22 @@ def _checked_call(operation: Operation, body: bytes) -> Call:
         return Call(operation, model, body, request_id=request_id)
     check_number(fields.temperature, "temperature", 2)
     check_number(fields.top_p, "top_p", 1)
-    check_count(fields.max_tokens, "max_tokens")
-    check_count(fields.max_completion_tokens, "max_completion_tokens")
+    most = _most_output(
+        check_count(fields.max_tokens, "max_tokens"),
+        check_count(fields.max_completion_tokens, "max_completion_tokens"),
+        _choices(fields.n),
+    )
     stream = flag(fields.stream, "stream")
-    return Call(operation, model, body, stream, stream and _wants_usage(fields.stream_options), request_id)
+    return Call(operation, model, body, stream, stream and _wants_usage(fields.stream_options), request_id, most)
+
+
+def _choices(raw: msgspec.Raw) -> int | None:
+    """How many answers are wanted; whether that is a sensible number is for the engine to say."""
+    try:
+        value = scalar(raw, int, "n", "a whole number")
+    except GatewayError:
+        return None
+    return value if value and value > 0 else None
 
 
 def _wants_usage(raw: msgspec.Raw) -> bool:

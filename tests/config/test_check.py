@@ -54,7 +54,6 @@ def test_a_good_configuration_has_no_problems(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "setting"),
     [
-        (KEY % "tokens_per_day = 1", "keys[0].limits.tokens_per_day"),
         ('providers = [{ name = "openai" }]', "providers"),
         ('guardrails = [{ name = "g", kind = "pii" }]', "guardrails"),
         (LLAMA % "" + 'models = [{ name = "m", targets = ["a"], balance = "prefix" }]', "models[0].balance"),

@@ -64,6 +64,38 @@ def test_usage_over_a_restart_and_a_kill(tmp_path: Path) -> None:
         box.start()  # to be stopped as any other
 
 
+def test_quotas_over_a_kill(tmp_path: Path) -> None:
+    """Each answer has 7 tokens of output and the same input; the quota is two answers and what a third may need."""
+    with product(tmp_path, runtime("m", "--tokens", "7")) as box:
+        box.ready("m")
+        ask(box)
+        box.until(lambda: requests(box) == 1, 20)
+        (row,) = usage(box)
+        one = int(row["input"]) + int(row["output"])
+
+        text = box.config.read_text()
+        limited = text.replace('"tester"', f'"tester"\nlimits = {{ tokens_per_month = {2 * one + 40} }}', 1)
+        box.config.write_text(limited)
+        os.kill(box.process.pid, signal.SIGHUP)  # what was used before there was a limit counts
+        box.until(lambda: "in effect" in box.log.read_text(), 20)
+        body = {"model": "m", "messages": [{"role": "user", "content": CANARY}], "max_tokens": 10}
+        assert box.post("/v1/chat/completions", body).status_code == 200
+        refused = box.post("/v1/chat/completions", body | {"max_tokens": 60})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
+        box.until(lambda: requests(box) == 2, 20)
+        os.kill(box.process.pid, signal.SIGKILL)
+        box.process.wait(10)
+
+        box.start()
+        box.ready("m")
+        assert box.post("/v1/chat/completions", body | {"max_tokens": 60}).status_code == 429
+        box.config.write_text(text)
+        box.stop()
+        box.start()
+        box.ready("m")
+        ask(box)
+
+
 def test_a_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "s" / "usage.db").mkdir(parents=True)
     with product(tmp_path, runtime("m")) as box:

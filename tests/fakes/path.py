@@ -1,5 +1,6 @@
 """The whole path behind the doors, with scripted model servers: what endpoints and pipeline tests talk to."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
@@ -8,7 +9,7 @@ from appliance.access.keys import KeyRing
 from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
 from appliance.api.routes import Router
-from appliance.config.schema import Backend, KeyLimits, Model, Runtime
+from appliance.config.schema import Backend, Limits, Model, Runtime
 from appliance.domain.http import Headers, Reply, Request
 from appliance.domain.secret import Secret
 from appliance.domain.targets import Address, Endpoint
@@ -46,7 +47,8 @@ class Path:
         self,
         upstreams: ScriptedUpstreams | None = None,
         runtime: FakeRuntime | None = None,
-        limits: dict[str, KeyLimits] | None = None,
+        limits: dict[str, Limits] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.metrics = Metrics(CollectorRegistry())
         self.fleet = FleetTable()
@@ -63,12 +65,12 @@ class Path:
         self.attempts = Attempts(
             self.fleet, self.runtime, cast("Any", self.upstreams), deadlines, {"box": 4}, self.metrics
         )
-        self.gateway = Gateway(catalogue, self.fleet, self.attempts)
+        self.ledger = Ledger(limits or {}, date=lambda: 1_800_000_000.0)
+        self.gateway = Gateway(catalogue, self.fleet, self.attempts, self.ledger)
         ticks = iter(range(10**6))
         self.records: list[ExchangeRecord] = []
-        self.accounts = Accounts(self.metrics, lambda: float(next(ticks)), lambda: "0" * 32, self._log)
-        self.ledger = Ledger(limits or {})
-        self.keys = KeyRing((), [Secret("sk-a")])
+        self.accounts = Accounts(self.metrics, clock or (lambda: float(next(ticks))), lambda: "0" * 32, self._log)
+        self.keys = KeyRing((), [Secret("sk-a")], date=lambda: 1_800_000_000.0)
         listing = Listing(catalogue, self.fleet, 1_700_000_000)
         endpoints = Endpoints(self.keys, self.gateway, listing, self.accounts, self.ledger, 10_000)
         probes = Probes(self.keys, self.fleet, catalogue, self.metrics)

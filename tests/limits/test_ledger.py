@@ -1,56 +1,75 @@
 import random
-from fractions import Fraction
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from appliance.config.schema import KeyLimits
+from appliance.config.schema import Key, Limits, Model
 from appliance.errors import GatewayError
-from appliance.limits.buckets import TICKS
-from appliance.limits.ledger import Ledger, Permit, estimate_tokens
+from appliance.limits.account import Permit, Spent
+from appliance.limits.ledger import Ledger, Spendings, limits_of
+
+RATE = "rate_limit_exceeded"
+WHAT = ("limit", "remaining", "reset")
 
 
-def ledger(*, requests: int | None = None, tokens: int | None = None, concurrent: int | None = None) -> Ledger:
-    limits = KeyLimits(requests_per_minute=requests, tokens_per_minute=tokens, concurrent=concurrent)
-    return Ledger({"alice": limits})
+NOON = 1_800_014_400.0  # 2027-01-15 12:00 UTC
 
 
-def admit(book: Ledger, now: float = 0.0, estimate: int = 0) -> Permit:
-    permit = book.admit("alice", estimate, now)
+def ledger(
+    *,
+    requests: int | None = None,
+    tokens: int | None = None,
+    concurrent: int | None = None,
+    day: int | None = None,
+    month: int | None = None,
+    date: Callable[[], float] = lambda: NOON,
+    spent: Spent | None = None,
+) -> Ledger:
+    limits = Limits(
+        requests_per_minute=requests,
+        tokens_per_minute=tokens,
+        concurrent=concurrent,
+        tokens_per_day=day,
+        tokens_per_month=month,
+    )
+    return Ledger({"alice": limits}, date=date, spent=Spendings({"alice": spent} if spent else {}))
+
+
+def admit(book: Ledger, now: float = 0.0, estimate: int = 0, *, key: str = "alice", model: str = "m") -> Permit:
+    permit = book.admit(key, model, estimate, now)
     assert permit is not None
     return permit
 
 
-def refused(book: Ledger, now: float = 0.0, estimate: int = 0) -> GatewayError:
+def refused(
+    book: Ledger, now: float = 0.0, estimate: int = 0, *, key: str = "alice", model: str = "m", code: str = RATE
+) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
-        book.admit("alice", estimate, now)
-    assert caught.value.code == "rate_limit_exceeded"
+        book.admit(key, model, estimate, now)
+    assert caught.value.code == code
     return caught.value
 
 
 def left(book: Ledger, what: str, now: float = 0.0) -> int:
-    return int(dict(book.headers("alice", now))[f"x-ratelimit-remaining-{what}"])
+    return int(dict(book.headers("alice", "m", now))[f"x-ratelimit-remaining-{what}"])
 
 
 def test_a_key_without_limits_has_nothing_to_settle_and_no_headers() -> None:
-    book = Ledger({"free": KeyLimits()})
+    book = Ledger({"free": Limits()}, date=lambda: NOON)
     for key in ("free", "env-1"):
-        assert book.admit(key, 10**9, 0.0) is None
-        assert book.headers(key, 0.0) == []
+        assert book.admit(key, "m", 10**9, 0.0) is None
+        assert book.headers(key, "m", 0.0) == []
 
 
 def test_keys_do_not_share_their_limits() -> None:
-    book = Ledger({"alice": KeyLimits(requests_per_minute=1), "bob": KeyLimits(requests_per_minute=1)})
+    one = Limits(requests_per_minute=1)
+    book = Ledger({"alice": one, "bob": one}, date=lambda: NOON)
     admit(book)
     refused(book)
-    assert book.admit("bob", 0, 0.0)
-
-
-@pytest.mark.parametrize(("size", "tokens"), [(0, 0), (3, 0), (4, 1), (1000, 250)])
-def test_the_input_is_estimated_by_the_size_of_the_body(size: int, tokens: int) -> None:
-    assert estimate_tokens(size) == tokens
+    admit(book, key="bob")
 
 
 def test_a_thousand_at_the_same_instant_admit_exactly_the_capacity() -> None:
@@ -114,20 +133,23 @@ def test_what_is_more_than_reserved_is_charged_when_it_is_known_not_before() -> 
     assert left(book, "tokens", 90.0) == 60
 
 
-def test_where_the_engine_never_said_the_reservation_can_stand() -> None:
-    book = ledger(tokens=1000)
-    permit = admit(book, 0.0, 300)
-    permit.settle(permit.reserved + 20, 0.0)
-    assert left(book, "tokens") == 680
-
-
-def test_an_exchange_that_used_nothing_is_a_request_and_no_tokens() -> None:
-    book = ledger(requests=10, tokens=1000)
+def test_an_engine_that_was_asked_and_did_not_work_costs_a_request_and_no_tokens() -> None:
+    book = ledger(requests=10, tokens=1000, day=5000)
     permit = admit(book, 0.0, 300)
     assert left(book, "tokens") == 700
-    permit.cancel()
+    permit.settle(0, 0.0)
     permit.settle(500, 0.0)
     assert (left(book, "requests"), left(book, "tokens")) == (9, 1000)
+    admit(book, 0.0, 1000).cancel()
+
+
+def test_what_never_reached_an_engine_costs_nothing() -> None:
+    book = ledger(requests=10, tokens=1000, concurrent=1, day=1000)
+    for _ in range(50):
+        permit = admit(book, 0.0, 1000)
+        permit.cancel()
+        permit.settle(500, 0.0)
+    assert (left(book, "requests"), left(book, "tokens")) == (10, 1000)
 
 
 def test_an_engine_that_reports_less_than_nothing_gives_nothing_away() -> None:
@@ -143,7 +165,7 @@ def test_an_answer_may_use_more_than_is_left_and_then_nobody_gets_in_until_it_ha
     error = refused(book, 0.0, 0)
     assert error.retry_after == 31
     assert error.extras == {"limit": "tokens_per_minute"}
-    assert "has 0 tokens left of its limit of 60 a minute, and this request needs about 1" in error.message
+    assert "has 0 tokens left of its limit of 60 a minute, and this request may need 1" in error.message
     refused(book, 30.9, 0)
     admit(book, 31.0, 0)
 
@@ -159,7 +181,7 @@ def test_a_debt_of_more_than_a_minute_is_told_but_the_header_stays_at_sixty() ->
 def test_a_body_larger_than_the_limit_waits_for_a_full_bucket_not_for_ever() -> None:
     book = ledger(tokens=60)
     permit = admit(book, 0.0, 10**9)
-    assert permit.reserved == 60
+    assert left(book, "tokens") == 0
     permit.settle(1, 0.0)
     assert refused(book, 0.0, 10**9).retry_after == 1
     admit(book, 1.0, 10**9)
@@ -180,11 +202,11 @@ def test_a_refusal_names_the_limit_that_takes_longest_its_value_and_whose_it_is(
 
 
 def test_the_headers_are_those_of_the_limits_that_there_are() -> None:
-    assert ledger(concurrent=1).headers("alice", 0.0) == []
-    both = dict(ledger(requests=5, tokens=50).headers("alice", 0.0))
+    assert ledger(concurrent=1).headers("alice", "m", 0.0) == []
+    both = dict(ledger(requests=5, tokens=50).headers("alice", "m", 0.0))
     assert len(both) == 6
     assert (both["x-ratelimit-limit-requests"], both["x-ratelimit-limit-tokens"]) == ("5", "50")
-    assert len(ledger(tokens=50).headers("alice", 0.0)) == 3
+    assert len(ledger(tokens=50).headers("alice", "m", 0.0)) == 3
 
 
 def test_a_huge_jump_of_the_clock_fills_the_bucket_once() -> None:
@@ -211,108 +233,133 @@ def test_who_waits_as_long_as_told_gets_in(requests: int, tokens: int, now: floa
             admit(book, now + wait + 1e-6, estimate)  # no clock of a client is as fine as that
 
 
-class Limits(RuleBasedStateMachine):
-    """A ledger beside the plainest books that there are: fractions, brought up to date before each look."""
-
-    @initialize(
-        requests=st.none() | st.integers(1, 20),
-        tokens=st.integers(1, 500) | st.none(),
-        concurrent=st.none() | st.integers(1, 5),
+def test_quotas_hold_for_the_day_and_the_month_whichever_is_less() -> None:
+    book = ledger(day=100, month=150)
+    admit(book, 0.0, 100).settle(100, 0.0)
+    error = refused(book, 0.0, 1, code="insufficient_quota")
+    assert error.extras == {"limit": "tokens_per_day"}
+    assert error.retry_after == 12 * 3600
+    assert error.message == (
+        "The key 'alice' has 0 tokens left of its 100 a day, and this request may need 1. It has them again tomorrow, "
+        "at 00:00 UTC; a smaller `max_tokens` needs less. This is the key's own limit, not a lack of capacity; the "
+        "server's owner can raise `tokens_per_day` of the key."
     )
-    def begin(self, requests: int | None, tokens: int | None, concurrent: int | None) -> None:
-        self.book = ledger(requests=requests, tokens=tokens, concurrent=concurrent)
-        given = {"requests": requests, "tokens": tokens}
-        self.capacity = {name: size for name, size in given.items() if size is not None}
-        self.level = {name: Fraction(size) for name, size in self.capacity.items()}
-        self.concurrent = concurrent
-        self.tick = 0
-        self.under_way: list[Permit | None] = []
-        self.over: list[Permit] = []
-        self.admitted: list[int] = []
-
-    @property
-    def now(self) -> float:
-        return self.tick / TICKS
-
-    def pass_time(self, ticks: int) -> None:
-        self.tick += ticks
-        for name, size in self.capacity.items():
-            self.level[name] = min(Fraction(size), self.level[name] + Fraction(ticks * size, 60 * TICKS))
-
-    @rule(ticks=st.integers(0, 5) | st.integers(0, 90 * TICKS) | st.just(10**12))
-    def wait(self, ticks: int) -> None:
-        self.pass_time(ticks)
-
-    @rule(estimate=st.integers(0, 600))
-    def ask(self, estimate: int) -> None:
-        needs = {"requests": 1, "tokens": min(max(estimate, 1), self.capacity.get("tokens", 0))}
-        lacks = {name: needs[name] - self.level[name] for name in self.capacity if needs[name] > self.level[name]}
-        full = self.concurrent is not None and len(self.under_way) >= self.concurrent
-        if lacks or full:
-            error = refused(self.book, self.now, estimate)
-            seconds = max((lack * 60 / self.capacity[name] for name, lack in lacks.items()), default=Fraction(1))
-            assert error.retry_after == min(seconds.__ceil__(), 60)
-            return
-        self.under_way.append(self.book.admit("alice", estimate, self.now))
-        self.admitted.append(self.tick)
-        for name in self.capacity:
-            self.level[name] -= needs[name]
-
-    @rule(place=st.integers(0, 4), used=st.none() | st.integers(-5, 1000))
-    def end(self, place: int, used: int | None) -> None:
-        if place >= len(self.under_way):
-            return
-        permit = self.under_way.pop(place)
-        if permit is None:
-            assert not self.capacity
-            assert self.concurrent is None
-            return
-        if used is None:
-            permit.cancel()
-        else:
-            permit.settle(used, self.now)
-        self.over.append(permit)
-        if "tokens" in self.capacity:
-            level = self.level["tokens"] + permit.reserved - max(used or 0, 0)
-            self.level["tokens"] = min(Fraction(self.capacity["tokens"]), level)
-
-    @rule()
-    def end_all_again(self) -> None:
-        for permit in self.over:
-            permit.settle(1000, self.now)
-            permit.cancel()
-
-    @invariant()
-    def the_books_agree(self) -> None:
-        told = dict(self.book.headers("alice", self.now))
-        assert {name: int(told[f"x-ratelimit-remaining-{name}"]) for name in self.capacity} == {
-            name: max(level.__floor__(), 0) for name, level in self.level.items()
-        }
-        account = self.book._accounts.get("alice")
-        if account is not None:
-            assert account.under_way == len(self.under_way)
-            assert self.concurrent is None or account.under_way <= self.concurrent
-
-    @invariant()
-    def no_stretch_of_time_holds_more_than_a_minutes_worth_and_the_refill(self) -> None:
-        size = self.capacity.get("requests")
-        for place, tick in enumerate(self.admitted):
-            count = len(self.admitted) - place
-            assert size is None or count <= size + Fraction((self.admitted[-1] - tick) * size, 60 * TICKS)
-
-    def teardown(self) -> None:
-        """When all has ended and time has passed, every bucket is full again and every place is free."""
-        if not hasattr(self, "book"):
-            return
-        for permit in self.under_way:
-            if permit is not None:
-                permit.cancel()
-        self.under_way = []
-        self.pass_time(10**13)
-        for name, size in self.capacity.items():
-            assert left(self.book, name, self.now) == size
-        self.the_books_agree()
 
 
-TestLimits = Limits.TestCase
-TestLimits.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+def test_what_is_reserved_counts_until_it_is_known_better_and_whoever_waits_for_it_is_told_so() -> None:
+    book = ledger(day=100)
+    first = admit(book, 0.0, 80)
+    error = refused(book, 0.0, 30)
+    assert (error.retry_after, error.extras) == (1, {"limit": "tokens_per_day"})
+    assert "has 20 tokens left of its 100 a day, as requests under way may use the rest" in error.message
+    first.settle(70, 0.0)
+    admit(book, 0.0, 30).settle(30, 0.0)
+    refused(book, 0.0, 1, code="insufficient_quota")
+
+
+def test_a_request_that_could_need_more_than_all_of_a_quota_gets_in_while_nothing_is_used() -> None:
+    book = ledger(day=100)
+    admit(book, 0.0, 10**9).settle(1, 0.0)
+    refused(book, 0.0, 10**9, code="insufficient_quota")
+    admit(book, 0.0, 99)
+
+
+@pytest.mark.parametrize(
+    ("span", "last", "first"),
+    [
+        ("day", datetime(2027, 1, 15, 23, 59, 59, 999_000, UTC), datetime(2027, 1, 16, tzinfo=UTC)),
+        ("month", datetime(2027, 1, 31, 23, 59, 59, 999_000, UTC), datetime(2027, 2, 1, tzinfo=UTC)),
+        ("month", datetime(2027, 12, 31, 23, 59, 59, 999_000, UTC), datetime(2028, 1, 1, tzinfo=UTC)),
+        ("month", datetime(2028, 2, 29, 23, 59, 59, 999_000, UTC), datetime(2028, 3, 1, tzinfo=UTC)),
+    ],
+)
+def test_at_midnight_in_utc_a_new_span_begins_and_not_a_moment_earlier(
+    span: str, last: datetime, first: datetime
+) -> None:
+    clock = last - timedelta(hours=1)
+
+    def date() -> float:
+        return clock.timestamp()
+
+    book = ledger(day=100, date=date) if span == "day" else ledger(month=100, date=date)
+    admit(book, 0.0, 60).settle(60, 0.0)
+    over_the_border = admit(book, 0.0, 40)
+    clock = last
+    assert refused(book, 0.0, 1).extras == {"limit": f"tokens_per_{span}"}
+    clock = first
+    over_the_border.settle(40, 0.0)  # it counts where it ends
+    admit(book, 0.0, 60).settle(60, 0.0)
+    refused(book, 0.0, 1, code="insufficient_quota")
+    clock = first - timedelta(seconds=5)  # the clock was set back a little
+    refused(book, 0.0, 1, code="insufficient_quota")
+    clock = first
+    refused(book, 0.0, 1, code="insufficient_quota")
+
+
+def test_what_was_used_before_a_restart_counts() -> None:
+    book = ledger(day=100, month=1000, spent=Spent(day=90, month=995))
+    refused(book, 0.0, 6, code="insufficient_quota")
+    admit(book, 0.0, 5).settle(5, 0.0)
+    assert refused(book, 0.0, 1, code="insufficient_quota").extras == {"limit": "tokens_per_month"}
+
+
+def test_a_model_has_limits_for_all_keys_together() -> None:
+    limits = {"small": Limits(requests_per_minute=3, concurrent=2, tokens_per_day=100)}
+    book = Ledger({"alice": Limits(requests_per_minute=2)}, limits, date=lambda: NOON)
+    first = admit(book, key="alice", model="small")
+    second = admit(book, key="env-1", model="small")
+    assert book.admit("env-1", "large", 5, 0.0) is None
+    error = refused(book, key="alice", model="small")
+    assert error.message.startswith("The model 'small' has 2 requests under way")
+    assert "the limit of all keys together" in error.message
+    second.cancel()
+    first.settle(30, 0.0)
+    admit(book, key="env-1", estimate=70, model="small")
+    assert refused(book, key="env-1", model="small").extras == {"limit": "tokens_per_day"}
+
+
+def test_what_the_model_refuses_costs_the_key_nothing() -> None:
+    own = Limits(requests_per_minute=5, tokens_per_minute=100, concurrent=5, tokens_per_day=100)
+    book = Ledger({"alice": own}, {"m": Limits(concurrent=1)}, date=lambda: NOON)
+    held = admit(book, 0.0, 10)
+    for _ in range(20):
+        refused(book, 0.0, 90)
+    assert (left(book, "requests"), left(book, "tokens")) == (4, 90)
+    held.settle(10, 0.0)
+    admit(book, 0.0, 90)
+
+
+def test_headers_tell_the_limit_with_less_left() -> None:
+    own, shared = Limits(requests_per_minute=5, tokens_per_minute=50), Limits(requests_per_minute=3)
+    book = Ledger({"alice": own}, {"m": shared}, date=lambda: NOON)
+    told = dict(book.headers("alice", "m", 0.0))
+    assert (told["x-ratelimit-limit-requests"], told["x-ratelimit-limit-tokens"]) == ("3", "50")
+    assert dict(book.headers("alice", "other", 0.0))["x-ratelimit-limit-requests"] == "5"
+    assert dict(book.headers("bob", "m", 0.0)).keys() == {f"x-ratelimit-{w}-requests" for w in WHAT}
+    assert book.headers("bob", "other", 0.0) == []
+
+
+def test_a_change_keeps_what_is_used_and_what_is_under_way() -> None:
+    book = ledger(requests=5, day=100, concurrent=2)
+    admit(book, 0.0, 40).settle(40, 0.0)
+    held = admit(book, 0.0, 50)
+    changed = Limits(requests_per_minute=5, tokens_per_day=80, tokens_per_month=1000, concurrent=1)
+    book.change({"alice": changed}, {}, Spendings({"alice": Spent(day=1, month=940)}))
+    assert left(book, "requests") == 3
+    assert refused(book, 0.0, 1).extras == {"limit": "tokens_per_day"}  # 40 used and 50 reserved of 80
+    held.settle(10, 0.0)
+    admit(book, 0.0, 30).cancel()
+    refused(book, 0.0, 31, code="insufficient_quota")
+    admit(book, 0.0, 30).settle(30, 0.0)
+    changed = Limits(tokens_per_month=1000)
+    book.change({"alice": changed})
+    admit(book, 0.0, 20).settle(20, 0.0)  # 940 as given, and what has ended since
+    assert refused(book, 0.0, 1, code="insufficient_quota").extras == {"limit": "tokens_per_month"}
+    book.change({})
+    assert book.admit("alice", "m", 10**9, 0.0) is None
+
+
+def test_sections_without_limits_have_none() -> None:
+    some = Limits(concurrent=1)
+    assert limits_of([Key(name="a", hash="", limits=some), Key(name="b", hash="")]) == {"a": some}
+    assert limits_of([Model(name="m", targets=(), limits=some)]) == {"m": some}

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import OperatorError
-from appliance.usage.report import Filter, Sum, sums, today
+from appliance.usage.report import Filter, Sum, spent, sums, today
 from appliance.usage.store import DAY, Row, Store
 
 AT = 1_800_000_000.0  # 2027-01-15
@@ -73,3 +73,18 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_days_are_utc() -> None:
     assert today(AT) == date(2027, 1, 15)
     assert today(0) == date(1970, 1, 1)
+
+
+def test_what_was_spent_of_a_day_and_a_month(path: Path) -> None:
+    day = int(AT // DAY)
+    assert spent(path, "key", day, day - 2) == {"alice": (30, 45), "bob": (15, 15)}
+    assert spent(path, "model", day, day - 1) == {"qwen": (30, 30), "llama": (15, 15)}
+    assert spent(path, "key", day + 1, day) == {"alice": (0, 30), "bob": (0, 15)}
+    assert spent(path, "key", day + 1, day + 1) == {}
+
+
+def test_nothing_was_spent_where_there_is_no_file_and_a_broken_one_is_told(tmp_path: Path) -> None:
+    assert spent(tmp_path / "usage.db", "key", 0, 0) == {}
+    (tmp_path / "usage.db").write_bytes(b"no database " * 100)
+    with pytest.raises(OperatorError, match="cannot read"):
+        spent(tmp_path / "usage.db", "key", 0, 0)

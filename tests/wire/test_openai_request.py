@@ -234,3 +234,22 @@ def test_nothing_is_appended_beside_a_member_however_its_name_is_written(name: s
 
 def test_an_ordinary_body_is_read_once() -> None:
     assert _sound_call(CHAT, b'{"model":"m","messages":[{"role":"user","content":null}],"stream":true}')
+
+
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [
+        ({}, None),
+        ({"n": 3}, None),
+        ({"max_tokens": 100}, 100),
+        ({"max_completion_tokens": 70}, 70),
+        ({"max_tokens": 100, "max_completion_tokens": 70, "n": 2}, 200),
+        ({"max_tokens": 100, "n": 1}, 100),
+        ({"max_tokens": 100, "n": 0}, 100),
+        ({"max_tokens": 100, "n": "many"}, 100),
+        ({"max_tokens": 0}, 0),
+    ],
+)
+def test_how_much_output_a_request_allows(fields: dict[str, Any], most: int | None) -> None:
+    for careful in ({}, {"request_id": None}):
+        assert chat(**fields, **careful).most_output == most
