@@ -15,11 +15,11 @@ Rooms import leftwards only; `tests/test_architecture.py` is the plan:
 
     values      errors, domain, config
     bytes       http1, sse, wire                            no clock, no task, no socket
-    decisions   fleet, access, routing                      time is an argument
+    decisions   fleet, access, routing, limits, guardrails, queueing, breakers      time is an argument
     outside     upstream, supervisor, health, observe       one room per outsider
     path        gateway                                     a request's story
     surfaces    door, api, ops                              thin: unpack, call, pack
-    assembly    parts, private_door, reload, serve, cli, __main__        `parts` and `serve` alone know every class
+    assembly    parts, policy, private_door, reload, serve, cli, __main__   `parts` and `serve` alone know every class
 """
 
 __version__ = "0.1.0"

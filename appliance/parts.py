@@ -47,6 +47,7 @@ from appliance.observe.log import ExchangeRecord, log_replica
 from appliance.observe.metrics import Metrics
 from appliance.ops.orders import OrderRoutes
 from appliance.ops.probes import Probes
+from appliance.policy import outcomes_of
 from appliance.private_door import PrivateDoor
 from appliance.recording import recorder_of, spendings, spendings_now
 from appliance.reload import Fresh, Live, Reloader, endpoints_of, needs_no_key
@@ -123,13 +124,20 @@ def build(
     backends = endpoints_of(config.backends, credentials)
     catalogue = Catalogue(config.models, config.runtimes, backends)
     gpus = reader_of(server.gpu_file, environment.inherited({}), metrics.gpus_seen)
+    outcomes = outcomes_of(config, fleet, metrics, time.monotonic)  # before there are rows to watch
     supervisor = _supervisor(config, fleet, upstreams, gpus)
     prober = Prober(backends, fleet, partial(_ask, upstreams), server.probe_interval)
     deadlines = Deadlines(
         server.connect_timeout, server.first_byte_timeout, server.between_bytes_timeout, server.total_timeout
     )
     attempts = Attempts(
-        fleet, supervisor, upstreams, deadlines, {item.name: item.max_connections for item in config.backends}, metrics
+        fleet,
+        supervisor,
+        upstreams,
+        deadlines,
+        {item.name: item.max_connections for item in config.backends},
+        metrics,
+        outcomes,
     )
     ledger = Ledger(limits_of(config.keys), limits_of(config.models), date=date, spent=spendings(usage, date()))
     gateway = Gateway(catalogue, fleet, attempts, ledger)
@@ -145,12 +153,14 @@ def build(
         if record.target:  # what was refused before it had one used nothing
             recorder.take(record)
 
-    accounts = Accounts(metrics, time.monotonic, _Ids(), account, explain=server.gateway_headers)
+    accounts = Accounts(metrics, time.monotonic, _Ids(), account, server.gateway_headers, outcomes)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
     operator = Operator(supervisor, state_dir=Path(server.state_dir), patience=server.load_wait, drain=server.drain)
-    live = Live(keys, ledger, gateway, prober, operator, metrics, partial(spendings_now, recorder, usage, date))
+    live = Live(
+        keys, ledger, gateway, prober, operator, metrics, partial(spendings_now, recorder, usage, date), outcomes
+    )
     reloader = Reloader(config, live, reread, api_keys, date) if reread else None
 
     reload = reloader.reload if reloader else None

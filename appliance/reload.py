@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
+from appliance import policy
 from appliance.access.keys import KeyRing
 from appliance.config.diff import difference, in_effect
 from appliance.config.schema import Backend, Config
@@ -17,6 +18,7 @@ from appliance.domain.orders import Reloaded
 from appliance.domain.secret import Secret
 from appliance.domain.targets import Address, Endpoint
 from appliance.errors import OperatorError
+from appliance.gateway.outcomes import Outcomes
 from appliance.gateway.pipeline import Gateway
 from appliance.health.prober import Prober
 from appliance.limits.ledger import Ledger, Spendings, limits_of
@@ -42,6 +44,7 @@ class Live:
     operator: Operator
     metrics: Metrics
     spent: Callable[[], Awaitable[Spendings]]
+    outcomes: Outcomes
 
 
 class Reloader:
@@ -101,6 +104,7 @@ class Reloader:
             backends=found.backends,
             runtimes=runtimes,
             restart=found.restart,
+            settings=found.settings,
         )
 
     async def _apply(self, config: Config, credentials: dict[str, Secret]) -> None:
@@ -112,6 +116,7 @@ class Reloader:
         live.keys.change(config.keys, self._api_keys)
         live.ledger.change(limits_of(config.keys), limits_of(config.models), spent)
         live.prober.change(backends)
+        policy.change(live.outcomes, config)
         self._config = in_effect(self._config, config)
         live.metrics.config_loaded(ok=True, at=self._date())
         await live.operator.apply(config.runtimes)

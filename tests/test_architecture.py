@@ -64,6 +64,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "reload": ({"*"}, {"trio"}),
     "private_door": ({"*"}, {"trio"}),
     "recording": (SETTINGS | {"limits", "observe", "usage"}, {"trio"}),
+    "policy": (SETTINGS | {"fleet", "breakers", "gateway", "observe"}, set()),
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (

@@ -104,15 +104,15 @@ class Suspects:
         else:
             self._broken.append((runtime, replica, content, alone, now))
 
-    def crashed(self, replica: str, now: float) -> int:
-        """A replica's process ended by itself; how many exchanges are known to have broken by it."""
+    def crashed(self, replica: str, now: float) -> list[Content]:
+        """A replica's process ended by itself; what is known so far to have broken with it."""
         self._crashes = {name: at for name, at in self._crashes.items() if now - at <= _TOGETHER}
         self._crashes[replica] = now
         mine = [one for one in self._broken if one[1] == replica and now - one[4] <= _TOGETHER]
         self._broken = deque((one for one in self._broken if one[1] != replica), maxlen=_BROKEN)
         for runtime, _, content, alone, _ in mine:
             self._accuse(runtime, content, now, alone=alone)
-        return len(mine)
+        return [one[2] for one in mine]
 
     def _accuse(self, runtime: str, content: Content, now: float, *, alone: bool) -> None:
         entry = self._known.pop((runtime, content), None)

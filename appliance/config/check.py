@@ -39,6 +39,7 @@ _POSITIVE_SERVER = (
     "body_timeout",
     "write_stall",
     "load_queue",
+    "queue_wait",
     "probe_interval",
 )
 _POSITIVE_LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent", "tokens_per_day", "tokens_per_month")
@@ -229,6 +230,7 @@ def _callers(keys: tuple[Key, ...]) -> Iterator[Finding]:
         if _OWN_CALLER.fullmatch(key.name):  # it would share its limits and its place in the log with that caller
             what = f'`{dotted(path)}.name`: "{key.name}" is how the appliance calls a caller without a [[keys]] entry'
             yield Finding((*path, "name"), what, "rename it")
+        yield from _positive(key, path, ("weight",))
         if key.limits is not None:
             yield from _positive(key.limits, (*path, "limits"), _POSITIVE_LIMITS)
 

@@ -9,6 +9,7 @@ import msgspec
 from appliance.config.schema import Config
 
 _LIVE = ("keys", "models", "backends", "runtimes")  # what changes while the appliance runs
+_LIVE_SERVER = ("queue", "queue_wait", "queue_keepalive", "circuit_failures")  # settings of [server] that do so too
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,28 +17,35 @@ class Difference:
     """Names of what was added, changed or removed; runtimes are the supervisor's to judge.
 
     Attributes:
+        settings: others that change while the appliance runs.
         restart: settings whose new values are used after a restart only, such as `server.listen`.
     """
 
     keys: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     backends: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
 
 
 def difference(old: Config, new: Config) -> Difference:
     """What differs."""
+    settings = _settings(old, new)
+    live = [name for name in settings if name.removeprefix("server.") in _LIVE_SERVER]
     return Difference(
         keys=_names(old.keys, new.keys),
         models=_names(old.models, new.models),
         backends=_names(old.backends, new.backends),
-        restart=tuple(_settings(old, new)),
+        settings=tuple(live),
+        restart=tuple(name for name in settings if name not in live),
     )
 
 
 def in_effect(old: Config, new: Config) -> Config:
     """The configuration that holds once `new` was loaded by a server that was started with `old`."""
     kept = {name: getattr(old, name) for name in _fields(Config) if name not in _LIVE}
+    live = {name: getattr(new.server, name) for name in _LIVE_SERVER}
+    kept["server"] = msgspec.structs.replace(old.server, **live)
     return msgspec.structs.replace(new, **kept)
 
 

@@ -72,6 +72,14 @@ class Server(Section, frozen=True):
         Doc("how long the streams of a model that makes room for another may go on; 0 never ends them"),
     ] = Seconds(600)
     load_queue: Annotated[int, Doc("how many requests may wait for one loading model")] = 256
+    queue: Annotated[int, Doc("how many requests may wait for a free slot of one runtime")] = 256
+    queue_wait: Annotated[Seconds, Doc("how long a request may wait for a free slot")] = Seconds(120)
+    queue_keepalive: Annotated[
+        bool, Doc("answer a stream that has to wait with 200 at once and keep it alive; its errors are events then")
+    ] = False
+    circuit_failures: Annotated[
+        int, Doc("failures in a row after which a target is left alone for some seconds; 0 never does")
+    ] = 5
     gpu_file: Annotated[str, Doc("JSON file that stands for the GPU driver; for tests and other kinds of GPU")] = ""
     probe_interval: Annotated[Seconds, Doc("time between two health probes of a target")] = Seconds(5)
     gateway_headers: Annotated[
@@ -104,6 +112,8 @@ class Key(Section, frozen=True):
     expires: Annotated[Moment | None, Doc("from then on it is refused; absent never is")] = None
     tags: Annotated[tuple[str, ...], Doc("your own words about it, such as a team or a project")] = ()
     local_only: Annotated[bool, Doc("its requests never leave for a cloud provider")] = False
+    weight: Annotated[int, Doc("its share of the tokens where others wait too, beside a key of weight 1")] = 1
+    priority: Annotated[int, Doc("where requests wait, those of keys with a higher one go first")] = 0
 
 
 class Runtime(Section, frozen=True):

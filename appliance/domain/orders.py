@@ -88,6 +88,7 @@ class Reloaded:
         problems: why not, a line each.
         keys, models, backends: names of what was added, changed or removed.
         runtimes: what becomes of those that differ.
+        settings: others whose new values are used at once.
         restart: settings whose new values are used after a restart of the appliance only.
     """
 
@@ -98,11 +99,12 @@ class Reloaded:
     backends: tuple[str, ...] = ()
     runtimes: tuple[Change, ...] = ()
     restart: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
     def words(self) -> str:
         """What changed, in one line."""
         parts = [f"runtime {change.runtime}: {change.action}" for change in self.runtimes]
-        named = (("keys", self.keys), ("models", self.models), ("backends", self.backends))
+        named = (("keys", self.keys), ("models", self.models), ("backends", self.backends), ("settings", self.settings))
         parts += [f"{what}: {', '.join(names)}" for what, names in named if names]
         parts += [f"after a restart: {', '.join(self.restart)}"] if self.restart else []
         return "; ".join(parts) or "nothing differs"

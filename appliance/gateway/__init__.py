@@ -2,6 +2,10 @@
 
     pipeline     the story: may the caller, which model, which targets, one or two attempts, the reply
     attempts     one extra attempt at most, before the first byte, where that is safe
+    queues       waiting for a slot, fairly
+    trials       suspects of a crash wait for their turn
+    outcomes     what follows from the end of an attempt: slots, breakers, suspects
+    early        a stream that begins before its answer, because it has to wait
     relay        whole events from the engine to the client, with the end checked
     translated   the same for clients of another dialect
     counting     how many tokens a request has, asked of its engine

@@ -2,21 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from appliance.domain.calls import Operation, Usage
-from appliance.domain.targets import Lease
+from appliance.domain.targets import Lease, Target
 from appliance.errors import GatewayError
 from appliance.limits.account import Permit
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.metrics import Metrics
+from appliance.queueing.line import Ticket
 
 UNKNOWN_MODEL = "_unknown"  # a name that a client made up is never a label
 _NOTHING_USED = Usage()
 _REACHED = ("first_byte", "streaming")
 _NEVER_REACHED = {"backend_unreachable", "no_healthy_backend"}
 _ENGINE_WORKED = {"backend_timeout", "backend_died", "stream_truncated"}  # it read the prompt at least
-Phase = Literal["request", "loading", "first_byte", "streaming"]
+Phase = Literal["request", "loading", "queued", "first_byte", "streaming"]
+
+
+class Ends(Protocol):
+    """Who has to know how an attempt ended; see `gateway.outcomes`."""
+
+    def ended(self, exchange: "Exchange", outcome: str, status: int, code: str, now: float) -> None:
+        """It ended; the exchange still has what it held."""
+        ...
 
 
 @dataclass(slots=True)
@@ -34,6 +43,11 @@ class Exchange:
         asked: when an engine was asked last.
         ended: why its answer was ended by us, once that has happened.
         on_cut: told when that happens.
+        aim: the target of the present attempt.
+        place: its slot of a runtime that has a line.
+        queued: seconds in line so far.
+        content: what its engine was asked, while that may crash.
+        trial: digest of that, while it is let in as the one suspect of a crash.
     """
 
     operation: Operation
@@ -59,6 +73,11 @@ class Exchange:
     settled: bool = False
     ended: GatewayError | None = None
     on_cut: Callable[[GatewayError], None] | None = None
+    aim: Target | None = None
+    place: Ticket | None = None
+    queued: float = 0.0
+    content: bytes | str = b""
+    trial: bytes | None = None
 
     def model_known(self, model: str) -> None:
         """From here on the exchange counts for this model."""
@@ -122,6 +141,8 @@ class Exchange:
         usage = self.usage
         if not usage.input and self.input_estimate and (usage.output or self._engine_worked(status, outcome, code)):
             self.usage = usage = Usage(self.input_estimate, usage.output, usage.cached, estimated=True)
+        if self.aim is not None and self.accounts.ends is not None:
+            self.accounts.ends.ended(self, outcome, status, code, now)
         if self.permit is not None:
             self._settle_permit(self.permit, usage, code, now)
         ttft = None if self.first_token is None else self.first_token - self.started
@@ -141,6 +162,7 @@ class Exchange:
             duration_s=now - self.started,
             bytes_out=self.bytes_out,
             peer=self.peer,
+            queued_s=self.queued,
         )
         self.accounts.metrics.exchange_ended(record, counted=self.model != UNKNOWN_MODEL)
         self.accounts.log(record)
@@ -167,6 +189,7 @@ class Accounts:
         new_id: 32 fresh hex digits.
         log: takes the canonical line.
         explain: answers say in their headers how they came about.
+        ends: is told how attempts ended.
     """
 
     metrics: Metrics
@@ -174,6 +197,7 @@ class Accounts:
     new_id: Callable[[], str]
     log: Callable[[ExchangeRecord], None]
     explain: bool = True
+    ends: Ends | None = None
 
     def open(self, operation: Operation, peer: str, request_id: str | None) -> Exchange:
         """A fresh account; `request_id` is the client's own, if it sent a valid one."""

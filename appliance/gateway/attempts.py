@@ -13,7 +13,7 @@ import trio
 from appliance.domain.calls import Call, Operation
 from appliance.domain.engines import ENGINES
 from appliance.domain.http import Headers
-from appliance.domain.targets import Endpoint, Runtime, Target
+from appliance.domain.targets import Endpoint, Lease, Runtime, Target
 from appliance.errors import (
     ConnectFailed,
     ConnectionLost,
@@ -24,6 +24,8 @@ from appliance.errors import (
 )
 from appliance.fleet.table import FleetTable
 from appliance.gateway.accounting import Exchange
+from appliance.gateway.outcomes import Outcomes
+from appliance.gateway.trials import remembered
 from appliance.observe.metrics import Metrics
 from appliance.routing.pick import unsupported
 from appliance.upstream.deadlines import Deadlines
@@ -92,7 +94,14 @@ _ATTEMPTS = 2
 _NEVER_ABSENT = {Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES, Operation.COUNT_TOKENS}
 _LARGEST_REFUSAL = 2**20  # bytes of an error reply that we look into
 _TRY_ANOTHER = {502, 503, 504}
-_WAITING_CODES = {"model_loading", "model_crashed", "model_quarantined", "model_blocked", "queue_full"}
+_WAITING_CODES = {
+    "model_loading",
+    "model_crashed",
+    "model_quarantined",
+    "model_blocked",
+    "queue_full",
+    "queue_timeout",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,7 @@ class Attempts:
     deadlines: Deadlines
     max_connections: dict[str, int]
     metrics: Metrics
+    outcomes: Outcomes
 
     async def first_reply(self, call: Call, targets: list[Target], exchange: Exchange) -> EngineReply:
         """The head of the first good reply, or of the last one there is.
@@ -115,41 +125,55 @@ class Attempts:
         chosen = targets[:_ATTEMPTS]
         for number, target in enumerate(chosen, 1):
             last = number == len(chosen)
-            exchange.target, exchange.engine = target.name, target.engine
-            exchange.let_go()
+            exchange.target, exchange.engine, exchange.aim = target.name, target.engine, target
             try:
                 reply = await self._attempt(call, target, exchange, elsewhere=not last)
             except UpstreamError as error:
                 self.metrics.upstream_failed(target.name, _reason(error))
                 if last or not _safe_to_repeat(error):
                     raise exchange.ended or in_gateway_terms(error, target.name) from error
-                self.metrics.retried(target.name, _reason(error))
+                self._try_another(exchange, target, _reason(error), in_gateway_terms(error, target.name))
                 continue
             except GatewayError as error:
                 if last or error.code not in _WAITING_CODES:
                     raise
-                self.metrics.retried(target.name, error.code)
+                self._try_another(exchange, target, error.code, error)
                 continue
             if reply.status in _TRY_ANOTHER and not last:
                 await reply.aclose()
-                self.metrics.retried(target.name, str(reply.status))
+                self._try_another(exchange, target, str(reply.status), None, reply.status)
                 continue
             return reply
         raise AssertionError("the last attempt returns or raises")
 
+    def _try_another(
+        self, exchange: Exchange, target: Target, reason: str, error: GatewayError | None, status: int = 0
+    ) -> None:
+        """The attempt at a target has ended, and another one follows."""
+        self.metrics.retried(target.name, reason)
+        now = exchange.accounts.clock()
+        if error is None:
+            self.outcomes.ended(exchange, "backend_error", status, "", now)
+        else:
+            self.outcomes.ended(exchange, "error", error.row.status, error.code, now)
+        exchange.let_go()
+        exchange.aim, exchange.content = None, b""
+
     async def _attempt(self, call: Call, target: Target, exchange: Exchange, *, elsewhere: bool) -> EngineReply:
-        endpoint = target.endpoint
-        if endpoint is None:
-            exchange.phase = "loading"
-            lease = await self.runtime.ensure_ready(target.owner, elsewhere=elsewhere)
-            exchange.hold(lease)
-            endpoint = lease.endpoint
-        exchange.phase = "first_byte"
-        exchange.asked = exchange.accounts.clock()
+        panel = self.outcomes.panel
+        if target.name in panel.tripped:
+            panel.begin(target.name, exchange.accounts.clock())
         if call.operation is Operation.MESSAGES and call.foreign is not None:
             body = call.foreign.chat_body(target.engine, target.model or call.model)
         else:
             body = outgoing_body(call, target.model)
+        endpoint = target.endpoint
+        if endpoint is None:
+            lease = await self._admitted(call.operation, target.owner, body, exchange, elsewhere=elsewhere)
+            endpoint = lease.endpoint
+            exchange.content = remembered(body)
+        exchange.phase = "first_byte"
+        exchange.asked = exchange.accounts.clock()
         headers = [("content-type", call.content_type)] if call.content_type else _SENT
         reply = await self.post(target, endpoint, call.operation.engine_path, body, exchange, headers)
         try:
@@ -158,6 +182,27 @@ class Attempts:
             with trio.CancelScope(shield=True):  # bounded inside: closing only shuts the socket
                 await reply.aclose()
             raise
+
+    async def _admitted(
+        self, operation: Operation, runtime: str, body: bytes, exchange: Exchange, *, elsewhere: bool
+    ) -> Lease:
+        """The use of a ready replica and, where its runtime has a line, of a slot; a suspect waits for its turn."""
+        lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
+        trials, queues = self.outcomes.trials, self.outcomes.queues
+        if trials.suspects.any and await trials.turn(runtime, body, exchange):
+            lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
+        tokens = exchange.input_estimate
+        if operation is not Operation.COUNT_TOKENS and not queues.take(runtime, exchange, tokens):
+            exchange.let_go()  # others may need the room while this one waits
+            await queues.wait(runtime, exchange, tokens)
+            lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
+        return lease
+
+    async def _ready(self, runtime: str, exchange: Exchange, *, elsewhere: bool) -> Lease:
+        exchange.phase = "loading"
+        lease = await self.runtime.ensure_ready(runtime, elsewhere=elsewhere)
+        exchange.hold(lease)
+        return lease
 
     async def post(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import trio
 
@@ -17,6 +18,7 @@ from appliance.fleet.table import Fleet, FleetTable
 from appliance.gateway.accounting import Exchange
 from appliance.gateway.attempts import Attempts, EngineReply, read_all
 from appliance.gateway.counting import count_tokens
+from appliance.gateway.early import EarlyStream
 from appliance.gateway.opaque import OpaqueBytes, OpaqueEvents
 from appliance.gateway.relay import Relay
 from appliance.gateway.responses import ResponsesRelay
@@ -52,7 +54,7 @@ class Gateway:
     ledger: Ledger
     draining: bool = False
     interruption: GatewayError | None = None
-    _relays: set[Relay] = field(default_factory=set)
+    _relays: set[Relay | EarlyStream] = field(default_factory=set)
     _fleet: Fleet = field(default_factory=Fleet)  # what `_choices` were made from
     _choices: dict[tuple[str, Operation], tuple[PublicModel, list[Target]]] = field(default_factory=dict)
 
@@ -79,6 +81,14 @@ class Gateway:
             self._choices[call.model, call.operation] = model, targets
         if model.overrides is not None:
             call = model.overrides.applied(call)
+        if self.attempts.outcomes.panel.tripped:
+            others = len(model.targets) - len(targets)
+            targets = self.attempts.outcomes.panel.order(model.name, targets, others, exchange.accounts.clock())
+        if call.stream and self._waits_aloud(call, targets[0]):
+            return self._early(call, targets, exchange)
+        return await self._answered(call, targets, exchange)
+
+    async def _answered(self, call: Call, targets: list[Target], exchange: Exchange) -> Reply:
         upstream = await self.attempts.first_reply(call, targets, exchange)
         if call.operation is Operation.COUNT_TOKENS:
             return await self._counted(call, targets, upstream, exchange)
@@ -118,6 +128,18 @@ class Gateway:
         if not may_use(caller, model.name):
             raise GatewayError("model_not_allowed", f"This key may not use model {call.model!r}.", param="model")
         return model, known[1] if known else None
+
+    def _waits_aloud(self, call: Call, target: Target) -> bool:
+        """Whether a stream is to begin before its answer does."""
+        queues = self.attempts.outcomes.queues
+        if not queues.early or target.endpoint is not None or not queues.full(target.owner):
+            return False
+        return call.foreign is not None or call.operation.grammar is Grammar.CHUNKS
+
+    def _early(self, call: Call, targets: list[Target], exchange: Exchange) -> Reply:
+        stream = EarlyStream(partial(self._answered, call, targets, exchange), exchange, self._relays.discard)
+        self._relays.add(stream)
+        return Reply(200, _STREAM + served_by(exchange), stream)
 
     async def _streamed(self, call: Call, upstream: EngineReply, exchange: Exchange) -> Reply:
         relay = self._relay(call, upstream, exchange)

@@ -23,6 +23,7 @@ class ExchangeRecord(msgspec.Struct, gc=False):
         ttft_s: seconds to the first content of a stream, else None.
         duration_s: seconds in all.
         bytes_out: body bytes to the client.
+        queued_s: seconds of the duration in which it waited for a slot.
     """
 
     request_id: str
@@ -40,6 +41,7 @@ class ExchangeRecord(msgspec.Struct, gc=False):
     duration_s: float
     bytes_out: int
     peer: str
+    queued_s: float = 0.0
 
 
 class ExchangeLine(msgspec.Struct, gc=False):
@@ -67,6 +69,7 @@ class ExchangeLine(msgspec.Struct, gc=False):
     tokens_output: int
     tokens_cached: int
     tokens_estimated: bool
+    queued_s: float
 
 
 _HEAD = ("time", "level", "logger", "event")  # of every line, whatever it tells
@@ -98,6 +101,7 @@ def exchange_line(record: ExchangeRecord, time: str) -> ExchangeLine:
         usage.output,
         usage.cached,
         usage.estimated,
+        round(record.queued_s, 6),
     )
 
 

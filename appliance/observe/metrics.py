@@ -43,6 +43,7 @@ _FIRST_TOKEN = (
     45,
     60,
 )
+_WAIT = tuple(0.01 * 2**n for n in range(15))  # 10 ms to 164 s
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 _METHODS = {name: name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _CODES = {status: str(status) for status in range(100, 600)}
@@ -127,6 +128,15 @@ class Metrics:
             "runtime",
             "replica",
             "reason",
+        )
+        self._circuit = self._gauge(
+            "appliance_circuit_state",
+            "Breaker of a target that has failed: 0 closed, 1 half open, 2 open.",
+            "target",
+        )
+        self._depth = self._gauge("appliance_queue_depth", "Requests that wait for a slot.", "target")
+        self._queue_wait = self._histogram(
+            "appliance_queue_wait_seconds", "Time in line of each request that had to wait for a slot.", _WAIT, "target"
         )
         self._backend_up = self._gauge("appliance_backend_up", "1 while the backend's last probe succeeded.", "backend")
         self._loads = self._counter(
@@ -269,6 +279,19 @@ class Metrics:
     def retried(self, target: str, reason: str) -> None:
         """Another target is tried because this one failed."""
         self._retries[target, reason].value += 1
+
+    def circuit_changed(self, target: str, state: int) -> None:
+        """The breaker of a target is closed (0), half open (1) or open (2)."""
+        self._circuit[target,].value = state
+
+    def queue_joined(self, target: str, waiting: int) -> None:
+        """A request stands in line; so many wait now."""
+        self._depth[target,].value = waiting
+
+    def queue_left(self, target: str, waiting: int, seconds: float) -> None:
+        """A request waits no more, whatever for; so many wait still."""
+        self._depth[target,].value = waiting
+        self._queue_wait[target,].observe(seconds)
 
     def replica_changed(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
         """A replica's row was written; a watcher of the fleet table."""

@@ -15,6 +15,8 @@ import enum
 import math
 from collections.abc import Iterator
 
+from appliance.queueing.drain import Drain
+
 _LEARNING = 1 / 16  # weight of the newest answer in what an answer is thought to cost
 
 
@@ -31,16 +33,18 @@ class Ticket:
     """One request that has a slot or waits for one.
 
     Attributes:
+        line: where.
         cost: tokens that it is charged with so far.
         since: when it joined, seconds.
     """
 
-    __slots__ = ("cost", "flow", "input", "since", "standing")
+    __slots__ = ("cost", "flow", "input", "line", "since", "standing")
 
-    def __init__(self, flow: "_Flow", tokens: int, cost: float, since: float, standing: Standing) -> None:
+    def __init__(self, line: "Line", flow: "_Flow", tokens: int, since: float, standing: Standing) -> None:
+        self.line = line
         self.flow = flow
         self.input = tokens
-        self.cost = cost
+        self.cost = 0.0
         self.since = since
         self.standing = standing
 
@@ -67,13 +71,26 @@ class Line:
         patience: seconds of waiting that make up for any priority.
 
     Attributes:
+        drain: how quickly slots become free.
         running: requests that have a slot.
         waiting: requests that have none yet.
     """
 
-    __slots__ = ("_backlog", "_flows", "_output", "_virtual", "capacity", "patience", "running", "size", "waiting")
+    __slots__ = (
+        "_backlog",
+        "_flows",
+        "_output",
+        "_virtual",
+        "capacity",
+        "drain",
+        "patience",
+        "running",
+        "size",
+        "waiting",
+    )
 
     def __init__(self, capacity: int, size: int, patience: float) -> None:
+        self.drain = Drain()
         self.capacity = capacity
         self.size = size
         self.patience = patience
@@ -98,7 +115,7 @@ class Line:
         if flow is None:
             flow = self._flows[key] = _Flow(key, weight, 0)
         flow.weight = weight
-        ticket = Ticket(flow, tokens, 0.0, 0.0, Standing.SERVED)
+        ticket = Ticket(self, flow, tokens, 0.0, Standing.SERVED)
         flow.tag = max(flow.tag, self._virtual)
         self._charge(flow, ticket)
         return ticket
@@ -112,7 +129,7 @@ class Line:
         if flow is None:
             flow = self._flows[key] = _Flow(key, weight, priority)
         flow.weight, flow.priority = weight, priority
-        ticket = Ticket(flow, tokens, 0.0, now, Standing.WAITING)
+        ticket = Ticket(self, flow, tokens, now, Standing.WAITING)
         displaced = None
         if self.waiting >= self.size:
             displaced = self._displaced_by(flow)
@@ -171,7 +188,12 @@ class Line:
         if not self.waiting:
             self._settle_down()
             return []
+        self.drain.freed(now)
         return self._serve(now)
+
+    def retry_after(self, now: float) -> int:
+        """Seconds until all who wait now will have had their turn, as quickly as the line moves; 1 to 60."""
+        return self.drain.retry_after(self.waiting, now)
 
     def resize(self, capacity: int, now: float) -> list[Ticket]:
         """There are more or fewer slots; who has one now. Whoever has one keeps it."""

@@ -28,7 +28,7 @@ def test_without_a_crash_nobody_is_a_suspect() -> None:
 def test_whoever_was_inside_is_a_suspect_for_ten_minutes_whatever_is_seen_first() -> None:
     suspects = Suspects()
     broke(suspects, b"before", 99)
-    assert suspects.crashed("m", 100) == 1
+    assert suspects.crashed("m", 100) == [b"before"]
     broke(suspects, b"after", 101, began=90)
     for content in (b"before", b"after"):
         assert suspects.opinion("m", content, 100) is SUSPECT

@@ -38,6 +38,14 @@ def test_settings_of_the_server_want_a_restart_and_keep_their_old_values_until_t
     assert difference(now, new) == Difference(restart=("server.listen", "usage.keep"))
 
 
+def test_some_settings_of_the_server_change_at_once() -> None:
+    old, new = Config(server=Server(listen="a:1")), Config(server=Server(listen="b:1", queue=3, circuit_failures=0))
+    found = difference(old, new)
+    assert (found.settings, found.restart) == (("server.queue", "server.circuit_failures"), ("server.listen",))
+    now = in_effect(old, new)
+    assert (now.server.listen, now.server.queue, now.server.circuit_failures) == ("a:1", 3, 0)
+
+
 def test_runtimes_are_the_supervisors_to_judge() -> None:
     assert difference(config(), config(context=2)) == Difference()
     assert in_effect(config(), config(context=2)).runtimes[0].context == 2

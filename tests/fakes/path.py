@@ -9,6 +9,7 @@ from appliance.access.keys import KeyRing
 from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
 from appliance.api.routes import Router
+from appliance.breakers.panel import Panel
 from appliance.config.schema import Backend, Limits, Model, Runtime
 from appliance.domain.http import Headers, Reply, Request
 from appliance.domain.secret import Secret
@@ -17,7 +18,10 @@ from appliance.fleet.table import FleetTable
 from appliance.gateway.accounting import Accounts
 from appliance.gateway.attempts import Attempts
 from appliance.gateway.listing import Listing
+from appliance.gateway.outcomes import Outcomes
 from appliance.gateway.pipeline import Gateway
+from appliance.gateway.queues import QueueRules, Queues
+from appliance.gateway.trials import Trials
 from appliance.limits.ledger import Ledger
 from appliance.observe.log import ExchangeRecord, log_exchange
 from appliance.observe.metrics import Metrics
@@ -49,6 +53,7 @@ class Path:
         runtime: FakeRuntime | None = None,
         limits: dict[str, Limits] | None = None,
         clock: Callable[[], float] | None = None,
+        rules: QueueRules | None = None,
     ) -> None:
         self.metrics = Metrics(CollectorRegistry())
         self.fleet = FleetTable()
@@ -62,14 +67,21 @@ class Path:
         ]
         catalogue = Catalogue(models, runtimes, [BOX])
         deadlines = Deadlines(1, 1, 1, 0)
+        ticks = iter(range(10**6))
+        clock = clock or (lambda: float(next(ticks)))
+        self.queues = Queues(rules or QueueRules(), clock, self.metrics)
+        self.trials = Trials(clock, 60)
+        self.panel = Panel(5)
+        self.outcomes = Outcomes(self.panel, self.queues, self.trials)
+        for watcher in (self.queues, self.trials, self.panel):
+            self.fleet.watch_replicas(watcher.replica_changed)
         self.attempts = Attempts(
-            self.fleet, self.runtime, cast("Any", self.upstreams), deadlines, {"box": 4}, self.metrics
+            self.fleet, self.runtime, cast("Any", self.upstreams), deadlines, {"box": 4}, self.metrics, self.outcomes
         )
         self.ledger = Ledger(limits or {}, date=lambda: 1_800_000_000.0)
         self.gateway = Gateway(catalogue, self.fleet, self.attempts, self.ledger)
-        ticks = iter(range(10**6))
         self.records: list[ExchangeRecord] = []
-        self.accounts = Accounts(self.metrics, clock or (lambda: float(next(ticks))), lambda: "0" * 32, self._log)
+        self.accounts = Accounts(self.metrics, clock, lambda: "0" * 32, self._log, ends=self.outcomes)
         self.keys = KeyRing((), [Secret("sk-a")], date=lambda: 1_800_000_000.0)
         listing = Listing(catalogue, self.fleet, 1_700_000_000)
         endpoints = Endpoints(self.keys, self.gateway, listing, self.accounts, self.ledger, 10_000)

@@ -32,6 +32,7 @@ def test_an_exchange_is_told_with_everything_counted_and_its_times_in_microsecon
         ("tokens_output", 4),
         ("tokens_cached", 2),
         ("tokens_estimated", False),
+        ("queued_s", 0.0),
     ]
 
 

@@ -1,0 +1,48 @@
+"""From a configuration to what watches over targets: lines for slots, breakers, suspects of crashes."""
+
+import logging
+from collections.abc import Callable
+
+from appliance.breakers.breaker import State
+from appliance.breakers.panel import Panel
+from appliance.config.schema import Config
+from appliance.fleet.table import FleetTable
+from appliance.gateway.outcomes import Outcomes
+from appliance.gateway.queues import QueueRules, Queues, Share
+from appliance.gateway.trials import Trials
+from appliance.observe.metrics import Metrics
+
+_LOG = logging.getLogger("appliance.breakers")
+
+
+def outcomes_of(config: Config, fleet: FleetTable, metrics: Metrics, clock: Callable[[], float]) -> Outcomes:
+    """All of it, told of every change of a replica; `clock` gives monotonic seconds."""
+
+    def told(target: str, state: State) -> None:
+        metrics.circuit_changed(target, state.value)
+        if state is not State.HALF_OPEN:
+            level = logging.WARNING if state is State.OPEN else logging.INFO
+            _LOG.log(level, "the circuit breaker of %s is %s", target, state.name.lower())
+
+    queues = Queues(_rules(config), clock, metrics)
+    trials = Trials(clock, config.server.queue_wait)
+    panel = Panel(config.server.circuit_failures, told)
+    for watcher in (queues, trials, panel):
+        fleet.watch_replicas(watcher.replica_changed)
+    fleet.watch_drops(queues.replica_dropped)
+    return Outcomes(panel, queues, trials)
+
+
+def change(outcomes: Outcomes, config: Config) -> None:
+    """These are the settings from now on; what waits goes on waiting."""
+    outcomes.queues.change(_rules(config))
+    outcomes.trials.wait = config.server.queue_wait
+    owners = {row.name for row in config.runtimes} | {row.name for row in config.backends}
+    owners |= {row.name for row in config.providers}
+    outcomes.panel.change(config.server.circuit_failures, owners)
+
+
+def _rules(config: Config) -> QueueRules:
+    server = config.server
+    shares = {key.name: Share(key.weight, key.priority) for key in config.keys if (key.weight, key.priority) != (1, 0)}
+    return QueueRules(server.queue, server.queue_wait, shares, server.queue_keepalive)

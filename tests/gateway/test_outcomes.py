@@ -1,0 +1,156 @@
+"""How exchanges end, through the whole path: slots, breakers, suspects."""
+
+import json
+from typing import Any
+
+import pytest
+import trio
+
+from appliance.breakers.suspects import Opinion
+from appliance.domain.status import ReplicaState, ReplicaStatus
+from appliance.errors import ConnectFailed, ConnectionLost, UpstreamTimeout
+from appliance.gateway.trials import digest_of, remembered
+from tests.fakes.path import Path, header
+from tests.fakes.runtime import SOCKET
+from tests.fakes.upstream_reply import ScriptedReply
+from tests.fakes.upstreams import ScriptedUpstreams
+
+S = ReplicaState
+JSON = [("content-type", "application/json")]
+OK = b'{"choices":[{"index":0,"message":{"content":"Hi"}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
+TOKEN = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+
+
+def row(state: ReplicaState = S.READY, slots: int = 1) -> ReplicaStatus:
+    return ReplicaStatus("m", "m", "llama.cpp", state, since=0.0, endpoint=SOCKET, slots=slots)
+
+
+def ok() -> ScriptedReply:
+    return ScriptedReply(OK, headers=JSON)
+
+
+def bad(status: int) -> ScriptedReply:
+    return ScriptedReply(b'{"error":{"message":"no"}}', status=status, headers=JSON)
+
+
+def path_to(*answers: ScriptedReply | Exception) -> Path:
+    path = Path(ScriptedUpstreams(*answers), clock=trio.current_time)
+    path.fleet.set_replica(row())
+    return path
+
+
+async def ask(path: Path, model: str, *, stream: bool = False) -> tuple[int, Any]:
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    reply = await path.ask("POST", "/v1/chat/completions", json.dumps(body).encode())
+    if isinstance(reply.body, bytes):
+        return reply.status, json.loads(reply.body)
+    pieces = b"".join([piece async for piece in reply.body])
+    await reply.body.aclose()
+    return reply.status, pieces
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ConnectFailed("refused"),
+        ConnectionLost("reset", before_reply=False),
+        UpstreamTimeout("first_byte", 1),
+        ScriptedReply(TOKEN),
+        bad(500),
+        bad(502),
+    ],
+)
+async def test_five_failures_in_a_row_open_the_circuit_of_a_models_only_target(
+    failure: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    def again() -> Any:
+        if isinstance(failure, ScriptedReply):
+            return ScriptedReply(*failure._pieces, status=failure.status, headers=failure.headers)
+        return failure
+
+    path = path_to(*(again() for _ in range(5)), ok())
+    for _ in range(5):
+        status, _ = await ask(path, "remote", stream=True)
+        assert status in (200, 500, 502, 504)
+    status, body = await ask(path, "remote")
+    assert (status, body["error"]["code"]) == (503, "circuit_open")
+    assert body["error"]["type"] == "backend_unreachable"
+    assert len(path.upstreams.asked) == 5  # it is left alone
+    await trio.sleep(5)
+    assert (await ask(path, "remote"))[0] == 200  # the probe
+    assert path.panel.empty
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 429, 503])
+async def test_what_says_nothing_about_a_target_leaves_its_circuit_closed(
+    status: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    path = path_to(*(bad(status) for _ in range(20)))
+    for _ in range(20):
+        assert (await ask(path, "remote"))[0] == status
+    assert path.panel.empty
+
+
+async def test_a_clients_leaving_says_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    path = path_to(*(ScriptedReply(TOKEN, TOKEN) for _ in range(10)))
+    body = b'{"model":"remote","messages":[{"role":"user","content":"hi"}],"stream":true}'
+    for _ in range(10):
+        reply = await path.ask("POST", "/v1/chat/completions", body)
+        assert not isinstance(reply.body, bytes)
+        await reply.body.__anext__()
+        await reply.body.aclose()
+    assert path.panel.empty
+
+
+async def test_with_another_target_an_open_circuit_costs_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    path = path_to(*(answer for _ in range(5) for answer in (ConnectFailed("no"), ok())), ok())
+    for _ in range(5):
+        assert (await ask(path, "both"))[0] == 200
+    assert path.panel.tripped == {"m"}
+    assert (await ask(path, "both"))[0] == 200
+    assert path.upstreams.asked[-1][0].address.host == "box"  # not tried in vain
+
+
+async def test_an_open_circuit_says_when_to_try_again(autojump_clock: trio.testing.MockClock) -> None:
+    path = path_to(*(ConnectFailed("no") for _ in range(5)))
+    for _ in range(5):
+        await ask(path, "remote")
+    await trio.sleep(1.5)
+    body = b'{"model":"remote","messages":[{"role":"user","content":"hi"}]}'
+    reply = await path.ask("POST", "/v1/chat/completions", body)
+    assert header(reply, "retry-after") == "4"
+    assert header(reply, "x-error-source") == "gateway"
+
+
+@pytest.mark.parametrize("failure", [ConnectFailed("no"), ConnectionLost("x", before_reply=False), bad(400), ok()])
+async def test_every_end_frees_the_slot(failure: Any, autojump_clock: trio.testing.MockClock) -> None:
+    path = path_to(failure, ok())
+    await ask(path, "m")
+    line = path.queues._lines["m"]
+    assert (line.running, line.waiting) == (0, 0)
+    assert path.runtime.held == set()
+
+
+async def test_tokens_are_charged_as_the_engine_counted_them(autojump_clock: trio.testing.MockClock) -> None:
+    path = path_to(ok())
+    line = path.queues._lines["m"]
+    holder = line.take("other", 1, 1)
+    assert holder is not None
+    line.resize(2, 0)
+    await ask(path, "m")
+    assert line._flows["env-1"].tag == 3
+
+
+async def test_a_crash_makes_suspects_of_what_broke_with_it(autojump_clock: trio.testing.MockClock) -> None:
+    path = path_to(ScriptedReply(TOKEN, ConnectionLost("gone", before_reply=False)))
+    await trio.sleep(1)
+    await ask(path, "m", stream=True)
+    path.fleet.set_replica(row(S.BACKOFF))
+    content = digest_of(remembered(path.upstreams.asked[0][1].body))
+    assert path.trials.suspects.opinion("m", content, trio.current_time()) is Opinion.SUSPECT
+
+
+async def test_a_broken_connection_alone_makes_no_suspect(autojump_clock: trio.testing.MockClock) -> None:
+    path = path_to(ConnectionLost("gone", before_reply=False))
+    await ask(path, "m")
+    assert not path.trials.suspects.any

@@ -1,0 +1,126 @@
+import pytest
+import trio
+
+from appliance.domain.status import ReplicaState, ReplicaStatus
+from appliance.domain.targets import Lease
+from appliance.errors import GatewayError
+from appliance.gateway.accounting import Exchange
+from appliance.gateway.trials import Trials, digest_of, remembered
+from tests.fakes.accounts import accounts
+from tests.fakes.runtime import SOCKET
+
+S = ReplicaState
+POISON, BYSTANDER = b'{"messages":"poison"}', b'{"messages":"bystander"}'
+
+
+def row(state: ReplicaState) -> ReplicaStatus:
+    return ReplicaStatus("m", "m", "llama.cpp", state, since=0.0)
+
+
+class Scene:
+    def __init__(self, wait: float = 60) -> None:
+        self.trials = Trials(trio.current_time, wait)
+
+    def exchange(self, body: bytes) -> Exchange:
+        opened = accounts().open("chat", "127.0.0.1", None)  # type: ignore[arg-type]
+        opened.asked = trio.current_time()
+        opened.content = remembered(body)
+        opened.hold(Lease(SOCKET, "m"))
+        return opened
+
+    def breaks(self, *exchanges: Exchange) -> None:
+        for exchange in exchanges:
+            self.trials.broke("m", exchange, trio.current_time())
+            self.trials.over("m", exchange, well=False)
+
+    def crash(self, *bodies: bytes) -> None:
+        self.breaks(*(self.exchange(body) for body in bodies))
+        self.trials.replica_changed(row(S.READY), row(S.BACKOFF))
+
+    async def let_in(self, body: bytes) -> Exchange:
+        exchange = self.exchange(body)
+        await self.trials.turn("m", body, exchange)
+        return exchange
+
+
+def test_short_bodies_are_kept_and_long_ones_are_digested_alike() -> None:
+    short, long = b"x" * 2**14, b"x" * (2**14 + 1)
+    assert remembered(short) is short
+    assert len(remembered(long)) == 32
+    assert len(digest_of(remembered(long))) == len(digest_of(remembered(short))) == 16
+
+
+async def test_suspects_take_turns_and_who_ends_well_is_free(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    scene.crash(POISON, BYSTANDER)
+    first = await scene.let_in(BYSTANDER)
+    assert first.trial
+    done = trio.Event()
+
+    async def second() -> None:
+        exchange = await scene.let_in(POISON)
+        assert exchange.lease is None  # it held nobody up while it waited
+        assert exchange.phase == "queued"
+        done.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(second)
+        await trio.sleep(10)
+        assert not done.is_set()
+        scene.trials.over("m", first, well=True)
+    assert done.is_set()
+    again = await scene.let_in(BYSTANDER)
+    assert again.trial is None  # no suspect any more, and the poison is inside
+    assert (await scene.let_in(b"something else")).trial is None
+
+
+async def test_only_the_one_that_does_it_again_is_refused(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    scene.crash(POISON, BYSTANDER)
+    await trio.sleep(30)
+    alone = await scene.let_in(POISON)
+    await trio.sleep(1)
+    scene.trials.replica_changed(row(S.READY), row(S.BACKOFF))  # this time the crash is seen first
+    scene.breaks(alone)
+    with pytest.raises(GatewayError, match="crashed twice") as caught:
+        await scene.let_in(POISON)
+    assert (caught.value.code, caught.value.row.status) == ("request_quarantined", 422)
+    assert (await scene.let_in(BYSTANDER)).trial
+
+
+async def test_those_who_wait_with_the_same_request_are_refused_too(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    scene.crash(POISON)
+    alone = await scene.let_in(POISON)
+    errors: list[str] = []
+
+    async def copy() -> None:
+        try:
+            await scene.let_in(POISON)
+        except GatewayError as error:
+            errors.append(error.code)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(copy)
+        nursery.start_soon(copy)
+        await trio.sleep(1)
+        scene.trials.replica_changed(row(S.READY), row(S.BACKOFF))
+        scene.breaks(alone)
+    assert errors == ["request_quarantined"] * 2
+
+
+async def test_a_turn_that_does_not_come_is_an_error_with_a_time(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene(wait=20)
+    scene.crash(POISON, BYSTANDER)
+    await scene.let_in(BYSTANDER)
+    with pytest.raises(GatewayError, match="one at a time") as caught:
+        await scene.let_in(POISON)
+    assert (caught.value.code, caught.value.retry_after) == ("queue_timeout", 10)
+
+
+@pytest.mark.parametrize("change", [(S.READY, S.STOPPING), (S.READY, S.DRAINING), (S.LOADING, S.BACKOFF)])
+async def test_what_was_asked_to_end_or_never_served_is_no_crash(change: tuple[ReplicaState, ReplicaState]) -> None:
+    scene = Scene()
+    scene.breaks(scene.exchange(POISON))
+    scene.trials.replica_changed(row(change[0]), row(change[1]))
+    assert not scene.trials.suspects.any
