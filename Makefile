@@ -87,17 +87,18 @@ dist/appliance: $(BINARY_VENV)/.ready packaging/appliance.spec $(shell find appl
 	PYTHONHASHSEED=1 $(BINARY_VENV)/bin/python -m PyInstaller --noconfirm --log-level WARN packaging/appliance.spec
 	@ls -l dist/appliance
 
-# One resolution for everything first, so that the four files agree on every version.
+# One resolution for everything first, so that the five files agree on every version.
 lock:
 	$(PYTHON) -m venv --clear $(LOCK_VENV)
 	@echo '*' > $(LOCK_VENV)/.gitignore
 	$(LOCK_VENV)/bin/python $(PIP) uv==$(UV_VERSION)
-	$(RESOLVE) pyproject.toml --extra demo --extra dev --extra binary -o $(LOCK_VENV)/pins.txt
+	$(RESOLVE) pyproject.toml --extra demo --extra dev --extra binary --extra package -o $(LOCK_VENV)/pins.txt
 	rm -f $(LOCK)/*.txt
 	$(PIN) -o $(LOCK)/run.txt
 	$(PIN) --extra demo -o $(LOCK)/demo.txt
 	$(PIN) --extra demo --extra dev -o $(LOCK)/dev.txt
 	$(PIN) --extra binary -o $(LOCK)/binary.txt
+	$(PIN) --extra package -o $(LOCK)/package.txt
 	rm -rf $(LOCK_VENV)
 
 clean:

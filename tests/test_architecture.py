@@ -82,7 +82,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
             "supervisor",
             "__init__",
         },
-        {"trio", "httpx", "rich"},
+        {"trio", "httpx", "rich", "shtab"},
     ),
     "__main__": ({"cli"}, set()),
 }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from appliance import __version__
 from appliance.cli import (
     check,
+    completion,
     demo,
     engine,
     gpus,
@@ -34,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in (serve, check, orders, logs, models, usage, demo, install, reap, selftest, version, engine, gpus):
         command.add_parser(commands)
+    completion.add_parser(commands, parser)
     return parser
 
 
