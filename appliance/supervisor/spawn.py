@@ -27,6 +27,7 @@ from appliance.errors import OperatorError
 from appliance.supervisor.cgroup import Leaf
 from appliance.supervisor.process import Process
 
+_PROTECTION = Path("/proc/self/oom_score_adj")
 _SHELL = "/bin/sh"
 _ENTER = '{ echo 0 > "$0"; } 2>/dev/null; exec "$@"'  # 0 is whoever writes
 
@@ -105,7 +106,18 @@ def spawn(
     if open_files is not None:
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, open_files)
+    _expose(process.pid)
     return process
+
+
+def _expose(pid: int) -> None:
+    """Take away the protection from the machine's out-of-memory killer that a service manager may have given us.
+
+    A child inherits it, and then the kernel would end anything on the machine before the model that fills its memory.
+    """
+    with contextlib.suppress(OSError, ValueError):  # it has ended already
+        if int(_PROTECTION.read_text("ascii")) < 0:
+            Path(f"/proc/{pid}/{_PROTECTION.name}").write_text("0", "ascii")
 
 
 def _must_be_a_program(program: str, env: Mapping[str, str]) -> None:

@@ -39,6 +39,25 @@ async def test_a_child_may_have_a_limit_of_open_files_of_its_own(tmp_path: Path)
     assert (tmp_path / "x.log").read_text() == "300\n"
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [("-500", "0"), ("300", "300")])
+async def test_a_child_has_no_protection_of_ours_from_the_out_of_memory_killer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: str, theirs: str
+) -> None:
+    mine, told = Path("/proc/self/oom_score_adj"), tmp_path / "oom_score_adj"
+    told.write_text(ours)
+    monkeypatch.setattr("appliance.supervisor.spawn._PROTECTION", told)  # only a machine's root may really have -500
+    before = mine.read_text()
+    mine.write_text("300")
+    try:
+        process = spawn(["/bin/sh", "-c", "sleep 0.3; /bin/cat /proc/self/oom_score_adj"], {}, tmp_path / "x.log")
+    finally:
+        mine.write_text(before)
+    with trio.fail_after(10):
+        await wait_exit(process)
+    collect(process)
+    assert (tmp_path / "x.log").read_text().strip() == theirs, "its own children have it too"
+
+
 async def test_a_new_log_is_private_and_a_running_child_has_no_exit_code(tmp_path: Path) -> None:
     process = spawn(["/bin/sleep", "9"], {}, tmp_path / "x.log")
     assert stat.S_IMODE((tmp_path / "x.log").stat().st_mode) == 0o600
