@@ -12,6 +12,7 @@ from appliance.domain.calls import KINDS, Operation
 from appliance.domain.engines import ENGINES
 from appliance.errors import TABLE
 from appliance.observe.metrics import Metrics
+from appliance.supervisor.verdict import Cause
 
 DOCS = Path(appliance.__file__).parent / "docs"
 
@@ -66,3 +67,8 @@ def engines_of(cell: str) -> set[str]:
     """The engines of a cell: those it lists, or all but those it lists."""
     listed = set(re.findall(r"`([^`]+)`", cell))
     return set(ENGINES) - listed if cell.startswith("all") else listed
+
+
+def test_every_reason_of_a_restart_is_documented() -> None:
+    (listed,) = [cells[1] for cells in rows("metrics.md", "Label") if cells[0].startswith("`reason` of restarts")]
+    assert set(re.findall(r"`(\w+)`", listed)) == {str(cause) for cause in Cause}

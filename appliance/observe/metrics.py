@@ -299,7 +299,9 @@ class Metrics:
             self._state[after.runtime, after.replica, str(state)].value = state is after.state
         self._held[after.runtime, after.replica].value = after.memory
         crashes = after.restarts - (before.restarts if before else 0)
-        self._restarts[after.runtime, after.replica, "crash"].value += max(0, crashes)
+        self._restarts[after.runtime, after.replica, "crash"].value += 0  # a series that is there before the first
+        if crashes > 0:
+            self._restarts[after.runtime, after.replica, after.cause or "crash"].value += crashes
 
     def backend_seen(self, row: BackendStatus) -> None:
         """A backend's row was written; a watcher of the fleet table."""

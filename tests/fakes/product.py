@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -139,6 +140,27 @@ class Product:
     def post(self, path: str, body: object, **kwargs: object) -> httpx.Response:
         with self.client() as client:
             return client.post(f"{self.url}{path}", json=body, headers=self.headers, **kwargs)  # type: ignore[arg-type]
+
+    def ops(self, method: str, path: str) -> httpx.Response:
+        """As the operator on the machine itself."""
+        transport = httpx.HTTPTransport(uds=str(self.state / "s" / "ops.sock"))
+        with httpx.Client(transport=transport, base_url="http://appliance/ops/v1", timeout=120) as client:
+            return client.request(method, path)
+
+    def row(self, replica: str) -> dict[str, Any]:
+        """What the operator sees of a replica."""
+        rows: list[dict[str, Any]] = self.ops("GET", "/state").json()["replicas"]
+        return next(row for row in rows if row["replica"] == replica)
+
+    def pids(self, replica: str) -> list[int]:
+        """Processes of one replica, the oldest first."""
+        mark = f"APPLIANCE_REPLICA={replica}\0".encode()
+        found = []
+        for pid in self.engines():
+            with contextlib.suppress(OSError):
+                if mark in Path(f"/proc/{pid}/environ").read_bytes():
+                    found.append(pid)
+        return sorted(found)
 
     def metrics(self) -> str:
         return self.get("/metrics").text

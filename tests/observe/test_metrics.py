@@ -129,6 +129,10 @@ def test_crashes_are_counted_once_each(metrics: Metrics, registry: CollectorRegi
     metrics.replica_changed(REPLICA, crashed)
     metrics.replica_changed(crashed, crashed)
     assert registry.get_sample_value("appliance_replica_restarts_total", labels) == 1
+    metrics.replica_changed(crashed, dataclasses.replace(crashed, restarts=2, cause="engine_dead"))
+    dead = labels | {"reason": "engine_dead"}
+    assert registry.get_sample_value("appliance_replica_restarts_total", dead) == 1
+    assert registry.get_sample_value("appliance_replica_restarts_total", labels) == 1
 
 
 def test_a_backend_is_up_or_down(metrics: Metrics, registry: CollectorRegistry) -> None:
