@@ -56,6 +56,13 @@ TABLE: dict[str, Row] = {
         422, *_BAD, "This very request was alone under suspicion when the engine crashed again."
     ),
     "model_category_mismatch": Row(422, *_BAD, "The model exists but is of another kind than this route serves."),
+    "guardrail_block": Row(
+        400,
+        "guardrail_block",
+        "invalid_request_error",
+        "caller",
+        "A guardrail of the model does not let the text pass.",
+    ),
     "invalid_api_key": Row(
         401, "authentication_error", "authentication_error", "caller", "No key was sent, or it is not one of ours."
     ),
@@ -122,6 +129,9 @@ TABLE: dict[str, Row] = {
     "queue_full": Row(503, *_BUSY, "Too many requests are already waiting for this model."),
     "queue_timeout": Row(503, *_BUSY, "No slot of the model became free within the time a request may wait."),
     "too_many_connections": Row(503, *_BUSY, "The server has as many connections open as it can take."),
+    "guardrail_unavailable": Row(
+        503, *_BUSY, "A guardrail could not ask its guard model, and lets nothing pass unchecked."
+    ),
     "draining": Row(503, *_BUSY, "The server, or the process of the model, is being stopped."),
     "backend_timeout": Row(
         504,

@@ -50,7 +50,7 @@ from appliance.ops.probes import Probes
 from appliance.policy import outcomes_of
 from appliance.private_door import PrivateDoor
 from appliance.recording import recorder_of, spendings, spendings_now
-from appliance.reload import Fresh, Live, Reloader, endpoints_of, needs_no_key
+from appliance.reload import Fresh, Live, Reloader, endpoints_of, guardrails_of, needs_no_key
 from appliance.routing.catalogue import Catalogue
 from appliance.sockets.readiness import Readiness
 from appliance.supervisor import environment
@@ -140,7 +140,7 @@ def build(
         outcomes,
     )
     ledger = Ledger(limits_of(config.keys), limits_of(config.models), date=date, spent=spendings(usage, date()))
-    gateway = Gateway(catalogue, fleet, attempts, ledger)
+    gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config))
     keyless = needs_no_key(config, api_keys)
     if keyless:
         _LOG.warning("no key is asked for: whoever reaches %s may use every model", server.listen)

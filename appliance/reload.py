@@ -20,6 +20,8 @@ from appliance.domain.targets import Address, Endpoint
 from appliance.errors import OperatorError
 from appliance.gateway.outcomes import Outcomes
 from appliance.gateway.pipeline import Gateway
+from appliance.guardrails.prefixes import PatternError
+from appliance.guardrails.rules import Guardrails
 from appliance.health.prober import Prober
 from appliance.limits.ledger import Ledger, Spendings, limits_of
 from appliance.observe.metrics import Metrics
@@ -79,6 +81,7 @@ class Reloader:
             try:
                 config, credentials = await trio.to_thread.run_sync(self._read)
                 _refuse(self._config, config, self._api_keys)
+                guardrails = await trio.to_thread.run_sync(guardrails_of, config)  # compiling takes a while
             except OperatorError as error:
                 if not dry_run:
                     self._live.metrics.config_loaded(ok=False, at=self._date())
@@ -86,7 +89,7 @@ class Reloader:
                 return Reloaded(ok=False, problems=tuple(str(error).splitlines()))
             told = self._told(config)
             if not dry_run:
-                await self._apply(config, credentials)
+                await self._apply(config, credentials, guardrails)
                 _LOG.info("a new configuration is in effect: %s", told.words())
             return told
 
@@ -102,17 +105,18 @@ class Reloader:
             keys=found.keys,
             models=found.models,
             backends=found.backends,
+            guardrails=found.guardrails,
             runtimes=runtimes,
             restart=found.restart,
             settings=found.settings,
         )
 
-    async def _apply(self, config: Config, credentials: dict[str, Secret]) -> None:
+    async def _apply(self, config: Config, credentials: dict[str, Secret], guardrails: Guardrails) -> None:
         live = self._live
         backends = endpoints_of(config.backends, credentials)
         spent = await live.spent()
         # No checkpoint from here to the last line: no request sees half of it.
-        live.gateway.change(config.models, config.runtimes, backends)
+        live.gateway.change(config.models, config.runtimes, backends, guardrails)
         live.keys.change(config.keys, self._api_keys)
         live.ledger.change(limits_of(config.keys), limits_of(config.models), spent)
         live.prober.change(backends)
@@ -130,6 +134,18 @@ def needs_no_key(config: Config, api_keys: Sequence[Secret]) -> bool:
 def endpoints_of(backends: Sequence[Backend], credentials: dict[str, Secret]) -> list[tuple[Backend, Endpoint]]:
     """Every backend with where it is and what it asks for."""
     return [(item, Endpoint(Address.from_url(item.url), credentials.get(item.name))) for item in backends]
+
+
+def guardrails_of(config: Config) -> Guardrails:
+    """The guardrails of a configuration, compiled.
+
+    Raises:
+        OperatorError: one of them cannot be used; `check` says which and where.
+    """
+    try:
+        return Guardrails(config.guardrails, config.models)
+    except PatternError as error:
+        raise OperatorError(f"a pattern of a guardrail cannot be used: {error}") from error
 
 
 def _refuse(old: Config, new: Config, api_keys: Sequence[Secret]) -> None:

@@ -74,6 +74,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
             "reload",
             "service",
             "installation",
+            "guardrails",
             "sockets",
             "observe",
             "usage",

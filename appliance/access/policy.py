@@ -1,23 +1,17 @@
 """What a caller may do."""
 
 import ipaddress
-import re
 
 from appliance.access.keys import Caller
 from appliance.domain.http import Request
+from appliance.domain.patterns import covers
 from appliance.errors import GatewayError
 
 
 def may_use(caller: Caller, model: str) -> bool:
     """Whether one of the key's patterns covers the model; "*" stands for any run of characters."""
     models = caller.models
-    return "*" in models or model in models or any(_covers(pattern, model) for pattern in models)
-
-
-def _covers(pattern: str, model: str) -> bool:
-    # Not fnmatch: model names hold brackets and question marks of their own.
-    parts = [re.escape(part) for part in pattern.split("*")]
-    return re.fullmatch(".*".join(parts), model) is not None
+    return "*" in models or model in models or any(covers(pattern, model) for pattern in models)
 
 
 def require_scope(caller: Caller, scope: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from appliance.config.load import Problem, count, inspect, read_text
 from appliance.config.secrets import environment_keys, process_environment
 from appliance.errors import OperatorError
+from appliance.guardrails.check import findings as guardrails
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     except OperatorError as error:
         print(f"{error}\nNext: name a file that exists and that you may read.", file=sys.stderr)
         return 2
-    _, problems = inspect(text, has_environment_keys=bool(environment_keys(process_environment())))
+    has_keys = bool(environment_keys(process_environment()))
+    _, problems = inspect(text, has_environment_keys=has_keys, also=(guardrails,))
     if args.json:
         print(json.dumps(_report(file, problems), indent=2))
     else:

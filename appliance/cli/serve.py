@@ -13,6 +13,7 @@ from appliance.config.load import load_config
 from appliance.config.schema import Config
 from appliance.config.secrets import backend_credential, environment_keys, process_environment
 from appliance.domain.secret import Secret
+from appliance.guardrails.check import findings as guardrails
 from appliance.observe.sink import configure
 from appliance.reload import Fresh
 from appliance.serve import serve
@@ -32,11 +33,12 @@ def run(args: argparse.Namespace) -> int:
     """Serve until INT or TERM; 0 after a clean stop, 130 when interrupted before the server ran or after it ended."""
     environment = process_environment()
     keys = environment_keys(environment)
-    config = load_config(Path(args.config), has_environment_keys=bool(keys))
+    load = partial(load_config, Path(args.config), has_environment_keys=bool(keys), also=(guardrails,))
+    config = load()
     credentials = _credentials(config, environment)
 
     def reread() -> Fresh:
-        fresh = load_config(Path(args.config), has_environment_keys=bool(keys))
+        fresh = load()
         known = _credentials(fresh, environment)
         sink.mask(list(known.values()))
         return fresh, known

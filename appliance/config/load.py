@@ -4,7 +4,7 @@ import datetime as dt
 import re
 import tomllib
 import types
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
@@ -17,6 +17,8 @@ from appliance.config.pem import check_files
 from appliance.config.schema import Config, Section
 from appliance.config.units import Moment, Seconds, Size
 from appliance.errors import OperatorError
+
+Check = Callable[[Config], list[Finding]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,13 @@ class Problem:
         return f"{file}:{self.line}:{self.column}  {printable(self.what)}  {printable(self.fix)}"
 
 
-def load_config(path: Path, *, has_environment_keys: bool) -> Config:
-    """Read, parse and check a file.
+def load_config(path: Path, *, has_environment_keys: bool, also: Sequence[Check] = ()) -> Config:
+    """Read, parse and check a file; `also` are checks of rooms that know what a setting is for.
 
     Raises:
         OperatorError: it cannot be read, or it has problems; the text counts them and has one a line.
     """
-    config, problems = inspect(read_text(path), has_environment_keys=has_environment_keys)
+    config, problems = inspect(read_text(path), has_environment_keys=has_environment_keys, also=also)
     if config is None or problems:
         title = f"{count(problems)} in {path}"
         raise OperatorError("\n".join([title, *(problem.render(str(path)) for problem in problems)]))
@@ -74,12 +76,15 @@ def count(problems: Sized) -> str:
     return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
 
 
-def inspect(text: str, *, has_environment_keys: bool) -> tuple[Config | None, list[Problem]]:
+def inspect(
+    text: str, *, has_environment_keys: bool, also: Sequence[Check] = ()
+) -> tuple[Config | None, list[Problem]]:
     """Parse and check, the files that it names too: a Config and no problems, or problems and perhaps a Config."""
     config, problems = parse(text)
     if config is None:
         return None, problems
     findings = [*check(config, has_environment_keys=has_environment_keys), *check_files(config.server)]
+    findings += [finding for of_a_room in also for finding in of_a_room(config)]
     return config, place(findings, locate(text))
 
 

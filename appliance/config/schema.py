@@ -201,7 +201,7 @@ class Model(Section, frozen=True):
     balance: Annotated[str, Doc('"least-busy" or "prefix" across replicas', later=True)] = ""
     default: Annotated[bool, Doc("used when a Messages request names no model")] = False
     limits: Annotated[Limits | None, Doc("what all keys together may use of it")] = None
-    guardrails: Annotated[tuple[str, ...], Doc("names of [[guardrails]]", later=True)] = ()
+    guardrails: Annotated[tuple[str, ...], Doc("names of [[guardrails]]")] = ()
     defaults: Annotated[dict[str, Any], Doc("fields for requests that have none: `{ temperature = 0.7 }`")] = {}
     forced: Annotated[dict[str, Any], Doc("fields that replace what a request has")] = {}
     stripped: Annotated[tuple[str, ...], Doc("fields that are taken out of requests")] = ()
@@ -227,10 +227,26 @@ class Guardrail(Section, frozen=True):
     ]
     on: Annotated[tuple[Literal["input", "output"], ...], Doc("what is checked")] = ("input",)
     action: Annotated[Literal["block", "redact", "flag"], Doc("what a finding does")] = "block"
+    models: Annotated[
+        tuple[str, ...], Doc('models it is for, beside those that name it; "*" stands for any run of characters')
+    ] = ()
     entities: Annotated[tuple[str, ...], Doc("pii: what to look for; absent looks for everything")] = ()
     patterns: Annotated[tuple[str, ...], Doc("regex: RE2 patterns whose matches have at most 4,096 characters")] = ()
     words: Annotated[tuple[str, ...], Doc("keywords: words or phrases, in any case")] = ()
     model: Annotated[str, Doc("model: the public name of the guard model to ask")] = ""
+    instructions: Annotated[str, Doc("model: a system message for the guard model; empty sends none")] = ""
+    safe: Annotated[tuple[str, ...], Doc("model: what it says of a text that may pass, in any case")] = ("safe",)
+    unsafe: Annotated[tuple[str, ...], Doc("model: what it says of a text that may not pass, in any case")] = (
+        "unsafe",
+    )
+    categories: Annotated[
+        dict[str, str], Doc('model: names for its categories, such as { S1 = "violent_crimes" }; "" lets one pass')
+    ] = {}
+    timeout: Annotated[Seconds, Doc("model: how long it may take to answer, its loading included")] = Seconds(10)
+    on_failure: Annotated[
+        Literal["block", "allow"], Doc("model: what happens to a text when it gives no answer that can be read")
+    ] = "block"
+    window: Annotated[int, Doc("model: a stream is checked each time that this many more characters have come")] = 2_000
     max_chars: Annotated[int, Doc("max_input: the most characters of text that a request may hold")] = 100_000
 
 
@@ -250,5 +266,5 @@ class Config(Section, frozen=True):
     backends: Annotated[tuple[Backend, ...], Doc("model servers that somebody else runs")] = ()
     providers: Annotated[tuple[Provider, ...], Doc("cloud APIs used with the caller's own key", later=True)] = ()
     models: Annotated[tuple[Model, ...], Doc("public names; a runtime or backend model without one has its own")] = ()
-    guardrails: Annotated[tuple[Guardrail, ...], Doc("checks on input and output", later=True)] = ()
+    guardrails: Annotated[tuple[Guardrail, ...], Doc("checks on input and output")] = ()
     usage: Annotated[Usage, Doc("how long the usage of each key is kept")] = Usage()

@@ -86,7 +86,7 @@ class Reloaded:
     Attributes:
         ok: it is in effect, or could be.
         problems: why not, a line each.
-        keys, models, backends: names of what was added, changed or removed.
+        keys, models, backends, guardrails: names of what was added, changed or removed.
         runtimes: what becomes of those that differ.
         settings: others whose new values are used at once.
         restart: settings whose new values are used after a restart of the appliance only.
@@ -97,6 +97,7 @@ class Reloaded:
     keys: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     backends: tuple[str, ...] = ()
+    guardrails: tuple[str, ...] = ()
     runtimes: tuple[Change, ...] = ()
     restart: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
@@ -104,7 +105,8 @@ class Reloaded:
     def words(self) -> str:
         """What changed, in one line."""
         parts = [f"runtime {change.runtime}: {change.action}" for change in self.runtimes]
-        named = (("keys", self.keys), ("models", self.models), ("backends", self.backends), ("settings", self.settings))
+        lists = ("keys", "models", "backends", "guardrails", "settings")
+        named = tuple((what, getattr(self, what)) for what in lists)
         parts += [f"{what}: {', '.join(names)}" for what, names in named if names]
         parts += [f"after a restart: {', '.join(self.restart)}"] if self.restart else []
         return "; ".join(parts) or "nothing differs"

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 from appliance.domain.calls import Operation, Usage
 from appliance.domain.targets import Lease, Target
 from appliance.errors import GatewayError
+from appliance.guardrails.verdict import Finding, told
 from appliance.limits.account import Permit
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.metrics import Metrics
@@ -17,6 +18,7 @@ _NOTHING_USED = Usage()
 _REACHED = ("first_byte", "streaming")
 _NEVER_REACHED = {"backend_unreachable", "no_healthy_backend"}
 _ENGINE_WORKED = {"backend_timeout", "backend_died", "stream_truncated"}  # it read the prompt at least
+_OF_A_GUARDRAIL = {"guardrail_block", "guardrail_unavailable"}  # in front of the engine or behind it
 Phase = Literal["request", "loading", "queued", "first_byte", "streaming"]
 
 
@@ -48,6 +50,8 @@ class Exchange:
         queued: seconds in line so far.
         content: what its engine was asked, while that may crash.
         trial: digest of that, while it is let in as the one suspect of a crash.
+        swallowed: content chunks that a guardrail held back or joined to others, less those that it made.
+        findings: what guardrails found, and how often; None where none looked.
     """
 
     operation: Operation
@@ -78,6 +82,8 @@ class Exchange:
     queued: float = 0.0
     content: bytes | str = b""
     trial: bytes | None = None
+    swallowed: int = 0
+    findings: dict[Finding, int] | None = None
 
     def model_known(self, model: str) -> None:
         """From here on the exchange counts for this model."""
@@ -163,6 +169,7 @@ class Exchange:
             bytes_out=self.bytes_out,
             peer=self.peer,
             queued_s=self.queued,
+            guardrails=told(self.findings) if self.findings else "",
         )
         self.accounts.metrics.exchange_ended(record, counted=self.model != UNKNOWN_MODEL)
         self.accounts.log(record)
@@ -176,6 +183,8 @@ class Exchange:
 
     def _engine_worked(self, status: int, outcome: str, code: str) -> bool:
         if outcome == "client_gone":
+            return self.phase in _REACHED
+        if code in _OF_A_GUARDRAIL:
             return self.phase in _REACHED
         return status < 300 or code in _ENGINE_WORKED
 

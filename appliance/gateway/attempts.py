@@ -35,11 +35,15 @@ from appliance.wire.outgoing import outgoing_body
 
 
 class EngineReply(Protocol):
-    """A model server's reply, as `upstream` gives it; `ended` when the body has arrived whole and nothing is held."""
+    """A model server's reply, as `upstream` gives it."""
 
     status: int
     headers: Headers
-    ended: bool
+
+    @property
+    def ended(self) -> bool:
+        """The body has arrived whole and nothing is held."""
+        ...
 
     async def receive(self) -> bytes:
         """The next bytes of the body; b"" at its end."""

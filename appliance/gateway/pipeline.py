@@ -8,7 +8,7 @@ import trio
 
 from appliance.access.keys import Caller
 from appliance.access.policy import may_use
-from appliance.config.schema import Backend, Model, Runtime
+from appliance.config.schema import Backend, Guardrail, Model, Runtime
 from appliance.domain.calls import Call, Grammar, Operation
 from appliance.domain.engines import ENGINES
 from appliance.domain.http import Headers, Reply
@@ -19,11 +19,13 @@ from appliance.gateway.accounting import Exchange
 from appliance.gateway.attempts import Attempts, EngineReply, read_all
 from appliance.gateway.counting import count_tokens
 from appliance.gateway.early import EarlyStream
+from appliance.gateway.guarding import Conversation, Guarding, conversation_body, words_of
 from appliance.gateway.opaque import OpaqueBytes, OpaqueEvents
 from appliance.gateway.relay import Relay
 from appliance.gateway.responses import ResponsesRelay
 from appliance.gateway.served import served_by
 from appliance.gateway.translated import TranslatingRelay, translated
+from appliance.guardrails.rules import Guardrails, Guards
 from appliance.limits.estimate import input_estimate, output_allowed
 from appliance.limits.ledger import Ledger
 from appliance.routing.catalogue import Catalogue, PublicModel
@@ -44,6 +46,7 @@ class Gateway:
     """Answers calls. One for the whole process.
 
     Attributes:
+        guardrails: of the configuration in effect.
         draining: set when the server is going away; new calls are refused.
         interruption: why what is under way was ended, once that has happened.
     """
@@ -52,11 +55,16 @@ class Gateway:
     fleet: FleetTable
     attempts: Attempts
     ledger: Ledger
+    guardrails: Guardrails = field(default_factory=Guardrails)
     draining: bool = False
     interruption: GatewayError | None = None
+    _guarding: Guarding = field(init=False)
     _relays: set[Relay | EarlyStream] = field(default_factory=set)
     _fleet: Fleet = field(default_factory=Fleet)  # what `_choices` were made from
     _choices: dict[tuple[str, Operation], tuple[PublicModel, list[Target]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._guarding = Guarding(self.attempts.metrics, self._ask_guard)
 
     async def answer(self, call: Call, caller: Caller, exchange: Exchange) -> Reply:
         """The reply to one call; a streamed one is settled when its stream is closed.
@@ -76,30 +84,86 @@ class Gateway:
         exchange.input_estimate = tokens = input_estimate(call)
         tokens += output_allowed(call)
         exchange.permit = self.ledger.admit(exchange.key, model.name, tokens, exchange.accounts.clock())
+        guards = self.guardrails.of(model.name)
+        if guards is not None:
+            call = await self._guarding.checked(call, guards, exchange)
+            model, targets = self._choice(call, caller)  # that may have taken a while
         if targets is None:
             targets = candidates(model, call.operation, self._fleet)
             self._choices[call.model, call.operation] = model, targets
         if model.overrides is not None:
             call = model.overrides.applied(call)
         if self.attempts.outcomes.panel.tripped:
-            others = len(model.targets) - len(targets)
-            targets = self.attempts.outcomes.panel.order(model.name, targets, others, exchange.accounts.clock())
+            targets = self._in_order(model, targets, exchange)
         if call.stream and self._waits_aloud(call, targets[0]):
-            return self._early(call, targets, exchange)
-        return await self._answered(call, targets, exchange)
+            return self._early(call, targets, guards, exchange)
+        return await self._answered(call, targets, guards, exchange)
 
-    async def _answered(self, call: Call, targets: list[Target], exchange: Exchange) -> Reply:
+    def _in_order(self, model: PublicModel, targets: list[Target], exchange: Exchange) -> list[Target]:
+        """The targets without those whose circuit is open; raises `circuit_open`."""
+        others = len(model.targets) - len(targets)
+        return self.attempts.outcomes.panel.order(model.name, targets, others, exchange.accounts.clock())
+
+    async def _answered(self, call: Call, targets: list[Target], guards: Guards | None, exchange: Exchange) -> Reply:
         upstream = await self.attempts.first_reply(call, targets, exchange)
         if call.operation is Operation.COUNT_TOKENS:
             return await self._counted(call, targets, upstream, exchange)
         if upstream.status == 200 and (_is(upstream, "text/event-stream") or _is_sound(call, upstream)):
+            if guards is not None and guards.outputs:
+                upstream = self._guarding.watched(upstream, call, guards, exchange)
             return await self._streamed(call, upstream, exchange)
-        return await self._whole(call, upstream, exchange)
+        return await self._whole(call, upstream, guards, exchange)
+
+    async def _ask_guard(self, guard: Guardrail, conversation: Conversation, parent: Exchange) -> str:
+        """What a guard model says. It is an exchange of its own, on the account of the key that asked.
+
+        Its own model's guardrails do not look at it: so no guardrail can wait for itself.
+
+        Raises:
+            GatewayError: it cannot be asked, or took too long.
+        """
+        exchange = parent.accounts.open(Operation.CHAT, parent.peer, parent.request_id)
+        exchange.key = parent.key
+        call = Call(Operation.CHAT, guard.model, conversation_body(guard, conversation))
+        with trio.move_on_after(guard.timeout) as deadline:
+            try:
+                return await self._guard_said(call, exchange)
+            except GatewayError as error:
+                exchange.failed(error)
+                raise
+            except BaseException:  # cancelled, alone or in a group
+                if not deadline.cancel_called:
+                    exchange.cancelled(self.interruption)
+                raise
+        late = GatewayError("guardrail_unavailable", f"no answer within {guard.timeout:g} s")
+        exchange.failed(late)
+        raise late
+
+    async def _guard_said(self, call: Call, exchange: Exchange) -> str:
+        fleet = self.fleet.snapshot()
+        model = self.catalogue.resolve(call.model, fleet)
+        if model is None:
+            raise GatewayError("model_not_found", f"No active model is called {call.model!r}.")
+        exchange.model_known(model.name)
+        exchange.input_estimate = input_estimate(call)
+        targets = self._in_order(model, candidates(model, call.operation, fleet), exchange)
+        if model.overrides is not None:
+            call = model.overrides.applied(call)
+        upstream = await self.attempts.first_reply(call, targets, exchange)
+        reply = await self._whole(call, upstream, None, exchange)
+        if reply.status != 200 or not isinstance(reply.body, bytes):
+            raise GatewayError("upstream_protocol", f"The guard model answered with status {reply.status}.")
+        return words_of(reply.body)
 
     def change(
-        self, models: Sequence[Model], runtimes: Sequence[Runtime], backends: Sequence[tuple[Backend, Endpoint]]
+        self,
+        models: Sequence[Model],
+        runtimes: Sequence[Runtime],
+        backends: Sequence[tuple[Backend, Endpoint]],
+        guardrails: Guardrails,
     ) -> None:
         """These are the models from now on; exchanges under way go on with what they have."""
+        self.guardrails = guardrails
         self.catalogue.change(models, runtimes, backends)
         self._choices.clear()
         self.attempts.max_connections.clear()
@@ -136,8 +200,8 @@ class Gateway:
             return False
         return call.foreign is not None or call.operation.grammar is Grammar.CHUNKS
 
-    def _early(self, call: Call, targets: list[Target], exchange: Exchange) -> Reply:
-        stream = EarlyStream(partial(self._answered, call, targets, exchange), exchange, self._relays.discard)
+    def _early(self, call: Call, targets: list[Target], guards: Guards | None, exchange: Exchange) -> Reply:
+        stream = EarlyStream(partial(self._answered, call, targets, guards, exchange), exchange, self._relays.discard)
         self._relays.add(stream)
         return Reply(200, _STREAM + served_by(exchange), stream)
 
@@ -181,10 +245,14 @@ class Gateway:
             headers.append(("x-error-source", "backend"))
         return Reply(status, headers + served_by(exchange), body)
 
-    async def _whole(self, call: Call, upstream: EngineReply, exchange: Exchange) -> Reply:
+    async def _whole(self, call: Call, upstream: EngineReply, guards: Guards | None, exchange: Exchange) -> Reply:
         body = await read_all(upstream, _LARGEST_REPLY, exchange)
         status = upstream.status
         headers = [header for header in upstream.headers if header[0] in _PASSED_ON]
+        if guards is not None and status < 300:
+            seen = examine(body, exchange.request_id)
+            exchange.usage = (seen[1] if seen else None) or exchange.usage  # also where it is blocked
+            body = await self._guarding.whole(body, call, guards, exchange)
         if call.foreign is not None:
             headers = [header for header in headers if header[0] != "content-type"]
             headers.append(("content-type", "application/json"))

@@ -58,7 +58,7 @@ class Relay:
         self._error_seen = False  # the engine itself sent an error event
         self._content = 0  # chunks with content, the estimate when the engine never reports usage
         self._interruption: GatewayError | None = None
-        self._problem: UpstreamError | None = None  # met while pumping
+        self._problem: UpstreamError | GatewayError | None = None  # met while pumping
         self._looked = 0  # bytes that had been given out when somebody looked last
 
     async def prime(self) -> None:
@@ -69,8 +69,8 @@ class Relay:
         """
         try:
             self._first = await self._next_bytes()
-        except UpstreamError as error:
-            raise self._interruption or in_gateway_terms(error, self._exchange.target) from error
+        except (UpstreamError, GatewayError) as error:
+            raise self._told(error) from error
         if self._interruption is not None:
             raise self._interruption
         if not self._first:
@@ -94,8 +94,8 @@ class Relay:
             if self._problem is not None:
                 raise self._problem
             out = await self._next_bytes()
-        except UpstreamError as error:
-            return self._break(self._interruption or in_gateway_terms(error, self._exchange.target))
+        except (UpstreamError, GatewayError) as error:
+            return self._break(self._told(error))
         if self._interruption is not None:
             return self._break(self._interruption)
         return self._sent(out) if out else self._end()
@@ -118,8 +118,14 @@ class Relay:
 
         try:
             await self._upstream.pump(taken)
-        except UpstreamError as error:
+        except (UpstreamError, GatewayError) as error:
             self._problem = error
+
+    def _told(self, error: UpstreamError | GatewayError) -> GatewayError:
+        """What the client is told about an error; a guardrail's is one already."""
+        if self._interruption is not None:
+            return self._interruption
+        return error if isinstance(error, GatewayError) else in_gateway_terms(error, self._exchange.target)
 
     def _is_next_token(self, data: bytes) -> bool:
         """Whether a read brought one more token like those before and nothing else, as nearly all do; it is counted."""
@@ -242,7 +248,7 @@ class Relay:
 
     def _estimate(self) -> None:
         if self._exchange.usage == Usage() and self._content:
-            self._exchange.usage = Usage(output=self._content, estimated=True)
+            self._exchange.usage = Usage(output=self._content + self._exchange.swallowed, estimated=True)
 
     def close(self) -> bool:
         """As `aclose`, where there is nothing to wait for; whether that is so."""

@@ -5,7 +5,10 @@
     detectors  personal data and secrets: patterns, checksums, placeholders
     scanner    many patterns over one text: the next finding, and where an unfinished one may begin
     rules      the guardrails of a configuration, compiled
+    check      what is wrong with them
     window     a streamed text: what may leave now, what has to wait for its next characters
+    json_text  the same for a text that is JSON, value by value
+    answer     what a guard model said
 
 Text in, text and findings out: no clock, no task, no socket. What does not belong here: which fields of a body hold
 text (`wire` knows that), and asking a guard model, which takes a model server and is the gateway's work.

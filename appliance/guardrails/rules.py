@@ -1,18 +1,19 @@
 """The guardrails of a configuration, compiled for the models that use them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from appliance.config.schema import Guardrail
+from appliance.config.schema import Guardrail, Model
+from appliance.domain.patterns import covers
 from appliance.guardrails.detectors import DETECTORS, Detector
-from appliance.guardrails.prefixes import PatternError, beginnings, bounded
-from appliance.guardrails.scanner import Rule, Scanner, compiled
+from appliance.guardrails.scanner import Rule, Scanner
 from appliance.guardrails.verdict import Finding
 
 Side = Literal["input", "output"]
 _TOO_LONG = "too_long"
+_MOST_NAMES = 10_000  # of models that are remembered; a client of a provider may name any
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Guards:
         output: scans the texts of an answer; None likewise.
         limits: guardrails with `kind = "max_input"`.
         input_models, output_models: guardrails whose model has to be asked, in order.
+        inputs, outputs: the names of all guardrails of each side.
     """
 
     input: Scanner | None = None
@@ -31,6 +33,8 @@ class Guards:
     limits: tuple[Guardrail, ...] = ()
     input_models: tuple[Guardrail, ...] = ()
     output_models: tuple[Guardrail, ...] = ()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def too_long(self, characters: int) -> list[Finding]:
         """The findings that the length of a request's text is."""
@@ -41,66 +45,66 @@ class Guards:
         ]
 
 
+class Guardrails:
+    """The guards of every model of one configuration.
+
+    Raises:
+        PatternError: a pattern cannot be used; `check.findings` would have told.
+    """
+
+    def __init__(self, configured: Sequence[Guardrail] = (), models: Sequence[Model] = ()) -> None:
+        self._configured = {guard.name: guard for guard in configured}
+        self._named = {model.name: model.guardrails for model in models if model.guardrails}
+        self._wide = [guard for guard in configured if guard.models]
+        self._compiled: dict[tuple[str, ...], Guards | None] = {}
+        self._known: dict[str, Guards | None] = {}
+        for name in self._named:
+            self.of(name)
+        self._compile(tuple(guard.name for guard in self._wide))
+
+    def of(self, model: str) -> Guards | None:
+        """The guards of a model by its public name; None when it has none, so that nothing looks at its texts."""
+        if not self._configured:
+            return None
+        try:
+            return self._known[model]
+        except KeyError:
+            if len(self._known) >= _MOST_NAMES:
+                self._known.clear()
+            wide = {guard.name for guard in self._wide if any(covers(pattern, model) for pattern in guard.models)}
+            wanted = wide.union(self._named.get(model, ()))
+            found = self._known[model] = self._compile(tuple(name for name in self._configured if name in wanted))
+            return found
+
+    def _compile(self, names: tuple[str, ...]) -> Guards | None:
+        if names not in self._compiled:
+            self._compiled[names] = guards(names, self._configured)
+        return self._compiled[names]
+
+
 def guards(names: Sequence[str], configured: Mapping[str, Guardrail]) -> Guards | None:
-    """The guards of a model; None when it has none, so that nothing looks at its texts.
+    """The guards for a list of guardrails; None when it is empty.
 
     Args:
-        names: the model's `guardrails`, all of them configured.
+        names: all of them configured.
         configured: by name.
 
     Raises:
-        PatternError: `mistakes` would have told.
+        PatternError: as `Guardrails`.
     """
     own = [configured[name] for name in names]
     if not own:
         return None
+    models = [guard for guard in own if guard.kind == "model"]
     return Guards(
         _scanner(own, "input"),
         _scanner(own, "output"),
         tuple(guard for guard in own if guard.kind == "max_input"),
-        tuple(guard for guard in own if guard.kind == "model" and "input" in guard.on),
-        tuple(guard for guard in own if guard.kind == "model" and "output" in guard.on),
+        tuple(guard for guard in models if "input" in guard.on),
+        tuple(guard for guard in models if "output" in guard.on),
+        tuple(guard.name for guard in own if "input" in guard.on),
+        tuple(guard.name for guard in own if "output" in guard.on),
     )
-
-
-def mistakes(guard: Guardrail) -> list[tuple[str, str, str]]:
-    """What is wrong with one guardrail: the setting, what is wrong, and what to do."""
-    found = []
-    if guard.kind == "pii":
-        found += [
-            ("entities", f'"{name}" is not known', f"use {', '.join(DETECTORS)}")
-            for name in guard.entities
-            if name not in DETECTORS
-        ]
-    if guard.kind == "regex":
-        found += [("patterns", f"a pattern cannot be used: {why}", "correct it") for why in _unusable(guard.patterns)]
-    needed = {
-        "regex": ("patterns", guard.patterns),
-        "keywords": ("words", guard.words),
-        "model": ("model", guard.model),
-    }
-    if guard.kind in needed and not needed[guard.kind][1]:
-        name = needed[guard.kind][0]
-        found.append((name, f'kind = "{guard.kind}" needs `{name}`', f"set `{name}`"))
-    if guard.kind == "keywords" and not all(word.strip() for word in guard.words):
-        found.append(("words", "a word is empty", "remove it"))
-    if guard.kind in ("model", "max_input") and guard.action == "redact":
-        found.append(("action", f'kind = "{guard.kind}" cannot redact', 'use "block" or "flag"'))
-    if guard.kind == "max_input" and "output" in guard.on:
-        found.append(("on", 'kind = "max_input" looks at input only', 'use on = ["input"]'))
-    return found
-
-
-def _unusable(patterns: Iterable[str]) -> list[str]:
-    reasons = []
-    for pattern in patterns:
-        try:
-            bounded(pattern)
-            beginnings(pattern)
-            compiled(pattern)
-        except PatternError as error:
-            reasons.append(str(error))
-    return reasons
 
 
 def _scanner(own: Sequence[Guardrail], side: Side) -> Scanner | None:

@@ -59,11 +59,15 @@ class Scanner:
     Args:
         rules: where two rules match at the same place, the earlier one counts.
 
+    Attributes:
+        only_looks: no rule changes a text or stops it, so that nothing has to wait for what is found.
+
     Raises:
         PatternError: one of the patterns cannot be used.
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
+        self.only_looks = all(rule.action == "flag" for rule in rules)
         patterns = [rule.detector.pattern for rule in rules]
         self._rules = [(rule, compiled(rule.detector.pattern), _stretch(rule)) for rule in rules]
         self._longest = max(stretch for _, _, stretch in self._rules)

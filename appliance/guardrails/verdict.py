@@ -1,5 +1,6 @@
 """What a check found. A finding says what kind of thing it was and never holds the thing itself."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,3 +48,9 @@ def blocked(findings: list[Finding]) -> Block | None:
         return None
     own = dict.fromkeys(finding for finding in findings if finding.guardrail == first.guardrail)
     return Block(first.guardrail, tuple(own))
+
+
+def told(findings: Iterable[Finding]) -> str:
+    """Some findings in one line of a log: `pii:email:redact,words:keyword:flag`."""
+    lines = (f"{finding.guardrail}:{finding.category}:{finding.action}" for finding in findings)
+    return ",".join(dict.fromkeys(lines))

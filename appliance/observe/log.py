@@ -24,6 +24,7 @@ class ExchangeRecord(msgspec.Struct, gc=False):
         duration_s: seconds in all.
         bytes_out: body bytes to the client.
         queued_s: seconds of the duration in which it waited for a slot.
+        guardrails: what guardrails found, as `name:category:action`, with commas in between; never the text itself.
     """
 
     request_id: str
@@ -42,6 +43,7 @@ class ExchangeRecord(msgspec.Struct, gc=False):
     bytes_out: int
     peer: str
     queued_s: float = 0.0
+    guardrails: str = ""
 
 
 class ExchangeLine(msgspec.Struct, gc=False):
@@ -70,6 +72,7 @@ class ExchangeLine(msgspec.Struct, gc=False):
     tokens_cached: int
     tokens_estimated: bool
     queued_s: float
+    guardrails: str
 
 
 _HEAD = ("time", "level", "logger", "event")  # of every line, whatever it tells
@@ -102,6 +105,7 @@ def exchange_line(record: ExchangeRecord, time: str) -> ExchangeLine:
         usage.cached,
         usage.estimated,
         round(record.queued_s, 6),
+        record.guardrails,
     )
 
 

@@ -44,6 +44,7 @@ _FIRST_TOKEN = (
     60,
 )
 _WAIT = tuple(0.01 * 2**n for n in range(15))  # 10 ms to 164 s
+_OVERHEAD = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 _METHODS = {name: name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _CODES = {status: str(status) for status in range(100, 600)}
@@ -78,6 +79,7 @@ class Metrics:
         self._families: list[AnyFamily] = []
         self._ended: dict[tuple[str, str, str, int, str, str], _End] = {}
         self._exchanges()
+        self._guarding()
         self._targets()
         self._door()
         self._hardware()
@@ -112,6 +114,21 @@ class Metrics:
         )
         self._rejected = self._counter(
             "appliance_rejections_total", "Errors that we answered with ourselves.", "model", "reason"
+        )
+
+    def _guarding(self) -> None:
+        self._evaluations = self._counter(
+            "appliance_guardrail_evaluations_total",
+            "Texts that a guardrail looked at, and what it did.",
+            "guardrail",
+            "on",
+            "action",
+        )
+        self._findings = self._counter(
+            "appliance_guardrail_findings_total", "What guardrails found.", "guardrail", "on", "category"
+        )
+        self._looking = self._histogram(
+            "appliance_guardrail_seconds", "Time that guardrails took for one request.", _OVERHEAD, "check", "on"
         )
 
     def _targets(self) -> None:
@@ -263,6 +280,18 @@ class Metrics:
             self._rejected[model, code] if code else None,
         )
         return ended
+
+    def guardrail_looked(self, guardrail: str, side: str, action: str) -> None:
+        """A guardrail has looked at all of a request's "input" or "output"; "pass", what it did, or "error"."""
+        self._evaluations[guardrail, side, action].value += 1
+
+    def guardrail_found(self, guardrail: str, side: str, category: str, times: int) -> None:
+        """A guardrail found something of a category."""
+        self._findings[guardrail, side, category].value += times
+
+    def guardrail_took(self, check: str, side: str, seconds: float) -> None:
+        """A check took so long: "text" is all patterns at once, else the name of a guardrail that asked a model."""
+        self._looking[check, side].observe(seconds)
 
     def client_disconnected(self, model: str, phase: str) -> None:
         """A client left while its exchange was in a phase."""

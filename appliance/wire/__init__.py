@@ -3,6 +3,7 @@
     openai_request   the body of a request -> Call, and the body that an engine gets
     chunk            one event of a streamed answer
     reply            a whole answer
+    texts            where the texts of a body are, and a body with other texts
     error_body       an error of ours
     models           the model list
 

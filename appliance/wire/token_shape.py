@@ -38,6 +38,10 @@ class TokenShape(msgspec.Struct, frozen=True, gc=False):
     _tail_of_line: int  # where the text ends, counted from the end of the line
     _always: bool  # the event brings content even when the string is empty
 
+    def around(self, text: bytes) -> bytes:
+        """The event of this shape around a text, which is the inside of a JSON string."""
+        return b"".join((self._head, text, self._tail))
+
     def is_one(self, run: bytes) -> bool:
         """Whether a run is one event of this shape that brings content."""
         start, stop = len(self._head), len(run) - len(self._tail)

@@ -55,7 +55,6 @@ def test_a_good_configuration_has_no_problems(text: str) -> None:
     ("text", "setting"),
     [
         ('providers = [{ name = "openai" }]', "providers"),
-        ('guardrails = [{ name = "g", kind = "pii" }]', "guardrails"),
         (LLAMA % "" + 'models = [{ name = "m", targets = ["a"], balance = "prefix" }]', "models[0].balance"),
     ],
 )

@@ -1,6 +1,6 @@
 """The whole path behind the doors, with scripted model servers: what endpoints and pipeline tests talk to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
@@ -10,7 +10,7 @@ from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
 from appliance.api.routes import Router
 from appliance.breakers.panel import Panel
-from appliance.config.schema import Backend, Limits, Model, Runtime
+from appliance.config.schema import Backend, Guardrail, Limits, Model, Runtime
 from appliance.domain.http import Headers, Reply, Request
 from appliance.domain.secret import Secret
 from appliance.domain.targets import Address, Endpoint
@@ -22,6 +22,7 @@ from appliance.gateway.outcomes import Outcomes
 from appliance.gateway.pipeline import Gateway
 from appliance.gateway.queues import QueueRules, Queues
 from appliance.gateway.trials import Trials
+from appliance.guardrails.rules import Guardrails
 from appliance.limits.ledger import Ledger
 from appliance.observe.log import ExchangeRecord, log_exchange
 from appliance.observe.metrics import Metrics
@@ -54,6 +55,7 @@ class Path:
         limits: dict[str, Limits] | None = None,
         clock: Callable[[], float] | None = None,
         rules: QueueRules | None = None,
+        guardrails: Sequence[Guardrail] = (),
     ) -> None:
         self.metrics = Metrics(CollectorRegistry())
         self.fleet = FleetTable()
@@ -79,7 +81,7 @@ class Path:
             self.fleet, self.runtime, cast("Any", self.upstreams), deadlines, {"box": 4}, self.metrics, self.outcomes
         )
         self.ledger = Ledger(limits or {}, date=lambda: 1_800_000_000.0)
-        self.gateway = Gateway(catalogue, self.fleet, self.attempts, self.ledger)
+        self.gateway = Gateway(catalogue, self.fleet, self.attempts, self.ledger, Guardrails(guardrails))
         self.records: list[ExchangeRecord] = []
         self.accounts = Accounts(self.metrics, clock, lambda: "0" * 32, self._log, ends=self.outcomes)
         self.keys = KeyRing((), [Secret("sk-a")], date=lambda: 1_800_000_000.0)

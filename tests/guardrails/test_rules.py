@@ -1,20 +1,17 @@
-import msgspec
-import pytest
-
-from appliance.config.schema import Guardrail
-from appliance.guardrails.rules import Guards, guards, mistakes
+from appliance.config.schema import Guardrail, Model
+from appliance.guardrails.rules import Guardrails, Guards, guards
 from appliance.guardrails.window import Window
 
-PII = Guardrail("pii", "pii", on=("input", "output"), action="redact")
+PII = Guardrail(name="pii", kind="pii", on=("input", "output"), action="redact")
 ROWS = {
     guard.name: guard
     for guard in (
         PII,
-        Guardrail("mails", "pii", entities=("email",)),
-        Guardrail("words", "keywords", words=("Project  Falcon", "c++"), action="redact"),
-        Guardrail("tickets", "regex", patterns=(r"TCK-\d{4}",), action="flag"),
-        Guardrail("short", "max_input", max_chars=10),
-        Guardrail("llama-guard", "model", model="guard", on=("input", "output")),
+        Guardrail(name="mails", kind="pii", entities=("email",)),
+        Guardrail(name="words", kind="keywords", words=("Project  Falcon", "c++"), action="redact"),
+        Guardrail(name="tickets", kind="regex", patterns=(r"TCK-\d{4}",), action="flag"),
+        Guardrail(name="short", kind="max_input", max_chars=10),
+        Guardrail(name="llama-guard", kind="model", model="guard", on=("input", "output")),
     )
 }
 
@@ -36,6 +33,7 @@ def test_each_side_has_its_own_checks() -> None:
     assert one is not None
     assert both.output is not None
     assert one.output is None
+    assert (both.inputs, both.outputs, one.outputs) == (("pii",), ("pii",), ())
 
 
 def test_several_guardrails_of_one_model_look_together() -> None:
@@ -63,33 +61,29 @@ def test_length_and_models_are_kept_for_whoever_can_ask() -> None:
     assert [finding.guardrail for finding in own.too_long(11)] == ["short"]
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_the_examples_are_right(name: str) -> None:
-    assert mistakes(ROWS[name]) == []
+def test_a_guardrail_may_be_for_models_that_do_not_name_it() -> None:
+    wide = Guardrail(name="everywhere", kind="keywords", words=("Falcon",), models=("*",))
+    some = Guardrail(name="some", kind="regex", patterns=("x{3}",), models=("qwen*", "m[1]"))
+    named = Guardrail(name="named", kind="max_input")
+    models = [Model(name="qwen-7b", targets=("r",), guardrails=("named",)), Model(name="other", targets=("r",))]
+    all_of = Guardrails([some, named, wide], models)
+    names = {name: getattr(all_of.of(name), "inputs", None) for name in ("qwen-7b", "other", "m[1]", "m1")}
+    assert names == {
+        "qwen-7b": ("some", "named", "everywhere"),
+        "other": ("everywhere",),
+        "m[1]": ("some", "everywhere"),
+        "m1": ("everywhere",),
+    }
+    assert all_of.of("other") is all_of.of("m1")  # compiled once
 
 
-@pytest.mark.parametrize(
-    ("guard", "setting"),
-    [
-        (Guardrail("g", "pii", entities=("emial",)), "entities"),
-        (Guardrail("g", "regex"), "patterns"),
-        (Guardrail("g", "regex", patterns=("(",)), "patterns"),
-        (Guardrail("g", "regex", patterns=("a+",)), "patterns"),
-        (Guardrail("g", "regex", patterns=(r"(?=a)b",)), "patterns"),
-        (Guardrail("g", "keywords"), "words"),
-        (Guardrail("g", "keywords", words=(" ",)), "words"),
-        (Guardrail("g", "model"), "model"),
-        (Guardrail("g", "model", model="m", action="redact"), "action"),
-        (Guardrail("g", "max_input", action="redact"), "action"),
-        (Guardrail("g", "max_input", on=("output",)), "on"),
-    ],
-)
-def test_mistakes_are_told(guard: Guardrail, setting: str) -> None:
-    assert [found[0] for found in mistakes(guard)] == [setting]
+def test_what_is_known_of_made_up_names_is_bounded() -> None:
+    wide = Guardrails([Guardrail(name="some", kind="keywords", words=("a",), models=("x*",))])
+    for number in range(20_500):
+        assert wide.of(f"name-{number}") is None
+    assert len(wide._known) <= 10_000
+    assert wide.of("x-1") is not None
 
 
-def test_a_mistake_never_repeats_a_pattern() -> None:
-    secret = "(canary"
-    told = mistakes(msgspec.structs.replace(PII, kind="regex", patterns=(secret,)))
-    assert told
-    assert "canary" not in str(told)
+def test_without_any_guardrail_no_model_has_one() -> None:
+    assert Guardrails().of("m") is None

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from appliance.guardrails.detectors import DETECTORS, Detector
 from appliance.guardrails.scanner import Rule, Scanner
-from appliance.guardrails.window import PIECE, Window, pieces
+from appliance.guardrails.window import PIECE, Open, Window, pieces
 
 PII = Scanner([Rule("pii", "redact", detector) for detector in DETECTORS.values()])
 BLOCKING = Scanner([Rule("pii", "block", detector) for detector in DETECTORS.values()])
@@ -103,3 +103,46 @@ def test_a_long_text_in_pieces_is_the_same_text() -> None:
     assert "".join(pieces(text)) == text
     assert max(map(len, pieces(text))) == PIECE
     assert list(pieces("")) == []
+
+
+def test_what_waits_leaves_at_a_pause_and_is_decided_as_if_it_were_the_end() -> None:
+    window = Window(PII)
+    assert window.feed("mail bob@example.com") == "mail "
+    assert window.pause() == "[EMAIL]"
+    assert (window.waiting, window.pause()) == (0, "")
+    assert window.feed(" and then") + window.finish() == " and then"
+    assert list(window.findings.values()) == [1]
+
+
+@pytest.mark.parametrize("text", SECRETIVE)
+def test_a_match_around_a_pause_is_found_when_its_end_comes(text: str) -> None:
+    """The first part of it has left, as nobody could know; nothing behind the pause does."""
+    for cut in range(1, len(text)):
+        window = Window(BLOCKING)
+        first = window.feed(text[:cut]) + window.pause()
+        if window.block is None:
+            assert first == text[:cut]
+        rest = window.feed(text[cut:]) + window.finish()
+        assert window.block is not None
+        assert text.startswith(first + rest)
+
+
+@given(text=st.text(alphabet="abcC 0123", max_size=24), cuts=st.lists(st.integers(0, 24), max_size=4))
+def test_a_pause_loses_nothing_of_a_text_in_which_nothing_is_found(text: str, cuts: list[int]) -> None:
+    flagging = Scanner([Rule("f", "flag", Detector("abc", "abc{1,2}"))])
+    window, out = Window(flagging), ""
+    edges = sorted({0, *(cut for cut in cuts if cut < len(text)), len(text)})
+    for start, end in pairwise(edges):
+        out += window.feed(text[start:end]) + window.pause()
+        assert out == text[:end]
+    assert out + window.finish() == text
+
+
+def test_nobody_looks_through_an_open_window() -> None:
+    window = Open()
+    assert (window.feed("bob@example.com"), window.pause(), window.finish(), window.block) == (
+        "bob@example.com",
+        "",
+        "",
+        None,
+    )

@@ -33,6 +33,7 @@ def test_an_exchange_is_told_with_everything_counted_and_its_times_in_microsecon
         ("tokens_cached", 2),
         ("tokens_estimated", False),
         ("queued_s", 0.0),
+        ("guardrails", ""),
     ]
 
 

@@ -1,0 +1,257 @@
+"""What the guardrails of a model do to one exchange: the request before it is sent, the answer before it is read."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import trio
+
+from appliance.config.schema import Guardrail
+from appliance.domain.calls import Call, Grammar, Operation
+from appliance.errors import GatewayError
+from appliance.gateway.accounting import Exchange
+from appliance.gateway.attempts import EngineReply
+from appliance.gateway.guarded_reply import GuardedReply
+from appliance.gateway.guarded_stream import GuardedStream
+from appliance.guardrails.answer import UnreadableError, judged
+from appliance.guardrails.json_text import JsonText
+from appliance.guardrails.rules import Guards, Side
+from appliance.guardrails.scanner import Scanner
+from appliance.guardrails.verdict import Block, Finding, blocked
+from appliance.guardrails.window import PIECE, Window, pieces
+from appliance.observe.metrics import Metrics
+from appliance.translate.messages_request import parse_count, parse_messages
+from appliance.wire.texts import Text, answer_object, answer_texts, request_object, request_texts, wants_json
+
+_LOG = logging.getLogger("appliance.guardrails")
+_TEXTS = {Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES}  # whose answers are texts
+_CONTEXT = 8_000  # characters of a request, its end, that a guard model is shown with the answer
+_RETRY = 5  # seconds
+_LONGEST_ANSWER = 512  # tokens of a guard model; some think before they say a word
+Conversation = list[dict[str, str]]
+Ask = Callable[[Guardrail, Conversation, Exchange], Awaitable[str]]
+Found = dict[Finding, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Guarding:
+    """Looks at texts, and settles what comes of it.
+
+    Attributes:
+        ask: puts a conversation to a guardrail's guard model and gives its answer; raises GatewayError.
+    """
+
+    metrics: Metrics
+    ask: Ask
+
+    async def checked(self, call: Call, guards: Guards, exchange: Exchange) -> Call:
+        """The call as its model may see it.
+
+        Raises:
+            GatewayError: `guardrail_block`, `guardrail_unavailable`, or `invalid_payload` where there is no text that
+                could be looked at.
+        """
+        if call.operation.form:
+            return call
+        clock, started = exchange.accounts.clock, exchange.accounts.clock()
+        request = request_object(call.body)
+        texts = request_texts(request)
+        found: Found = dict.fromkeys(guards.too_long(sum(len(text.value) for text in texts)), 1)
+        if guards.input is not None and blocked(list(found)) is None:
+            await _look(texts, guards.input, found)
+            self.metrics.guardrail_took("text", "input", clock() - started)
+        block = blocked(list(found))
+        failed: list[str] = []
+        try:
+            if block is None and guards.input_models and call.operation is not Operation.COUNT_TOKENS:
+                asked: Conversation = [{"role": "user", "content": _joined(texts)}]
+                block = await self._ask_all(guards.input_models, asked, exchange, "input", found, failed)
+        finally:
+            self._settle(guards.inputs, "input", found, failed, exchange)
+        if block is not None:
+            raise refusal(block)
+        if guards.input is None or guards.input.only_looks:
+            return call
+        return _rewritten(
+            call, msgspec.json.encode(request)
+        )  # what was looked at is what is sent, and nothing beside it
+
+    def watched(self, upstream: EngineReply, call: Call, guards: Guards, exchange: Exchange) -> EngineReply:
+        """A streamed reply that is looked through as it is read."""
+        if call.operation.grammar is not Grammar.CHUNKS:
+            return upstream
+        models = guards.output_models
+        stream = GuardedStream(guards.output, json_content=wants_json(call.body), listen=bool(models))
+        failed: list[str] = []
+        found: Found = {}
+
+        async def judge(answer: str) -> Block | None:
+            found.clear()  # it sees all of the answer each time
+            return await self._ask_all(models, _about(call, answer), exchange, "output", found, failed)
+
+        def settle(_: Block | None) -> None:
+            self._settle(guards.outputs, "output", stream.findings | found, failed, exchange)
+
+        return GuardedReply(
+            upstream,
+            stream,
+            exchange,
+            refusal=refusal,
+            judge=judge if models else None,
+            window=min((guard.window for guard in models), default=0),
+            holds=any(guard.action == "block" for guard in models),
+            settle=settle,
+        )
+
+    async def whole(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> bytes:
+        """A whole answer as its client may see it.
+
+        Raises:
+            GatewayError: `guardrail_block` or `guardrail_unavailable`; `upstream_protocol` for an answer that cannot be
+                looked at.
+        """
+        if call.operation not in _TEXTS or not guards.outputs:
+            return body
+        if exchange.lease is not None:
+            exchange.lease.release()  # its engine is done
+        clock, started = exchange.accounts.clock, exchange.accounts.clock()
+        answer = answer_object(body)
+        if answer is None:
+            message = f"The answer of the model server {exchange.target!r} is not JSON, so no guardrail can look at it."
+            raise GatewayError("upstream_protocol", message)
+        texts = answer_texts(answer, json_content=wants_json(call.body))
+        found: Found = {}
+        failed: list[str] = []
+        if guards.output is not None:
+            await _look(texts, guards.output, found)
+            self.metrics.guardrail_took("text", "output", clock() - started)
+        block = blocked(list(found))
+        try:
+            if block is None and guards.output_models:
+                conversation = _about(call, _joined(texts))
+                block = await self._ask_all(guards.output_models, conversation, exchange, "output", found, failed)
+        finally:
+            self._settle(guards.outputs, "output", found, failed, exchange)
+        if block is not None:
+            raise refusal(block)
+        return body if guards.output is None or guards.output.only_looks else msgspec.json.encode(answer)
+
+    async def _ask_all(
+        self,
+        models: Sequence[Guardrail],
+        conversation: Conversation,
+        exchange: Exchange,
+        side: Side,
+        found: Found,
+        failed: list[str],
+    ) -> Block | None:
+        """Ask one guard model after the other, up to the first that blocks."""
+        if not conversation[-1]["content"]:
+            return None
+        for guard in models:
+            started = exchange.accounts.clock()
+            try:
+                findings = judged(await self.ask(guard, conversation, exchange), guard)
+            except (GatewayError, UnreadableError) as error:
+                failed.append(guard.name)
+                _LOG.warning("guardrail %r has no answer from its model %r: %s", guard.name, guard.model, error)
+                if guard.on_failure == "block":
+                    raise _unavailable(guard) from error
+                continue
+            finally:
+                self.metrics.guardrail_took(guard.name, side, exchange.accounts.clock() - started)
+            found.update(dict.fromkeys(findings, 1))
+            if block := blocked(findings):
+                return block
+        return None
+
+    def _settle(self, names: Sequence[str], side: Side, found: Found, failed: list[str], exchange: Exchange) -> None:
+        """Count what every guardrail of one side did, and note it for the log."""
+        acted = {finding.guardrail: finding.action for finding in found}
+        for name in names:
+            self.metrics.guardrail_looked(name, side, acted.get(name) or ("error" if name in failed else "pass"))
+        for finding, times in found.items():
+            self.metrics.guardrail_found(finding.guardrail, side, finding.category, times)
+        if found:
+            exchange.findings = {**(exchange.findings or {}), **found}
+
+
+def refusal(block: Block) -> GatewayError:
+    """The error for a text that may not pass; it says what kind of thing was found, and never repeats it."""
+    return GatewayError(
+        "guardrail_block",
+        "Content blocked by guardrail",
+        extras={
+            "guardrail_key": block.guardrail,
+            "action": "block",
+            "findings": [finding.shown() for finding in block.findings],
+        },
+    )
+
+
+def _unavailable(guard: Guardrail) -> GatewayError:
+    return GatewayError(
+        "guardrail_unavailable",
+        f"The guardrail {guard.name!r} got no answer from its guard model that it could read, and lets nothing pass "
+        "unchecked. Try again; if it stays so, the server's owner has to look after that model.",
+        retry_after=_RETRY,
+    )
+
+
+async def _look(texts: Sequence[Text], scanner: Scanner, found: Found) -> None:
+    """Look at texts and put others in their place where that is what a guardrail does; others have their turns."""
+    since = 0
+    for text in texts:
+        before = sum(times for finding, times in found.items() if finding.action == "redact")
+        window = JsonText(scanner, found) if text.json else Window(scanner, found)
+        out = []
+        for piece in pieces(text.value):
+            out.append(window.feed(piece))
+            since += len(piece)
+            if since >= PIECE:
+                since = 0
+                await trio.lowlevel.checkpoint()
+        out.append(window.finish())
+        if window.block is not None:
+            return
+        if sum(times for finding, times in found.items() if finding.action == "redact") > before:
+            text.replace("".join(out))
+
+
+def _rewritten(call: Call, body: bytes) -> Call:
+    match call.operation:
+        case Operation.MESSAGES:
+            return replace(parse_messages(body), model=call.model)
+        case Operation.COUNT_TOKENS:
+            return replace(parse_count(body), model=call.model)
+        case _:
+            return replace(call, body=body)
+
+
+def _about(call: Call, answer: str) -> Conversation:
+    """The answer and the end of what was asked, as a guard model reads them."""
+    try:
+        asked = _joined(request_texts(request_object(call.body)))[-_CONTEXT:]
+    except GatewayError:  # numbers of tokens
+        asked = ""
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+
+
+def _joined(texts: Sequence[Text]) -> str:
+    return "\n\n".join(text.value for text in texts)
+
+
+def conversation_body(guard: Guardrail, conversation: Conversation) -> bytes:
+    """The chat request that asks a guard model."""
+    first = [{"role": "system", "content": guard.instructions}] if guard.instructions else []
+    body: dict[str, Any] = {"model": guard.model, "messages": [*first, *conversation], "temperature": 0}
+    return msgspec.json.encode(body | {"max_tokens": _LONGEST_ANSWER})
+
+
+def words_of(body: bytes) -> str:
+    """What a guard model said, of its chat answer; "" when it is none."""
+    answer = answer_object(body) or {}
+    texts = answer_texts(answer, json_content=False)
+    return next((text.value for text in texts if text.key == "content"), "")
