@@ -67,8 +67,11 @@ class EarlyStream:
                 return inner
             self._inner = inner
         piece = await self._inner.__anext__()
-        self.ended, self.broken = self._inner.ended, self._inner.broken
+        self._look(self._inner)
         return piece
+
+    def _look(self, inner: ReplyStream) -> None:
+        self.ended, self.broken = inner.ended, inner.broken
 
     async def _begun(self) -> ReplyStream | bytes:
         """The stream inside, or the error event of an engine that refused.
@@ -100,9 +103,16 @@ class EarlyStream:
 
     async def pump(self, offer: Callable[[bytes], bool]) -> None:
         """See `domain.http.ReplyStream`."""
-        if self._inner is not None and not self.ended:
-            await self._inner.pump(offer)
-            self.ended, self.broken = self._inner.ended, self._inner.broken
+        inner = self._inner
+        if inner is None or self.ended:
+            return
+
+        def passed(piece: bytes) -> bool:
+            self._look(inner)  # whoever takes a piece asks whether it is the last
+            return offer(piece)
+
+        await inner.pump(passed)
+        self._look(inner)
 
     def keep_alive(self) -> bytes:
         """See `domain.http.ReplyStream`."""

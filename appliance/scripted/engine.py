@@ -33,6 +33,7 @@ class State:
     """What `GET /_state` reports; the test tool's window into the process."""
 
     running: int = 0
+    most: int = 0
     cancelled: int = 0
     served: int = 0
     asked: int = 0
@@ -154,6 +155,7 @@ class ScriptedEngine:
             "body": request.body.decode("utf-8", "replace"),
         }
         self.state.running += 1
+        self.state.most = max(self.state.most, self.state.running)
         finished = False
         try:
             await self._post(stream, path, request.body)
@@ -259,8 +261,9 @@ class ScriptedEngine:
             return _head(500, "text/html", len(_HUGE)) + _HUGE
         if script.redirect:
             return _head(307, _JSON, 0, "location: http://127.0.0.1:1/v1/chat/completions\r\n")
-        if script.status is not None:
-            return _json(script.status, replies.error(script.status, "the script says so"))
+        status = 500 if self.state.asked <= script.failures else script.status
+        if status is not None:
+            return _json(status, replies.error(status, "the script says so"))
         if path == "/v1/embeddings" and script.no_embeddings is not None:
             message = "This server does not support embeddings."
             return _json(script.no_embeddings, replies.error(script.no_embeddings, message, "not_supported_error"))

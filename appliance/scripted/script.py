@@ -60,6 +60,7 @@ class Script:
     )
     huge_error: bool = _does("answer POST with 500 and a megabyte of HTML", default=False)
     status: int | None = _does("answer POST with this status and an error object", default=None)
+    failures: int = _does("answer the first so many POSTs with 500", default=0)
     redirect: bool = _does("answer POST with a redirect", default=False)
     no_embeddings: int | None = _does("answer the embeddings route with this status", default=None)
     hang_after: int | None = _does("after so many requests, none gets an answer while health stays 200", default=None)

@@ -153,6 +153,24 @@ async def test_a_stream_that_has_begun_is_interrupted_once(autojump_clock: trio.
     assert reply.closed
 
 
+async def test_the_last_piece_is_known_as_the_last_when_it_is_given_out(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene(ScriptedReply(TOKEN, TOKEN, DONE))
+    stream = await scene.early()
+    await stream.__anext__()
+    await stream.pump(lambda _: True)  # there is nothing to pump yet
+    scene.free()
+    assert await stream.__anext__() == TOKEN
+    offered: list[tuple[bytes, bool]] = []
+
+    def offer(piece: bytes) -> bool:
+        offered.append((piece, stream.ended))
+        return True
+
+    await stream.pump(offer)
+    assert offered == [(TOKEN, False), (DONE, True)]
+    await stream.aclose()
+
+
 async def test_it_is_a_setting_and_only_for_streams_that_have_to_wait(autojump_clock: trio.testing.MockClock) -> None:
     late = Scene(early=False, wait=1)
     assert (await late.ask()).status == 503

@@ -137,6 +137,12 @@ async def test_statuses_are_what_the_script_says() -> None:
         assert (await client.post(CHAT, json=HELLO)).status_code == 200
 
 
+async def test_it_fails_so_often_and_then_is_well() -> None:
+    async with serving(Script(failures=2)) as (client, _):
+        statuses = [(await client.post(CHAT, json=HELLO)).status_code for _ in range(3)]
+    assert statuses == [500, 500, 200]
+
+
 async def test_delays_happen_where_they_are_asked_for() -> None:
     async with serving(Script(first_byte_delay=0.1, token_delay=0.02)) as (client, _):
         started = trio.current_time()

@@ -1,0 +1,221 @@
+"""More requests than slots, as those who wait see it."""
+
+import hashlib
+import json
+import random
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.fakes.product import Product, product, runtime
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+KEYS = {"heavy": "sk-heavy", "light": "sk-light"}
+ASK: list[Any] = [{"role": "user", "content": "hello"}]
+
+
+def keys(**settings: str) -> str:
+    return "\n".join(
+        f'[[keys]]\nname = "{name}"\nhash = "sha256:{hashlib.sha256(text.encode()).hexdigest()}"\n'
+        f"{settings.get(name, '')}"
+        for name, text in KEYS.items()
+    )
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    tables = "\n".join(
+        [
+            keys(),
+            runtime("fair", "--tokens", "10", "--token-delay", "0.01", extra="slots = 2"),
+            runtime("long", "--tokens", "40", "--token-delay", "0.1", extra="slots = 1"),
+            runtime("cold", "--load-seconds", "1", extra='slots = 2\nstart = "on-demand"'),
+            runtime("free", "--tokens", "5", "--token-delay", "0.05"),
+        ]
+    )
+    server = "queue = 200\nqueue_wait = '60s'\n"
+    with product(tmp_path_factory.mktemp("box"), tables, server) as running:
+        running.ready("fair", "long", "free")
+        yield running
+
+
+def sdk(box: Product, key: str, prefix: str = "/v1") -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{box.url}{prefix}", api_key=KEYS[key], max_retries=0, timeout=60)
+
+
+def engine(name: str) -> dict[str, Any]:
+    path = next(
+        word for word in Path("/proc/net/unix").read_text().split() if word.endswith(".sock") and f"/{name}" in word
+    )
+    with httpx.Client(transport=httpx.HTTPTransport(uds=path)) as client:
+        state: dict[str, Any] = client.get("http://x/_state").json()
+        return state
+
+
+def line_of(box: Product, model: str) -> dict[str, Any]:
+    """The log line of the last exchange with a model."""
+    found = [json.loads(line) for line in box.log.read_text().splitlines() if '"exchange"' in line]
+    return next(line for line in reversed(found) if line["model"] == model)
+
+
+def test_a_key_with_a_hundred_requests_does_not_hold_up_another(box: Product) -> None:
+    done: list[str] = []
+
+    def ask(key: str) -> None:
+        with sdk(box, key) as client:
+            client.chat.completions.create(model="fair", messages=ASK)
+        done.append(key)
+
+    with ThreadPoolExecutor(100) as threads:
+        heavy = [threads.submit(ask, "heavy") for _ in range(100)]
+        box.until(lambda: 'appliance_queue_depth{target="fair"} ' in box.metrics() and depth(box, "fair") > 60, 30)
+        before = len(done)
+        for _ in range(5):
+            ask("light")
+        between = done[before:].count("heavy")
+        # Each of the five waited for a slot to become free, and perhaps for one other request: not for the line.
+        assert between <= 5 * 4
+        wait(heavy)
+        for one in heavy:
+            one.result()
+    assert done.count("heavy") == 100
+    assert engine("fair")["most"] == 2
+    assert depth(box, "fair") == 0
+    box.until(lambda: line_of(box, "fair")["queued_s"] >= 0, 5)
+
+
+def depth(box: Product, target: str) -> float:
+    line = next(
+        line for line in box.metrics().splitlines() if line.startswith(f'appliance_queue_depth{{target="{target}"}}')
+    )
+    return float(line.split()[1])
+
+
+def test_without_slots_nobody_waits(box: Product) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(
+            threads.map(
+                lambda _: box.post("/v1/chat/completions", {"model": "free", "messages": ASK}).status_code, range(8)
+            )
+        )
+    assert replies == [200] * 8
+    assert engine("free")["most"] > 2
+    assert 'target="free"' not in box.metrics().partition("appliance_queue_depth")[2]
+
+
+def test_many_for_a_cold_model_stand_in_line_too(box: Product) -> None:
+    with ThreadPoolExecutor(20) as threads:
+        replies = list(
+            threads.map(
+                lambda _: box.post("/v1/chat/completions", {"model": "cold", "messages": ASK}).status_code, range(20)
+            )
+        )
+    assert replies == [200] * 20
+    assert engine("cold")["most"] == 2
+
+
+def request(model: str, *, stream: bool = True) -> bytes:
+    body = json.dumps({"model": model, "messages": ASK, "stream": stream}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEYS['light']}\r\n"
+    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def test_whoever_leaves_the_line_gives_its_place_back(box: Product) -> None:
+    with socket.create_connection(("127.0.0.1", box.port)) as first:
+        first.sendall(request("long"))
+        assert first.recv(10)
+        with socket.create_connection(("127.0.0.1", box.port)) as second:
+            second.sendall(request("long"))
+            box.until(lambda: depth(box, "long") == 1, 10)
+        box.until(lambda: depth(box, "long") == 0, 5)
+        assert 'appliance_client_disconnects_total{model="long",phase="queued"} 1.0' in box.metrics()
+
+
+def test_a_storm_of_clients_that_leave_whenever_they_like_leaves_nothing_behind(box: Product) -> None:
+    chance = random.Random(3)
+
+    def one(_: int) -> None:
+        with socket.create_connection(("127.0.0.1", box.port)) as client:
+            client.sendall(request("fair", stream=chance.random() < 0.5))
+            time.sleep(chance.uniform(0, 0.3))
+
+    with ThreadPoolExecutor(50) as threads:
+        list(threads.map(one, range(500)))
+    box.until(lambda: 'appliance_requests_in_flight{model="fair"} 0.0' in box.metrics(), 20)
+    assert depth(box, "fair") == 0
+    assert engine("fair")["running"] == 0
+    with ThreadPoolExecutor(2) as threads:  # and both slots work
+        assert list(
+            threads.map(
+                lambda _: box.post("/v1/chat/completions", {"model": "fair", "messages": ASK}).status_code, range(2)
+            )
+        ) == [200, 200]
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    tables = keys() + runtime("m", "--tokens", "20", "--token-delay", "0.1", extra="slots = 1")
+    with product(tmp_path_factory.mktemp("narrow"), tables, "queue = 2\nqueue_wait = '1s'\n") as running:
+        running.ready("m")
+        yield running
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/api/client/v1"])
+def test_a_wait_that_is_too_long_is_a_503_with_a_time_and_a_place(narrow: Product, prefix: str) -> None:
+    with socket.create_connection(("127.0.0.1", narrow.port)) as first, sdk(narrow, "light", prefix) as client:
+        first.sendall(request("m"))
+        assert first.recv(10)
+        with pytest.raises(openai.InternalServerError) as caught:
+            client.chat.completions.create(model="m", messages=ASK)
+    error = caught.value
+    assert (error.status_code, error.code, error.type) == (503, "queue_timeout", "overloaded")
+    assert 1 <= int(error.response.headers["retry-after"]) <= 60
+    assert error.body["position"] == 1  # type: ignore[index]
+
+
+def test_a_full_line_is_a_503_at_once(narrow: Product) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(
+            threads.map(lambda _: narrow.post("/v1/chat/completions", {"model": "m", "messages": ASK}), range(8))
+        )
+    codes = [reply.json()["error"]["code"] for reply in replies if reply.status_code == 503]
+    assert codes.count("queue_full") == 5
+    assert all("retry-after" in reply.headers for reply in replies if reply.status_code == 503)
+
+
+def test_waiting_streams_can_be_kept_alive_and_reload_switches_it(narrow: Product) -> None:
+    narrow.config.write_text(
+        narrow.config.read_text().replace("queue_wait = '1s'", "queue_wait = '20s'\nqueue_keepalive = true")
+    )
+    narrow.process.send_signal(1)
+    narrow.until(lambda: "settings: server.queue_wait, server.queue_keepalive" in narrow.log.read_text(), 10)
+    with socket.create_connection(("127.0.0.1", narrow.port)) as first:
+        first.sendall(request("m"))
+        assert first.recv(10)
+        url = f"{narrow.url}/v1/chat/completions"
+        body = {"model": "m", "messages": ASK, "stream": True}
+        with httpx.stream("POST", url, json=body, headers={"x-api-key": KEYS["heavy"]}, timeout=30) as reply:
+            assert reply.status_code == 200
+            lines = reply.iter_lines()
+            assert next(lines) == ": keep-alive"
+            assert depth(narrow, "m") == 1
+            first.close()  # its engine stops, and it is our turn
+            rest = list(lines)
+    assert [line for line in rest if line][-1] == "data: [DONE]"
+    with sdk(narrow, "light") as client:
+        holder = client.chat.completions.create(model="m", messages=ASK, stream=True)
+        next(iter(holder))
+        with sdk(narrow, "heavy") as other:
+            text = "".join(
+                chunk.choices[0].delta.content or ""
+                for chunk in other.chat.completions.create(model="m", messages=ASK, stream=True)
+                if chunk.choices
+            )
+        assert len(text.split()) == 20
