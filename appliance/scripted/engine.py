@@ -77,7 +77,9 @@ class ScriptedEngine:
         self._awake.set()
         vllm = script.style == "vllm"
         thoughts = ("reasoning" if vllm else "reasoning_content") if script.thinks else ""
-        self._manner = replies.Manner(script.model, script.tokens, thoughts, script.calls, names_stop=vllm)
+        self._manner = replies.Manner(
+            script.model, script.tokens, thoughts, script.calls, vllm, script.says, script.unsafe_about
+        )
 
     async def serve(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen and answer until cancelled; reports the port (0 for a unix socket).

@@ -12,6 +12,7 @@ CREATED = 1_700_000_000
 DONE = b"data: [DONE]\n\n"
 DEFAULT_TOKENS = 32
 _DIMENSIONS = 8
+_PIECE = 3  # characters of a token of a text that was given
 _THOUGHTS = 5
 _TEXT = """
 amber anchor autumn basket beacon bridge candle canyon cedar chapel cloud copper coral desert ember engine
@@ -37,6 +38,8 @@ class Manner:
         thoughts: member in which it thinks before it answers; empty when it does not.
         calls: most tools that it calls at once.
         names_stop: it says which stop string was met, as vLLM does.
+        says: the text of its answers; empty for words of its own.
+        unsafe_about: it answers as a guard model that finds a request with this text unsafe; empty when it is none.
     """
 
     model: str = "scripted"
@@ -44,6 +47,8 @@ class Manner:
     thoughts: str = ""
     calls: int = 1
     names_stop: bool = False
+    says: str = ""
+    unsafe_about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,8 @@ def plan(kind: Kind, request: Mapping[str, Any], manner: Manner | None = None) -
     pieces: Pieces = ()
     matched, finish = None, "tool_calls"
     if not calls:
-        pieces, finish = words(digest, min(wanted, manner.tokens)), "length" if wanted < manner.tokens else "stop"
+        pieces = _said(manner, text) or words(digest, manner.tokens)
+        pieces, finish = pieces[:wanted], "length" if wanted < len(pieces) else "stop"
         pieces, matched = _stopped(pieces, request.get("stop"))
         finish = finish if matched is None else "stop"
     return Plan(
@@ -162,6 +168,12 @@ def plan(kind: Kind, request: Mapping[str, Any], manner: Manner | None = None) -
         stream=bool(request.get("stream")),
         include_usage=bool((request.get("stream_options") or {}).get("include_usage")),
     )
+
+
+def _said(manner: Manner, asked: str) -> Pieces:
+    """What it was told to say, in small pieces; none when it was not told."""
+    text = "unsafe\nS1" if manner.unsafe_about and manner.unsafe_about in asked else manner.says
+    return tuple(text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
 
 
 def words(digest: bytes, count: int) -> Pieces:

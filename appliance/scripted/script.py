@@ -44,6 +44,8 @@ class Script:
     # answering
     tokens: int = _does("length of a reply that nothing cuts short", default=replies.DEFAULT_TOKENS)
     thinks: bool = _does("think before an answer, in the member that the style has for it", default=False)
+    says: str = _does("the text of every answer, in tokens of three characters", default="")
+    unsafe_about: str = _does('answer "unsafe" and S1 when a request holds this text, as a guard model', default="")
     calls: int = _does("most tools that are called at once", default=1)
     first_byte_delay: float = _does("seconds before a reply's first byte", default=0.0)
     token_delay: float = _does("seconds before each token", default=0.0)

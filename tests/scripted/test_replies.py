@@ -172,3 +172,11 @@ def test_a_stop_string_ends_the_answer(names: bool) -> None:
     choice = json.loads(replies.whole(plan))["choices"][0]
     assert (choice["finish_reason"], choice.get("stop_reason")) == ("stop", stop if names else None)
     assert chunks(plan)[-1]["choices"][0].get("stop_reason") == (stop if names else None)
+
+
+def test_it_says_what_it_is_told_to_and_warns_like_a_guard_model() -> None:
+    manner = replies.Manner(says="mail bob@example.com", unsafe_about="bomb")
+    told = replies.plan("completion", {"prompt": "hi"}, manner)
+    assert (told.pieces[:2], "".join(told.pieces), told.finish) == (("mai", "l b"), "mail bob@example.com", "stop")
+    assert "".join(replies.plan("completion", {"prompt": "a bomb"}, manner).pieces) == "unsafe\nS1"
+    assert replies.plan("completion", {"prompt": "hi", "max_tokens": 2}, manner).finish == "length"
