@@ -105,7 +105,7 @@ class Endpoints:
         call = parse(request, body)
         if call.request_id is not None:
             exchange.request_id = call.request_id
-        return await self.gateway.answer(call, caller, exchange)
+        return await self.gateway.answer(call, caller, exchange, request.headers)
 
     async def _models(self, request: Request, _: str) -> Reply:
         caller = self.keys.find(request.headers)

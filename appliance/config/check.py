@@ -355,6 +355,9 @@ def _model(model: Model, path: ConfigPath, config: Config) -> Iterator[Finding]:
         fix = 'list a runtime\'s name or "backend/model"'
         yield Finding((*path, "targets"), f"`{here}.targets` is empty", fix)
     runtimes = {row.name: row for row in config.runtimes}
+    if model.balance == "prefix" and not runtimes.keys() & set(model.targets):
+        what = f"`{here}.balance` has a meaning for runtimes only: they have replicas to choose from"
+        yield Finding((*path, "balance"), what, "remove it, or list a runtime in `targets`")
     for index, target in enumerate(model.targets):
         spot = (*path, "targets", index)
         runtime = runtimes.get(target)

@@ -198,7 +198,10 @@ class Model(Section, frozen=True):
     targets: Annotated[tuple[str, ...], Doc('runtimes, or "backend/model"; the first healthy one wins')]
     kind: Annotated[str, Doc("one of the words of `kinds`; absent skips the category check")] = ""
     active: Annotated[bool, Doc("false: not listed, 404")] = True
-    balance: Annotated[str, Doc('"least-busy" or "prefix" across replicas', later=True)] = ""
+    balance: Annotated[
+        Literal["least-busy", "prefix"],
+        Doc('which of several replicas answers: the least busy one, or ("prefix") the one that has read the beginning'),
+    ] = "least-busy"
     default: Annotated[bool, Doc("used when a Messages request names no model")] = False
     limits: Annotated[Limits | None, Doc("what all keys together may use of it")] = None
     guardrails: Annotated[tuple[str, ...], Doc("names of [[guardrails]]")] = ()

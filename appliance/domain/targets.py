@@ -112,12 +112,14 @@ class Lease:
         endpoint: where the replica answers.
         replica: its name.
         user: who has it.
+        chosen: how it was chosen among several, a word of `routing.balance.How`; empty where there is one only.
     """
 
     endpoint: Endpoint
     replica: str
     _on_release: Callable[["Lease"], None] | None = field(default=None, repr=False)
     user: LeaseUser | None = field(default=None, repr=False)
+    chosen: str = ""
 
     @property
     def relayed(self) -> int:

@@ -45,6 +45,7 @@ class Exchange:
         asked: when an engine was asked last.
         ended: why its answer was ended by us, once that has happened.
         on_cut: told when that happens.
+        affinity: what it shares with requests that should go to the same replica; empty where that does not matter.
         aim: the target of the present attempt.
         place: its slot of a runtime that has a line.
         queued: seconds in line so far.
@@ -77,6 +78,7 @@ class Exchange:
     settled: bool = False
     ended: GatewayError | None = None
     on_cut: Callable[[GatewayError], None] | None = None
+    affinity: bytes = b""
     aim: Target | None = None
     place: Ticket | None = None
     queued: float = 0.0

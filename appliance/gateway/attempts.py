@@ -204,7 +204,7 @@ class Attempts:
 
     async def _ready(self, runtime: str, exchange: Exchange, *, elsewhere: bool) -> Lease:
         exchange.phase = "loading"
-        lease = await self.runtime.ensure_ready(runtime, elsewhere=elsewhere)
+        lease = await self.runtime.ensure_ready(runtime, exchange.affinity, elsewhere=elsewhere)
         exchange.hold(lease)
         return lease
 

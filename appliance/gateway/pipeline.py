@@ -30,6 +30,7 @@ from appliance.limits.estimate import input_estimate, output_allowed
 from appliance.limits.ledger import Ledger
 from appliance.routing.catalogue import Catalogue, PublicModel
 from appliance.routing.pick import candidates
+from appliance.wire.affinity import affinity_of
 from appliance.wire.reply import examine
 
 _LARGEST_REPLY = 256 * 2**20  # bytes; 2,048 embeddings of 4,096 floats as text are about 180 MB
@@ -66,8 +67,14 @@ class Gateway:
     def __post_init__(self) -> None:
         self._guarding = Guarding(self.attempts.metrics, self._ask_guard)
 
-    async def answer(self, call: Call, caller: Caller, exchange: Exchange) -> Reply:
+    async def answer(self, call: Call, caller: Caller, exchange: Exchange, sent: Headers) -> Reply:
         """The reply to one call; a streamed one is settled when its stream is closed.
+
+        Args:
+            call: the request.
+            caller: whose it is.
+            exchange: its account.
+            sent: its headers.
 
         Raises:
             GatewayError: an error that we answer with; the account is not settled yet.
@@ -93,6 +100,8 @@ class Gateway:
             self._choices[call.model, call.operation] = model, targets
         if model.overrides is not None:
             call = model.overrides.applied(call)
+        if model.by_prefix:
+            exchange.affinity = affinity_of(call, sent)
         if self.attempts.outcomes.panel.tripped:
             targets = self._in_order(model, targets, exchange)
         if call.stream and self._waits_aloud(call, targets[0]):

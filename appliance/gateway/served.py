@@ -21,6 +21,8 @@ def served_by(exchange: Exchange) -> Headers:
     headers = marks + [header for header in named if header[1] and header[1].isascii()]
     if exchange.lease is not None:
         headers.append(("x-gateway-replica", exchange.lease.replica))
+        if exchange.lease.chosen:
+            headers.append(("x-gateway-balance", exchange.lease.chosen))
     if exchange.asked is not None:
         queued, worked = exchange.asked - exchange.started, accounts.clock() - exchange.asked
         headers.append(("x-gateway-queue-ms", f"{queued * 1000:.1f}"))

@@ -22,6 +22,7 @@ class PublicModel:
         owner: `owned_by` of the model list.
         card: what the engine itself says about the model.
         overrides: what its owner changes in requests for it; None where that is nothing.
+        by_prefix: requests that begin alike go to the same replica.
     """
 
     name: str
@@ -30,6 +31,7 @@ class PublicModel:
     owner: str
     card: Mapping[str, Any] = field(default_factory=dict)
     overrides: Overrides | None = None
+    by_prefix: bool = False
 
 
 def _operations(kinds: Sequence[str]) -> frozenset[Operation] | None:
@@ -74,7 +76,12 @@ class Catalogue:
         kinds: Sequence[str] = (model.kind,) if model.kind else ()
         if not kinds and all(target.kind == "runtime" for target in targets):
             kinds = self._runtimes[targets[0].owner].kinds
-        return PublicModel(model.name, targets, _operations(kinds), "appliance", overrides=_overrides(model))
+        several = any(self._runtimes[one.owner].replicas > 1 for one in targets if one.kind == "runtime")
+        by_prefix = model.balance == "prefix" and several
+        overrides = _overrides(model)
+        return PublicModel(
+            model.name, targets, _operations(kinds), "appliance", overrides=overrides, by_prefix=by_prefix
+        )
 
     def _target(self, name: str) -> Target:
         if runtime := self._runtimes.get(name):

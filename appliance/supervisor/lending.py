@@ -64,7 +64,13 @@ class Lending:
         loads = {name: len(r.leases) for name, r in ready.items() if r.status.healthy} or {
             name: len(r.leases) for name, r in ready.items()
         }
-        return ready[balance.prefix(affinity, loads)].lend() if loads else None
+        if not loads:
+            return None
+        name, how = balance.choose(affinity, loads)
+        lease = ready[name].lend()
+        if lease is not None:
+            lease.chosen = how
+        return lease
 
     async def wait(self, runtime: str, affinity: bytes, *, elsewhere: bool) -> Lease:
         """The use of a replica once one is ready; see `domain.targets.Runtime.ensure_ready`."""

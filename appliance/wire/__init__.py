@@ -4,6 +4,7 @@
     chunk            one event of a streamed answer
     reply            a whole answer
     texts            where the texts of a body are, and a body with other texts
+    affinity         what requests have in common that share a beginning
     error_body       an error of ours
     models           the model list
 

@@ -55,7 +55,6 @@ def test_a_good_configuration_has_no_problems(text: str) -> None:
     ("text", "setting"),
     [
         ('providers = [{ name = "openai" }]', "providers"),
-        (LLAMA % "" + 'models = [{ name = "m", targets = ["a"], balance = "prefix" }]', "models[0].balance"),
     ],
 )
 def test_a_setting_whose_feature_is_not_built_is_refused(text: str, setting: str) -> None:
@@ -282,3 +281,11 @@ def test_one_model_at_most_is_the_default() -> None:
         ("`models[1].default`: models[0] is the default already", "keep one of them")
     ]
     assert problems(LLAMA % "" + models.replace("true", "false", 1)) == []
+
+
+def test_only_runtimes_have_replicas_to_choose_from() -> None:
+    box = 'backends = [{ name = "b", engine = "openai", url = "http://b" }]\n'
+    ((what, fix),) = problems(box + 'models = [{ name = "m", targets = ["b/x"], balance = "prefix" }]')
+    assert "has a meaning for runtimes only" in what
+    assert "list a runtime" in fix
+    assert problems(LLAMA % "" + 'models = [{ name = "m", targets = ["a"], balance = "prefix" }]') == []

@@ -7,7 +7,7 @@ from tests.fakes.accounts import accounts, exchange
 
 def test_everything_that_is_known_is_told() -> None:
     opened = exchange("m")
-    opened.lease = Lease(Endpoint(Address("unix", "/s")), "m@2")
+    opened.lease = Lease(Endpoint(Address("unix", "/s")), "m@2", chosen="prefix")
     opened.started, opened.asked = -2.5, -0.5
     told = dict(served_by(opened))
     engine = float(told.pop("x-gateway-engine-ms"))
@@ -15,6 +15,7 @@ def test_everything_that_is_known_is_told() -> None:
         "x-gateway-model": "m",
         "x-gateway-target": "box/m",
         "x-gateway-replica": "m@2",
+        "x-gateway-balance": "prefix",
         "x-gateway-queue-ms": "2000.0",
     }
     assert engine > 0

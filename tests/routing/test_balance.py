@@ -2,14 +2,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.routing.balance import least_busy, prefix
+from appliance.routing.balance import choose
 
 NAMES = ["m@1", "m@2", "m@3", "m@4"]
 keys = st.binary(min_size=1, max_size=16)
 
 
+def prefix(affinity: bytes, loads: dict[str, int]) -> str:
+    return choose(affinity, loads)[0]
+
+
 def test_the_fewest_exchanges_win_and_ties_go_by_name() -> None:
-    assert least_busy({"b": 1, "a": 2, "c": 1}) == "b"
+    assert choose(b"", {"b": 1, "a": 2, "c": 1}) == ("b", "least-busy")
 
 
 @given(keys)
@@ -27,7 +31,7 @@ def test_a_replica_that_leaves_takes_only_its_own_along(affinity: bytes, leaves:
 
 @given(keys, st.lists(st.integers(0, 50), min_size=4, max_size=4))
 def test_nobody_gets_more_than_the_bound(affinity: bytes, loads: list[int]) -> None:
-    chosen = prefix(affinity, dict(zip(NAMES, loads, strict=True)), bound=1.25)
+    chosen = prefix(affinity, dict(zip(NAMES, loads, strict=True)))
     assert loads[NAMES.index(chosen)] < 1.25 * (sum(loads) + 1) / 4 + 1
 
 
@@ -42,8 +46,13 @@ def test_conversations_spread_evenly() -> None:
 
 @pytest.mark.parametrize("affinity", [b"", b"x"])
 def test_a_single_replica_gets_everything(affinity: bytes) -> None:
-    assert prefix(affinity, {"m": 900}) == "m"
+    assert choose(affinity, {"m": 900}) == ("m", "only")
 
 
-def test_without_affinity_the_least_busy_gets_it() -> None:
-    assert prefix(b"", {"a": 3, "b": 1}) == "b"
+@given(keys)
+def test_too_much_work_overflows_to_the_next_likely_one(affinity: bytes) -> None:
+    home, how = choose(affinity, {"a": 0, "b": 0})
+    (other,) = {"a", "b"} - {home}
+    assert how == "prefix"
+    assert choose(affinity, {home: 1, other: 0}) == (home, "prefix")
+    assert choose(affinity, {home: 2, other: 0}) == (other, "overflow")
