@@ -51,7 +51,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # the path
     "gateway": (SETTINGS | BYTES | DECISIONS | {"upstream", "observe"}, {"trio", "msgspec"}),
     # surfaces
-    "door": (SETTINGS | {"http1", "sockets"}, {"trio", "hypercorn"}),
+    "door": (SETTINGS | {"http1", "sockets"}, {"trio", "hypercorn", "h2"}),
     "api": (
         VALUES | {"access", "limits", "wire", "translate", "gateway", "observe"},
         {"trio", "msgspec", "quart", "quart_trio", "werkzeug"},
@@ -129,6 +129,7 @@ PURE_FILES = {
 ONLY_IN = {
     "cryptography": {"config/pem.py"},
     "hypercorn": {"door/handover.py"},
+    "h2": {"door/handover.py"},
     "httpx": {"upstream/secure.py", "cli/demo.py", "cli/selftest.py", "cli/reach.py"},
 }
 

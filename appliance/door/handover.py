@@ -10,9 +10,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import trio
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Event, Updated
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h2 import BufferCompleteError, H2Protocol, StreamBuffer
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
@@ -143,6 +147,23 @@ class _Buffers(dict[int, StreamBuffer]):
                 await buffer.close()
 
 
+def _resetting(
+    protocol: H2Protocol, send: Callable[[StreamEvent], Awaitable[None]]
+) -> Callable[[StreamEvent], Awaitable[None]]:
+    """A body that the application did not end is reset. Hypercorn says nothing, and its client waits for ever."""
+
+    async def send_or_reset(event: StreamEvent) -> None:
+        buffer = protocol.stream_buffers.get(event.stream_id)
+        if isinstance(event, StreamClosed) and buffer is not None and not buffer._complete:  # noqa: SLF001 - or empty
+            with contextlib.suppress(ProtocolError, BufferCompleteError):  # the client was faster
+                await buffer.drain()
+                protocol.connection.reset_stream(event.stream_id, ErrorCodes.INTERNAL_ERROR)
+                await protocol._flush()  # noqa: SLF001 - what it calls after a reset of its own
+        await send(event)
+
+    return send_or_reset
+
+
 class _Server(TCPServer):
     """Hypercorn's connection, which ends with its input: by itself it would keep its idle timer, and so the socket."""
 
@@ -157,6 +178,7 @@ class _Server(TCPServer):
         buffers = _Buffers(stream.write_stall, stream.abort)
         if isinstance(protocol, H2Protocol):
             protocol.stream_buffers = buffers
+            vars(protocol).update(stream_send=_resetting(protocol, protocol.stream_send))
         try:
             await super()._read_data()
         finally:

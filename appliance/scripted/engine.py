@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 import httptools
 import trio
 
-from appliance.scripted import counters, replies
+from appliance.scripted import counters, replies, responses, tasks
 from appliance.scripted.requests import Parser, Request
 from appliance.scripted.script import Script
 
@@ -26,6 +26,12 @@ _DEAD = "EngineCore encountered an issue. See stack trace (above) for the root c
 _HUGE = b"<html><body><h1>Internal Server Error</h1>" + b"<p>x</p>" * 131072 + b"</body></html>"
 _GARBAGE = {"http": b"\x00\x01 this is not HTTP \xff\xfe\r\n\r\n", "event": b"data: {not json\n\n"}
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_SOUND_HEAD = _STREAM_HEAD.replace(b"text/event-stream", tasks.SOUND.encode())
+_HEARING = ("/v1/audio/transcriptions", "/v1/audio/translations")
+_ROUTES = (
+    *("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/audio/speech"),
+    *_HEARING,
+)
 
 
 @dataclass(slots=True)
@@ -232,21 +238,44 @@ class ScriptedEngine:
                 raise _Hangup
             return
         try:
-            request = replies.parse(body)
-            if path == "/v1/embeddings":
-                await stream.send_all(_json(200, replies.embeddings(request, model=self.script.model)))
-                return
-            kind: replies.Kind = "chat" if path == "/v1/chat/completions" else "completion"
-            plan = replies.plan(kind, request, self._manner)
+            await self._do(stream, path, body)
         except replies.BadRequest as error:
             await stream.send_all(_json(400, replies.error(400, str(error), "invalid_request_error")))
             return
         except (AttributeError, KeyError, TypeError, ValueError):
             # A field of a wrong type; a real server's message would be no better, and this process must live on.
             await stream.send_all(_json(400, replies.error(400, "malformed request", "invalid_request_error")))
+
+    async def _do(self, stream: trio.SocketStream, path: str, body: bytes) -> None:
+        """Answer as well as possible; a bad request raises before anything is sent."""
+        if path in _HEARING:
+            kind, said = tasks.transcript(body, self.script.model)
+            await stream.send_all(_head(200, kind, len(said)) + said)
             return
+        request = replies.parse(body)
+        if path == "/v1/audio/speech":
+            await self._send_events(stream, tasks.sound(request), _SOUND_HEAD, b"ffff\r\n")
+            return
+        done = tasks.of_json(path, request, self.script.model)
+        if path == "/v1/embeddings":
+            await stream.send_all(_json(200, replies.embeddings(request, model=self.script.model)))
+        elif done is not None:
+            await stream.send_all(_json(200, json.dumps(done).encode()))
+        elif path == "/v1/responses":
+            plan = replies.plan("chat", responses.as_chat(request), self._manner)
+            await self._answer_plan(stream, plan, responses.whole(plan), responses.events(plan))
+        else:
+            plan = replies.plan("chat" if path == "/v1/chat/completions" else "completion", request, self._manner)
+            await self._answer_plan(stream, plan, replies.whole(plan), replies.events(plan))
+
+    async def _answer_plan(
+        self, stream: trio.SocketStream, plan: replies.Plan, whole: bytes, events: Iterator[replies.Event]
+    ) -> None:
         self.state.prompt_tokens += plan.prompt_tokens
-        await (self._send_stream(stream, plan) if plan.stream else self._send_whole(stream, plan))
+        if plan.stream:
+            await self._send_events(stream, events, _STREAM_HEAD, b"ffff\r\ndata: {")
+        else:
+            await self._send_whole(stream, plan, whole)
 
     def _refusal(self, path: str) -> bytes | None:
         """The whole reply, when the script leaves no room for an answer."""
@@ -269,12 +298,11 @@ class ScriptedEngine:
         if path == "/v1/embeddings" and script.no_embeddings is not None:
             message = "This server does not support embeddings."
             return _json(script.no_embeddings, replies.error(script.no_embeddings, message, "not_supported_error"))
-        if path not in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings"):
+        if path in script.lacks.split(",") or not (path in _ROUTES or tasks.knows(path)):
             return _json(404, replies.error(404, "File Not Found", "not_found_error"))
         return None
 
-    async def _send_whole(self, stream: trio.SocketStream, plan: replies.Plan) -> None:
-        body = replies.whole(plan)
+    async def _send_whole(self, stream: trio.SocketStream, plan: replies.Plan, body: bytes) -> None:
         reply = _json(200, body)
         for count in range(plan.tokens):
             if await self._fault(stream, count, partial=reply[: -len(body) // 2]):
@@ -284,15 +312,17 @@ class ScriptedEngine:
             self.state.generated_tokens += 1
         await stream.send_all(reply)
 
-    async def _send_stream(self, stream: trio.SocketStream, plan: replies.Plan) -> None:
-        await stream.send_all(_STREAM_HEAD)
+    async def _send_events(
+        self, stream: trio.SocketStream, events: Iterator[replies.Event], head: bytes, partial: bytes
+    ) -> None:
+        await stream.send_all(head)
         if self.script.only_done:
             await stream.send_all(_chunk(replies.DONE) + b"0\r\n\r\n")
             return
         count = 0
-        for event in replies.events(plan):
+        for event in events:
             if event.token:
-                if await self._fault(stream, count, partial=b"ffff\r\ndata: {"):
+                if await self._fault(stream, count, partial=partial):
                     break
                 if self.script.token_delay:
                     await trio.sleep(self.script.token_delay)

@@ -65,6 +65,7 @@ class Script:
     failures: int = _does("answer the first so many POSTs with 500", default=0)
     redirect: bool = _does("answer POST with a redirect", default=False)
     no_embeddings: int | None = _does("answer the embeddings route with this status", default=None)
+    lacks: str = _does("routes that it does not have, with commas between: 404 File Not Found", default="")
     hang_after: int | None = _does("after so many requests, none gets an answer while health stays 200", default=None)
     health_hangs: bool = _does("the health route does not answer while tokens flow", default=False)
     wrong_key: bool = _does("ask for a key that nobody has: 401 on all routes but health", default=False)

@@ -31,7 +31,7 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 name = "{CHAT}"
 engine = "llama.cpp"
 model = "{model}"
-kinds = ["chat", "completion"]
+kinds = ["chat", "completion", "rerank"]
 context = 4096
 slots = 2
 
@@ -42,6 +42,17 @@ model = "{model}"
 kinds = ["embedding"]
 args = ["--pooling", "mean"]
 start = "on-demand"
+
+[[models]]
+name = "house"
+targets = ["{CHAT}"]
+forced = {{ max_tokens = 3, max_completion_tokens = 3 }}
+developer = "system"
+system = "user"
+
+[[models]]
+name = "{CHAT}"
+targets = ["{CHAT}"]
 """
     with product(tmp_path_factory.mktemp("real"), tables, http2=request.param == "quart") as running:
         running.ready(CHAT)
@@ -76,7 +87,7 @@ def slots_busy(real: Product) -> float:
 
 
 def test_the_models_are_listed_and_found(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["embed", CHAT]
+    assert [model.id for model in client.models.list()] == ["embed", CHAT, "house"]
     assert client.models.retrieve(CHAT).id == CHAT
 
 
@@ -139,6 +150,64 @@ def test_tools_pass_through(client: openai.OpenAI) -> None:
     # With "required" the engine's grammar forces a call, even from a base model: the tools did arrive.
     calls = answer.choices[0].message.tool_calls
     assert calls or answer.choices[0].finish_reason == "length"
+
+
+def test_a_response_whole_and_streamed_has_its_usage(real: Product, client: openai.OpenAI) -> None:
+    whole = client.responses.create(model=CHAT, input="The capital of France is", max_output_tokens=6)
+    assert whole.usage is not None
+    assert whole.usage.output_tokens <= 6
+    events = list(client.responses.create(model=CHAT, input="Paris is", max_output_tokens=6, stream=True))
+    last: Any = events[-1]
+    assert last.type == "response.completed"
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    bill = f'"tokens_input":{last.response.usage.input_tokens},"tokens_output":{last.response.usage.output_tokens},'
+    real.until(lambda: bill in real.log.read_text().rpartition('"operation":"responses"')[2], 10)
+
+
+def test_tokens_are_spelt_and_counted(real: Product) -> None:
+    tokens = real.post("/tokenize", {"model": CHAT, "content": "hello world"}).json()["tokens"]
+    assert real.post("/v1/detokenize", {"model": CHAT, "tokens": tokens}).json()["content"] == "hello world"
+    counted = real.post("/v1/responses/input_tokens", {"model": CHAT, "input": "hello world"}).json()["input_tokens"]
+    assert counted > len(tokens)
+
+
+def test_what_it_was_not_started_for_is_501(real: Product) -> None:
+    reply = real.post("/v1/rerank", {"model": CHAT, "query": "x", "documents": ["x"]})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (501, "unsupported")
+    assert "rerank" in reply.json()["error"]["message"]
+
+
+def test_several_choices_logprobs_a_schema_and_a_seed_pass_through(client: openai.OpenAI) -> None:
+    twice = [chat(client, max_tokens=3, seed=7, temperature=1, n=2) for _ in range(2)]
+    assert [len(answer.choices) for answer in twice] == [2, 2]
+    assert twice[0].choices[0].message.content == twice[1].choices[0].message.content
+    logprobs = chat(client, max_tokens=3, logprobs=True, top_logprobs=2).choices[0].logprobs
+    assert logprobs.content
+    assert len(logprobs.content[0].top_logprobs) == 2
+    schema = {"type": "object", "properties": {"x": {"enum": ["left"]}}, "required": ["x"]}
+    form = {"type": "json_schema", "json_schema": {"name": "out", "schema": schema}}
+    assert json.loads(chat(client, max_tokens=32, response_format=form).choices[0].message.content) == {"x": "left"}
+
+
+def test_streams_of_several_choices_are_whole(client: openai.OpenAI) -> None:
+    chunks = list(chat(client, max_tokens=6, n=2, stream=True))
+    ended = [choice.index for chunk in chunks for choice in chunk.choices if choice.finish_reason]
+    assert sorted(ended) == [0, 1]
+
+
+def test_a_model_with_overrides_answers_as_its_owner_wants(client: openai.OpenAI) -> None:
+    brief = [{"role": "developer", "content": "Be brief."}, *ASK]
+    answer = chat(client, model="house", messages=brief, max_completion_tokens=50)
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens <= 3
+    longer = chat(client, max_tokens=1).usage.prompt_tokens
+    assert answer.usage.prompt_tokens > longer  # the developer's words were heard
+
+
+def test_base64_embeddings_are_the_same_numbers(client: openai.OpenAI) -> None:
+    one = client.embeddings.create(model="embed", input=["x"], encoding_format="float").data[0].embedding
+    other = client.embeddings.create(model="embed", input=["x"]).data[0].embedding  # asks for base64
+    assert other == pytest.approx(one, rel=1e-5)
 
 
 def test_errors_are_the_sdks_own_classes(real: Product, client: openai.OpenAI) -> None:
