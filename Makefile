@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BINARY_VENV := .venv-binary
+PACKAGE_VENV := .venv-package
 LOCK_VENV := .venv-lock
 FUZZ := .fuzz
 VLLM := .vllm
@@ -18,7 +19,7 @@ PIN := $(RESOLVE) pyproject.toml --generate-hashes --constraint $(LOCK_VENV)/pin
 RUN_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run test test-system test-vllm binary bench fuzz lock clean
+.PHONY: help run test test-system test-vllm binary package bench fuzz lock clean
 
 help:
 	@echo 'make run          serve a real small model here and print a request to paste (ARGS="--port 9000")'
@@ -26,6 +27,7 @@ help:
 	@echo 'make test-system  the tests that need Debian packages or the binary'
 	@echo 'make test-vllm    the tests with the real vLLM on the CPU, which is installed in .vllm (3 GB, minutes)'
 	@echo 'make binary       build dist/appliance'
+	@echo 'make package      build dist/appliance_VERSION_amd64.deb, a bill of materials and checksums'
 	@echo 'make bench        the gateway beside vllm-router, nginx and haproxy (ARGS="--only flood --rounds 1")'
 	@echo 'make fuzz         look for requests that are read wrongly (ARGS="-max_total_time=60")'
 	@echo 'make lock         choose all versions anew'
@@ -87,6 +89,15 @@ dist/appliance: $(BINARY_VENV)/.ready packaging/appliance.spec $(shell find appl
 	PYTHONHASHSEED=1 $(BINARY_VENV)/bin/python -m PyInstaller --noconfirm --log-level WARN packaging/appliance.spec
 	@ls -l dist/appliance
 
+$(PACKAGE_VENV)/.ready: $(LOCK)/package.txt
+	$(PYTHON) -m venv $(PACKAGE_VENV)
+	@echo '*' > $(PACKAGE_VENV)/.gitignore
+	$(PACKAGE_VENV)/bin/python $(PIP) --require-hashes -r $(LOCK)/package.txt
+	@touch $@
+
+package: dist/appliance $(PACKAGE_VENV)/.ready
+	@PYTHONPATH=. $(PACKAGE_VENV)/bin/python packaging/package.py
+
 # One resolution for everything first, so that the five files agree on every version.
 lock:
 	$(PYTHON) -m venv --clear $(LOCK_VENV)
@@ -102,4 +113,4 @@ lock:
 	rm -rf $(LOCK_VENV)
 
 clean:
-	rm -rf build dist .bench .sdk $(FUZZ) $(VLLM) $(BINARY_VENV) $(LOCK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .bench .sdk $(FUZZ) $(VLLM) $(BINARY_VENV) $(PACKAGE_VENV) $(LOCK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,9 +4,11 @@ import argparse
 
 import shtab
 
+from appliance.cli.main import build_parser
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", whole: argparse.ArgumentParser) -> None:
-    """Add the command; `whole` is the parser to complete."""
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "completion",
         help="print what makes a shell complete the commands",
@@ -14,10 +16,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", 
         "or for zsh into a directory of its fpath as _appliance.",
     )
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="for this shell")
-    parser.set_defaults(run=run, whole=whole)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the script."""
-    print(shtab.complete(args.whole, args.shell))
+    print(shtab.complete(build_parser(), args.shell))
     return 0

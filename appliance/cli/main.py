@@ -5,27 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from appliance import __version__
-from appliance.cli import (
-    check,
-    completion,
-    demo,
-    engine,
-    gpus,
-    install,
-    logs,
-    models,
-    orders,
-    reap,
-    selftest,
-    serve,
-    usage,
-    version,
-)
+from appliance.cli.commands import add_commands
 from appliance.errors import OperatorError
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Every command with its options."""
+def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
+    """Every command with its options; or, to be quick, one of them with its options and the others without."""
     parser = argparse.ArgumentParser(
         prog="appliance",
         description="Serves an organisation's own language models: launches engines, gives one OpenAI-compatible URL.",
@@ -33,15 +18,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"appliance {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (serve, check, orders, logs, models, usage, demo, install, reap, selftest, version, engine, gpus):
-        command.add_parser(commands)
-    completion.add_parser(commands, parser)
+    add_commands(commands, wanted)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(wanted=words[0] if words else "").parse_args(words)
     try:
         code: int = args.run(args)
     except OperatorError as error:

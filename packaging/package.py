@@ -1,0 +1,109 @@
+"""`make package`: from the built binaries to what is handed out, all of it below dist/.
+
+appliance_VERSION_amd64.deb   the directory build, the unit, the user, completions, the manual page
+appliance.cdx.json            what is inside (CycloneDX), from the lock that it was built from
+SHA256SUMS                    of everything in dist/ that is handed out
+"""
+
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from appliance import __version__
+from appliance.installation.steps import unit_text
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST, WORK = ROOT / "dist", ROOT / "build" / "package"
+BINARY, DIRECTORY = DIST / "appliance", DIST / "appliance.d"
+LARGEST = 60 * 2**20  # bytes of the one file
+SLOWEST_HELP = 5.0  # times a Python that does nothing
+_TRIES = 5
+
+
+def main() -> int:
+    """Make everything; 1 when one of the promises does not hold."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    floor = glibc_floor(DIRECTORY)
+    write_parts()
+    bill_of_materials(DIST / "appliance.cdx.json")
+    environment = os.environ | {"VERSION": __version__, "GLIBC": floor}
+    run("nfpm", "package", "--config", "packaging/nfpm.yaml", "--packager", "deb", "--target", "dist/", env=environment)
+    checksums()
+    size = BINARY.stat().st_size
+    print(f"one file: {size / 2**20:.1f} MiB; needs glibc {floor} or newer")
+    ratio = slowness_of_help()
+    print(f"--help of the directory build takes {ratio:.1f} times as long as a Python that does nothing")
+    broken = [f"the one file is larger than {LARGEST // 2**20} MiB"] * (size > LARGEST)
+    broken += [f"--help takes more than {SLOWEST_HELP:g} times as long"] * (ratio > SLOWEST_HELP)
+    print("\n".join(broken) or "all promises hold")
+    return 1 if broken else 0
+
+
+def run(*command: str, env: "dict[str, str] | None" = None) -> str:
+    """Run one of our tools, from our environment or the path; what it printed."""
+    program = Path(sys.executable).parent / command[0]  # an absolute path stays what it is
+    first = str(program) if program.exists() else command[0]
+    return subprocess.run(
+        [first, *command[1:]], cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def write_parts() -> None:
+    """The unit, the completions and the manual page."""
+    template = (ROOT / "appliance" / "system" / "appliance.service").read_text(encoding="utf-8")
+    unit = unit_text(template, "/usr/bin/appliance", ("video", "render"))
+    (WORK / "appliance.service").write_text(unit, encoding="utf-8")
+    program = str(DIRECTORY / "appliance")
+    (WORK / "appliance.bash").write_text(run(program, "completion", "bash"), encoding="utf-8")
+    (WORK / "_appliance").write_text(run(program, "completion", "zsh"), encoding="utf-8")
+    source = ("--pyfile", "appliance/cli/main.py", "--function", "build_parser")
+    words = ("--prog", "appliance", "--project-name", "appliance", "--manual-title", "Commands of the appliance")
+    page = run("argparse-manpage", *source, *words, "--version", __version__)
+    (WORK / "appliance.1.gz").write_bytes(gzip.compress(page.encode(), mtime=0))
+
+
+def bill_of_materials(target: Path) -> None:
+    """What is inside, in a form that scanners read; the same for the same lock."""
+    lock = "packaging/lock/run.txt"
+    run("cyclonedx-py", "requirements", lock, "--output-reproducible", "--of", "JSON", "-o", str(target))
+
+
+def checksums() -> None:
+    """As `sha256sum --check` reads them."""
+    files = sorted(path for path in DIST.iterdir() if path.is_file() and path.name != "SHA256SUMS")
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (DIST / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+
+
+def glibc_floor(directory: Path) -> str:
+    """The newest version of glibc that anything in the build asks for."""
+    found = {(2, 17)}
+    for path in directory.rglob("*"):
+        if path.is_file() and not path.is_symlink() and path.read_bytes()[:4] == b"\x7fELF":
+            symbols = run("objdump", "-T", str(path))
+            found |= {(int(a), int(b)) for a, b in re.findall(r"GLIBC_(\d+)\.(\d+)", symbols)}
+    return ".".join(map(str, max(found)))
+
+
+def slowness_of_help() -> float:
+    """How long `--help` of the directory build takes, in units of a Python that does nothing; medians, in turns."""
+    ours, nothing = [str(DIRECTORY / "appliance"), "--help"], [os.path.realpath(sys.executable), "-I", "-c", "pass"]
+    times: dict[str, list[float]] = {"ours": [], "nothing": []}
+    for _ in range(_TRIES):
+        for name, command in (("ours", ours), ("nothing", nothing)):
+            started = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            times[name].append(time.perf_counter() - started)
+    return statistics.median(times["ours"]) / statistics.median(times["nothing"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
