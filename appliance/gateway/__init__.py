@@ -9,7 +9,7 @@
     relay        whole events from the engine to the client, with the end checked
     translated   the same for clients of another dialect
     guarding     what guardrails do to a request and to a whole answer; whom a guard model is asked through
-    guarded_reply, guarded_stream    the same for a streamed answer, in front of the relay
+    guarded_reply, guarded_stream, guarded_events    the same for a streamed answer, in front of the relay
     counting     how many tokens a request has, asked of its engine
     accounting   one account per exchange, settled exactly once
     listing      the model list

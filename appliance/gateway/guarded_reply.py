@@ -12,6 +12,7 @@ from appliance.domain.http import Headers
 from appliance.errors import GatewayError
 from appliance.gateway.accounting import Exchange
 from appliance.gateway.attempts import EngineReply
+from appliance.gateway.guarded_events import GuardedEvents
 from appliance.gateway.guarded_stream import GuardedStream
 from appliance.guardrails.verdict import Block
 from appliance.sse import Splitter
@@ -36,7 +37,7 @@ class GuardedReply:
     def __init__(
         self,
         inner: EngineReply,
-        stream: GuardedStream,
+        stream: GuardedStream | GuardedEvents,
         exchange: Exchange,
         *,
         refusal: Callable[[Block], GatewayError],

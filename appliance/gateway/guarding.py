@@ -13,6 +13,7 @@ from appliance.domain.calls import Call, Grammar, Operation
 from appliance.errors import GatewayError
 from appliance.gateway.accounting import Exchange
 from appliance.gateway.attempts import EngineReply
+from appliance.gateway.guarded_events import GuardedEvents
 from appliance.gateway.guarded_reply import GuardedReply
 from appliance.gateway.guarded_stream import GuardedStream
 from appliance.guardrails.answer import UnreadableError, judged
@@ -23,10 +24,21 @@ from appliance.guardrails.verdict import Block, Finding, blocked
 from appliance.guardrails.window import PIECE, Window, pieces
 from appliance.observe.metrics import Metrics
 from appliance.translate.messages_request import parse_count, parse_messages
-from appliance.wire.texts import Text, answer_object, answer_texts, request_object, request_texts, wants_json
+from appliance.wire.form import prompt_of, with_prompt
+from appliance.wire.texts import (
+    Text,
+    answer_object,
+    answer_texts,
+    reply_texts,
+    request_object,
+    request_texts,
+    wants_json,
+)
 
 _LOG = logging.getLogger("appliance.guardrails")
-_TEXTS = {Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES}  # whose answers are texts
+_CHATS = {Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES}
+_HEARS = {Operation.TRANSCRIPTION, Operation.TRANSLATION}
+_WRITES = {*_CHATS, *_HEARS, Operation.RESPONSES}  # whose answers are texts
 _CONTEXT = 8_000  # characters of a request, its end, that a guard model is shown with the answer
 _RETRY = 5  # seconds
 _LONGEST_ANSWER = 512  # tokens of a guard model; some think before they say a word
@@ -53,11 +65,8 @@ class Guarding:
             GatewayError: `guardrail_block`, `guardrail_unavailable`, or `invalid_payload` where there is no text that
                 could be looked at.
         """
-        if call.operation.form:
-            return call
         clock, started = exchange.accounts.clock, exchange.accounts.clock()
-        request = request_object(call.body)
-        texts = request_texts(request)
+        request, texts = _request(call)
         found: Found = dict.fromkeys(guards.too_long(sum(len(text.value) for text in texts)), 1)
         if guards.input is not None and blocked(list(found)) is None:
             await _look(texts, guards.input, found)
@@ -74,16 +83,15 @@ class Guarding:
             raise refusal(block)
         if guards.input is None or guards.input.only_looks:
             return call
-        return _rewritten(
-            call, msgspec.json.encode(request)
-        )  # what was looked at is what is sent, and nothing beside it
+        return _rewritten(call, request)  # what was looked at is what is sent, and nothing beside it
 
     def watched(self, upstream: EngineReply, call: Call, guards: Guards, exchange: Exchange) -> EngineReply:
         """A streamed reply that is looked through as it is read."""
-        if call.operation.grammar is not Grammar.CHUNKS:
+        if not self.looks_at(call, guards):
             return upstream
         models = guards.output_models
-        stream = GuardedStream(guards.output, json_content=wants_json(call.body), listen=bool(models))
+        kind = GuardedStream if call.operation.grammar is Grammar.CHUNKS else GuardedEvents
+        stream = kind(guards.output, json_content=_wants_json(call), listen=bool(models))
         failed: list[str] = []
         found: Found = {}
 
@@ -105,6 +113,10 @@ class Guarding:
             settle=settle,
         )
 
+    def looks_at(self, call: Call, guards: Guards | None) -> bool:
+        """Whether the answer to a call is one that guardrails look at."""
+        return guards is not None and bool(guards.outputs) and call.operation in _WRITES
+
     async def whole(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> bytes:
         """A whole answer as its client may see it.
 
@@ -112,16 +124,12 @@ class Guarding:
             GatewayError: `guardrail_block` or `guardrail_unavailable`; `upstream_protocol` for an answer that cannot be
                 looked at.
         """
-        if call.operation not in _TEXTS or not guards.outputs:
+        if not self.looks_at(call, guards):
             return body
         if exchange.lease is not None:
             exchange.lease.release()  # its engine is done
         clock, started = exchange.accounts.clock, exchange.accounts.clock()
-        answer = answer_object(body)
-        if answer is None:
-            message = f"The answer of the model server {exchange.target!r} is not JSON, so no guardrail can look at it."
-            raise GatewayError("upstream_protocol", message)
-        texts = answer_texts(answer, json_content=wants_json(call.body))
+        answer, texts = _answer(body, call, exchange)
         found: Found = {}
         failed: list[str] = []
         if guards.output is not None:
@@ -136,7 +144,9 @@ class Guarding:
             self._settle(guards.outputs, "output", found, failed, exchange)
         if block is not None:
             raise refusal(block)
-        return body if guards.output is None or guards.output.only_looks else msgspec.json.encode(answer)
+        if guards.output is None or guards.output.only_looks:
+            return body
+        return msgspec.json.encode(answer) if isinstance(answer, dict) else answer[0].encode()
 
     async def _ask_all(
         self,
@@ -220,7 +230,19 @@ async def _look(texts: Sequence[Text], scanner: Scanner, found: Found) -> None:
             text.replace("".join(out))
 
 
-def _rewritten(call: Call, body: bytes) -> Call:
+def _request(call: Call) -> tuple[dict[str, Any], list[Text]]:
+    """The members of a request and its texts."""
+    if call.operation.form:
+        request = {"prompt": prompt_of(call.body, call.content_type)}
+        return request, [Text(request, "prompt")]
+    request = request_object(call.body)
+    return request, request_texts(request)
+
+
+def _rewritten(call: Call, request: dict[str, Any]) -> Call:
+    if call.operation.form:
+        return replace(call, body=with_prompt(call.body, call.content_type, request["prompt"]))
+    body = msgspec.json.encode(request)
     match call.operation:
         case Operation.MESSAGES:
             return replace(parse_messages(body), model=call.model)
@@ -230,10 +252,28 @@ def _rewritten(call: Call, body: bytes) -> Call:
             return replace(call, body=body)
 
 
+def _answer(body: bytes, call: Call, exchange: Exchange) -> tuple[dict[str, Any] | list[str], list[Text]]:
+    """A whole answer, and its texts; a transcript may be a plain text."""
+    answer = answer_object(body)
+    if answer is None and call.operation in _HEARS:
+        plain = [body.decode("utf-8", "replace")]
+        return plain, [Text(plain, 0)]
+    if answer is None:
+        message = f"The answer of the model server {exchange.target!r} is not JSON, so no guardrail can look at it."
+        raise GatewayError("upstream_protocol", message)
+    if call.operation in _CHATS:
+        return answer, answer_texts(answer, json_content=_wants_json(call))
+    return answer, reply_texts(answer)
+
+
+def _wants_json(call: Call) -> bool:
+    return not call.operation.form and wants_json(call.body)
+
+
 def _about(call: Call, answer: str) -> Conversation:
     """The answer and the end of what was asked, as a guard model reads them."""
     try:
-        asked = _joined(request_texts(request_object(call.body)))[-_CONTEXT:]
+        asked = _joined(_request(call)[1])[-_CONTEXT:]
     except GatewayError:  # numbers of tokens
         asked = ""
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]

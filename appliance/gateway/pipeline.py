@@ -117,9 +117,11 @@ class Gateway:
         upstream = await self.attempts.first_reply(call, targets, exchange)
         if call.operation is Operation.COUNT_TOKENS:
             return await self._counted(call, targets, upstream, exchange)
-        if upstream.status == 200 and (_is(upstream, "text/event-stream") or _is_sound(call, upstream)):
-            if guards is not None and guards.outputs:
+        if upstream.status == 200 and _is(upstream, "text/event-stream"):
+            if guards is not None:
                 upstream = self._guarding.watched(upstream, call, guards, exchange)
+            return await self._streamed(call, upstream, exchange)
+        if upstream.status == 200 and _is_sound(call, upstream) and not self._guarding.looks_at(call, guards):
             return await self._streamed(call, upstream, exchange)
         return await self._whole(call, upstream, guards, exchange)
 

@@ -1,4 +1,4 @@
-"""A multipart form (RFC 7578) of which only one field matters: which model it is for.
+"""A multipart form (RFC 7578) of which only one field matters: which model it is for; and, to guardrails, its prompt.
 
 What else it holds, a recording above all, is neither looked at nor copied. Clients put the model before the recording
 or after it: OpenAI's own examples for curl do the latter.
@@ -28,7 +28,7 @@ def parse_form(operation: Operation, body: bytes, content_type: str) -> Call:
     """
     if not body:
         raise GatewayError("missing_required_parameter", "'model' is required, and the body is empty.", param="model")
-    found = _model(body, content_type)
+    found = _place(body, content_type, b"model")
     if found is None or found[0] == found[1]:
         message = "'model' is required: the form has no such field, or it is empty."
         raise GatewayError("missing_required_parameter", message, param="model")
@@ -45,22 +45,45 @@ def parse_form(operation: Operation, body: bytes, content_type: str) -> Call:
 
 def with_model(body: bytes, content_type: str, model: str) -> bytes:
     """The same form for a model of another name."""
-    found = _model(body, content_type)
+    found = _place(body, content_type, b"model")
     if found is None:
         raise ValueError("the form has no model")
     view = memoryview(body)
     return b"".join((view[: found[0]], model.encode(), view[found[1] :]))
 
 
-def _model(body: bytes, content_type: str) -> tuple[int, int] | None:
-    """Where the name of the model stands; None when there is no such field.
+def prompt_of(body: bytes, content_type: str) -> str:
+    """The text that goes with a recording; "" when there is none.
+
+    Raises:
+        GatewayError: `invalid_payload`: it is no text, or is there twice.
+    """
+    found = _place(body, content_type, b"prompt")
+    try:
+        return body[found[0] : found[1]].decode() if found else ""
+    except UnicodeDecodeError as error:
+        raise GatewayError("invalid_payload", "'prompt' must be text in UTF-8.", param="prompt") from error
+
+
+def with_prompt(body: bytes, content_type: str, prompt: str) -> bytes:
+    """The same form with another text in the place of the one it has."""
+    found = _place(body, content_type, b"prompt")
+    if found is None:
+        return body
+    view = memoryview(body)
+    return b"".join((view[: found[0]], prompt.encode(), view[found[1] :]))
+
+
+def _place(body: bytes, content_type: str, wanted: bytes) -> tuple[int, int] | None:
+    """Where the value of a field stands; None when there is no such field.
 
     Raises:
         GatewayError: `invalid_payload`: it is not a form, or the field is there twice.
     """
-    places = [place for name, place in _fields(body, content_type) if name == b"model"]
+    places = [place for name, place in _fields(body, content_type) if name == wanted]
     if len(places) > 1:
-        raise GatewayError("invalid_payload", "'model' is in the form twice. Send it once.", param="model")
+        name = wanted.decode()
+        raise GatewayError("invalid_payload", f"{name!r} is in the form twice. Send it once.", param=name)
     return places[0] if places else None
 
 

@@ -57,6 +57,9 @@ _SCHEMA = frozenset(_SCHEMA_WORDS.split())
 _TOP_WORDS = "id object created model system_fingerprint service_tier usage timings error request_id provider choices"
 TOP = frozenset(_TOP_WORDS.split())
 CHOICE = frozenset({"index", "finish_reason", "stop_reason", "matched_stop", "native_finish_reason"})
+_SAYS_NOTHING = frozenset(
+    {"type", "id", "item_id", "call_id", "status", "role", "object", "model", "phase", "task", "encrypted_content"}
+)
 PLAIN = ("reasoning", "reasoning_content", "content", "refusal")  # texts of a message, in the order of their making
 _CALL = frozenset({"index", "id", "type"})
 
@@ -72,6 +75,7 @@ class _OutputConfig(msgspec.Struct):
 class _Asked(msgspec.Struct):
     response_format: _Format | None = None
     output_config: _OutputConfig | None = None
+    text: _OutputConfig | None = None
 
 
 _ASKED = msgspec.json.Decoder(_Asked)
@@ -189,7 +193,7 @@ def wants_json(body: bytes) -> bool:
         asked = _ASKED.decode(body)
     except (ValueError, RecursionError):
         return False
-    formats = (asked.response_format, asked.output_config.format if asked.output_config else None)
+    formats = (asked.response_format, *(config.format for config in (asked.output_config, asked.text) if config))
     return any(wanted is not None and wanted.type in ("json_object", "json_schema") for wanted in formats)
 
 
@@ -226,6 +230,34 @@ def _of_choice(choice: dict[str, Any], *, json_content: bool) -> Iterator[Text]:
     if isinstance(message, dict):
         choice["message"] = kept = message_of(message)
         yield from message_texts(kept, json_content=json_content)
+
+
+def reply_texts(value: dict[str, Any]) -> list[Text]:
+    """The texts of an event or of a whole answer of Responses, or of a transcript; what may repeat one is taken out.
+
+    Of a response only its output counts: the rest of it says again what the client sent.
+    """
+    found: list[Text] = []
+    response = value["response"] if isinstance(value.get("response"), dict) else value
+    if isinstance(response.get("output"), list):
+        _collect_said(response["output"], found)
+    if response is value and "output" not in value:
+        _collect_said(value, found)
+    return found
+
+
+def _collect_said(value: Any, found: list[Text]) -> None:
+    waiting: list[Any] = [value]
+    while waiting:
+        holder = waiting.pop()
+        for key in list(holder) if isinstance(holder, dict) else range(len(holder)):
+            item = holder[key]
+            if key == "logprobs" and item:
+                holder[key] = []
+            elif isinstance(item, str) and item and key not in _SAYS_NOTHING:
+                found.append(Text(holder, key, json=key == "arguments"))
+            elif isinstance(item, dict | list):
+                waiting.append(item)
 
 
 def keep_choice(choice: dict[str, Any]) -> None:

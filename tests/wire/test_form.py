@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from appliance.domain.calls import Operation
 from appliance.errors import GatewayError
-from appliance.wire.form import parse_form, with_model
+from appliance.wire.form import parse_form, prompt_of, with_model, with_prompt
 
 TYPE = "multipart/form-data; boundary=xYz"
 
@@ -104,3 +104,18 @@ def test_a_large_form_is_looked_through_in_no_time() -> None:
     start = time.perf_counter()
     assert model_of(body) == "whisper"
     assert time.perf_counter() - start < 0.5
+
+
+def test_the_prompt_that_goes_with_a_recording_is_found_and_replaced() -> None:
+    body = MODEL + field("prompt", b"names: Ann") + SOUND + END
+    assert prompt_of(body, TYPE) == "names: Ann"
+    assert with_prompt(body, TYPE, "names: X") == body.replace(b"names: Ann", b"names: X")
+    assert prompt_of(MODEL + SOUND + END, TYPE) == ""
+    assert with_prompt(MODEL + SOUND + END, TYPE, "") == MODEL + SOUND + END
+
+
+@pytest.mark.parametrize("fields", [field("prompt", b"\xff"), field("prompt", b"a") + field("prompt", b"b")])
+def test_a_prompt_that_can_be_read_in_two_ways_or_in_none_is_refused(fields: bytes) -> None:
+    with pytest.raises(GatewayError) as caught:
+        prompt_of(MODEL + fields + END, TYPE)
+    assert (caught.value.code, caught.value.param) == ("invalid_payload", "prompt")

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from appliance.errors import GatewayError
-from appliance.wire.texts import answer_object, answer_texts, request_object, request_texts, wants_json
+from appliance.wire.texts import answer_object, answer_texts, reply_texts, request_object, request_texts, wants_json
 
 CHAT = {
     "model": "not a text",
@@ -170,6 +170,7 @@ def test_odd_answers_have_no_texts(answer: dict[str, Any]) -> None:
         (b'{"response_format":{"type":"json_schema"}}', True),
         (b'{"output_config":{"format":{"type":"json_schema"}}}', True),
         (b'{"response_format":{"type":"text"}}', False),
+        (b'{"text":{"format":{"type":"json_schema"}}}', True),
         (b'{"output_config":{}}', False),
         (b"{}", False),
         (b'{"response_format":7}', False),
@@ -182,3 +183,24 @@ def test_who_wants_json(body: bytes, expected: bool) -> None:
 def test_an_answer_that_is_no_object_is_none() -> None:
     assert answer_object(b"[]") is None
     assert answer_object(b"{") is None
+
+
+def test_texts_of_a_response_are_those_of_its_output() -> None:
+    part = {"type": "output_text", "text": "t2", "logprobs": [{"token": "t2"}]}
+    item = {"type": "message", "id": "i", "role": "assistant", "status": "completed", "content": [part]}
+    call = {"type": "function_call", "call_id": "c", "name": "t3", "arguments": "t4"}
+    whole = {"id": "r", "model": "m", "instructions": "the client's", "output": [item, call]}
+    for value in (whole, {"type": "response.completed", "response": whole}):
+        found = reply_texts(value)
+        assert sorted((text.value, text.json) for text in found) == [("t2", False), ("t3", False), ("t4", True)]
+    assert part["logprobs"] == []
+
+
+def test_texts_of_a_transcript() -> None:
+    answer = {
+        "task": "transcribe",
+        "text": "t1",
+        "segments": [{"id": 0, "text": "t2", "start": 0.5}],
+        "words": [{"word": "t3"}],
+    }
+    assert sorted(text.value for text in reply_texts(answer)) == ["t1", "t2", "t3"]
