@@ -19,7 +19,7 @@ Rooms import leftwards only; `tests/test_architecture.py` is the plan:
     outside     upstream, supervisor, health, observe       one room per outsider
     path        gateway                                     a request's story
     surfaces    door, api, ops                              thin: unpack, call, pack
-    assembly    parts, policy, private_door, reload, serve, cli, __main__   `parts` and `serve` alone know every class
+    assembly    parts, policy, roster, private_door, reload, serve, cli, __main__   `parts` and `serve` know every class
 """
 
 __version__ = "0.1.0"

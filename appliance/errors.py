@@ -73,6 +73,7 @@ TABLE: dict[str, Row] = {
     ),
     "unknown_url": Row(404, "invalid_request", "not_found_error", "caller", "No route has this path."),
     "method_not_allowed": Row(405, *_BAD, "The path exists; the method does not."),
+    "key_refused": Row(409, *_BAD, "The stored keys cannot be changed so; the message says why."),
     "request_timeout": Row(408, *_BAD, "The request did not arrive in time."),
     "request_too_large": Row(413, "invalid_request", "request_too_large", "caller", "The body exceeds `max_body`."),
     "misdirected_host": Row(421, *_BAD, "The Host header names a host that this server does not answer to."),

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from appliance import __version__
 from appliance.access.hosts import KnownHosts
-from appliance.access.keys import KeyRing
 from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
 from appliance.api.quart_app import App, build_app
@@ -42,15 +41,18 @@ from appliance.gateway.pipeline import Gateway
 from appliance.gpus.reader import GpuReader, reader_of
 from appliance.health.prober import Prober
 from appliance.http1.incoming import HeadLimits
-from appliance.limits.ledger import Ledger, limits_of
+from appliance.keystore.keeper import Keeper
 from appliance.observe.log import ExchangeRecord, log_replica
 from appliance.observe.metrics import Metrics
+from appliance.ops.gate import Gate
+from appliance.ops.keys import KeyRoutes
 from appliance.ops.orders import OrderRoutes
 from appliance.ops.probes import Probes
 from appliance.policy import outcomes_of
 from appliance.private_door import PrivateDoor
-from appliance.recording import recorder_of, spendings, spendings_now
-from appliance.reload import Fresh, Live, Reloader, endpoints_of, guardrails_of, needs_no_key
+from appliance.recording import recorder_of
+from appliance.reload import Fresh, Live, Reloader, endpoints_of, guardrails_of
+from appliance.roster import admission_of
 from appliance.routing.catalogue import Catalogue
 from appliance.sockets.readiness import Readiness
 from appliance.supervisor import environment
@@ -61,7 +63,6 @@ from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.probe import probe, send
 from appliance.upstream.upstreams import Upstreams
 from appliance.usage.recorder import Recorder
-from appliance.usage.store import FILE
 
 _LOG = logging.getLogger("appliance.serve")
 _IDS_AT_ONCE = 64
@@ -84,6 +85,7 @@ class Parts:
     certificates: Certificates | None
     quart: App
     recorder: Recorder[ExchangeRecord]
+    keeper: Keeper
     readiness: Readiness
     gpus: GpuReader | None
     reloader: Reloader | None
@@ -112,7 +114,6 @@ def build(
         reread: the configuration as it is now; None where there is no file.
     """
     server = config.server
-    usage = Path(server.state_dir) / FILE
     date = partial(time.clock_gettime, time.CLOCK_REALTIME)
     fleet, metrics, readiness = FleetTable(), Metrics(), Readiness()
     upstreams = Upstreams(readiness=readiness)
@@ -139,14 +140,11 @@ def build(
         metrics,
         outcomes,
     )
-    ledger = Ledger(limits_of(config.keys), limits_of(config.models), date=date, spent=spendings(usage, date()))
-    gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config))
-    keyless = needs_no_key(config, api_keys)
-    if keyless:
-        _LOG.warning("no key is asked for: whoever reaches %s may use every model", server.listen)
-    keys = KeyRing(config.keys, api_keys, date=date, open=keyless)
-    hosts = KnownHosts(server.names, socket.gethostname()) if keyless else None
     recorder = recorder_of(config)
+    admission = admission_of(config, api_keys, recorder, date)
+    keys, ledger = admission.ring, admission.ledger
+    gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config))
+    hosts = KnownHosts(server.names, socket.gethostname()) if admission.open else None
 
     def account(record: ExchangeRecord) -> None:
         log(record)
@@ -158,14 +156,14 @@ def build(
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
     operator = Operator(supervisor, state_dir=Path(server.state_dir), patience=server.load_wait, drain=server.drain)
-    live = Live(
-        keys, ledger, gateway, prober, operator, metrics, partial(spendings_now, recorder, usage, date), outcomes
-    )
+    live = Live(admission.roster, gateway, prober, operator, metrics, outcomes)
     reloader = Reloader(config, live, reread, api_keys, date) if reread else None
 
     reload = reloader.reload if reloader else None
-    orders = OrderRoutes(keys, fleet, operator, time.monotonic, supervisor.busy, gpus.last if gpus else tuple, reload)
-    routes = endpoints.routes() + probes.routes() + orders.routes()
+    gate = Gate(keys)
+    key_routes = KeyRoutes(gate, admission.keeper, admission.roster.sections, date, asks_for_keys=not admission.open)
+    orders = OrderRoutes(gate, fleet, operator, time.monotonic, supervisor.busy, gpus.last if gpus else tuple, reload)
+    routes = endpoints.routes() + probes.routes() + orders.routes() + key_routes.routes()
     dispatch = Dispatch(Router(routes), metrics, accounts.new_id, hosts)
     app = build_app(dispatch, max_body=server.max_body, body_timeout=server.body_timeout)
     handover = Handover(app, write_stall=server.write_stall)
@@ -174,7 +172,8 @@ def build(
     certificates = _certificates(config)
     secure = partial(handshake, certificates=certificates) if certificates else None
     reception = Reception(around, metrics, secure)
-    private = PrivateDoor(Path(server.state_dir), replace(orders, keys=None).routes(), around, dispatch, metrics)
+    by_whoever_comes = [route for part in (orders, key_routes) for route in replace(part, gate=Gate(None)).routes()]
+    private = PrivateDoor(Path(server.state_dir), by_whoever_comes, around, dispatch, metrics)
     return Parts(
         fleet,
         upstreams,
@@ -189,6 +188,7 @@ def build(
         certificates,
         app,
         recorder,
+        admission.keeper,
         readiness,
         gpus,
         reloader,

@@ -5,13 +5,12 @@ they began. A runtime that goes or changes gets no new work and ends when its la
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
 
 from appliance import policy
-from appliance.access.keys import KeyRing
 from appliance.config.diff import difference, in_effect
 from appliance.config.schema import Backend, Config
 from appliance.domain.orders import Reloaded
@@ -23,8 +22,8 @@ from appliance.gateway.pipeline import Gateway
 from appliance.guardrails.prefixes import PatternError
 from appliance.guardrails.rules import Guardrails
 from appliance.health.prober import Prober
-from appliance.limits.ledger import Ledger, Spendings, limits_of
 from appliance.observe.metrics import Metrics
+from appliance.roster import Roster, needs_no_key
 from appliance.supervisor.orders import Operator
 
 _LOG = logging.getLogger("appliance.reload")
@@ -33,19 +32,13 @@ Fresh = tuple[Config, dict[str, Secret]]
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What takes a new configuration.
+    """What takes a new configuration."""
 
-    Attributes:
-        spent: what is used of quotas, for those that are new.
-    """
-
-    keys: KeyRing
-    ledger: Ledger
+    roster: Roster
     gateway: Gateway
     prober: Prober
     operator: Operator
     metrics: Metrics
-    spent: Callable[[], Awaitable[Spendings]]
     outcomes: Outcomes
 
 
@@ -114,21 +107,15 @@ class Reloader:
     async def _apply(self, config: Config, credentials: dict[str, Secret], guardrails: Guardrails) -> None:
         live = self._live
         backends = endpoints_of(config.backends, credentials)
-        spent = await live.spent()
+        spent = await live.roster.spent()
         # No checkpoint from here to the last line: no request sees half of it.
         live.gateway.change(config.models, config.runtimes, backends, guardrails)
-        live.keys.change(config.keys, self._api_keys)
-        live.ledger.change(limits_of(config.keys), limits_of(config.models), spent)
+        live.roster.configure(config, spent)
         live.prober.change(backends)
         policy.change(live.outcomes, config)
         self._config = in_effect(self._config, config)
         live.metrics.config_loaded(ok=True, at=self._date())
         await live.operator.apply(config.runtimes)
-
-
-def needs_no_key(config: Config, api_keys: Sequence[Secret]) -> bool:
-    """`check` has refused a server that is open by accident: without keys it listens on loopback only."""
-    return config.server.auth == "open" or not (config.keys or api_keys)
 
 
 def endpoints_of(backends: Sequence[Backend], credentials: dict[str, Secret]) -> list[tuple[Backend, Endpoint]]:

@@ -110,6 +110,7 @@ async def _serve(
         async with trio.open_nursery() as core:
             await core.start(parts.supervisor.run, name="supervisor")
             core.start_soon(parts.recorder.run, name="usage")
+            core.start_soon(parts.keeper.watch, name="keys")
             core.start_soon(parts.prober.run, name="prober")
             await core.start(parts.handover.run_lifespan, name="quart")
             core.start_soon(parts.watch.run, name="watch")

@@ -21,6 +21,7 @@ COMMANDS = MappingProxyType(
         "reload": ("orders", "put the configuration file into effect"),
         "logs": ("logs", "print the output of a model's processes"),
         "models": ("models", "say how a model is launched"),
+        "keys": ("keys", "make, list, rotate and revoke keys"),
         "usage": ("usage", "say who used what"),
         "demo": ("demo", "serve a small real model on the CPU and print a request to paste"),
         "install": ("install", "become a service of this machine"),

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 
 from appliance.cli.serve import DEFAULT_CONFIG
-from appliance.config.load import read_text
-from appliance.config.schema import Server
+from appliance.config.load import parse, read_text
+from appliance.config.schema import Key, Server
 from appliance.config.secrets import process_environment
 from appliance.errors import OperatorError
 from appliance.sockets.private import reachable
@@ -33,24 +33,36 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def ask(args: argparse.Namespace, method: str, path: str) -> dict[str, Any]:
-    """What the server answers.
+def answers(args: argparse.Namespace) -> bool:
+    """Whether there is a server to ask; who names one by its URL says so.
+
+    Raises:
+        OperatorError: there may be one, and we may not look.
+    """
+    return bool(args.url or args.key_file) or _knock(state_dir(args) / OPS)
+
+
+def ask(args: argparse.Namespace, method: str, path: str, body: object = None) -> dict[str, Any]:
+    """What the server answers, to a body as JSON where there is one.
 
     Raises:
         OperatorError: nothing answers, or the answer is an error.
     """
-    with asked(args, method, path) as reply:
+    with asked(args, method, path, body=body) as reply:
         return answered(reply)
 
 
 @contextmanager
-def asked(args: argparse.Namespace, method: str, path: str, *, silence: float = _LONGEST) -> Iterator[httpx.Response]:
+def asked(
+    args: argparse.Namespace, method: str, path: str, *, body: object = None, silence: float = _LONGEST
+) -> Iterator[httpx.Response]:
     """The reply, whose body is not read yet.
 
     Args:
         args: with the options of `add_options`.
         method: of the request.
         path: and query.
+        body: what goes with it, as JSON; None for nothing.
         silence: seconds that the server may take for the next byte.
 
     Raises:
@@ -58,7 +70,7 @@ def asked(args: argparse.Namespace, method: str, path: str, *, silence: float = 
     """
     with _client(args) as (client, server):
         try:
-            with client.stream(method, path, timeout=httpx.Timeout(10.0, read=silence)) as reply:
+            with client.stream(method, path, json=body, timeout=httpx.Timeout(10.0, read=silence)) as reply:
                 yield reply
         except httpx.ConnectError as error:
             raise OperatorError(
@@ -103,12 +115,13 @@ def _client(args: argparse.Namespace) -> Iterator[tuple[httpx.Client, _Server]]:
         with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
             yield client, _Server(f"an appliance at {url}")
         return
-    path = _state_dir(args) / OPS
+    path = state_dir(args) / OPS
     nobody = (
         f"no appliance runs with the state directory {path.parent}. "
         "Start it, or say which one is meant: --config, --state-dir, or --url with --key-file."
     )
-    _knock(path, nobody)
+    if not _knock(path):
+        raise OperatorError(nobody)
     with (
         reachable(path) as name,
         httpx.Client(transport=httpx.HTTPTransport(uds=name, trust_env=False), base_url="http://appliance") as client,
@@ -116,8 +129,8 @@ def _client(args: argparse.Namespace) -> Iterator[tuple[httpx.Client, _Server]]:
         yield client, _Server(f"the appliance of {path.parent}", nobody)
 
 
-def _knock(path: Path, nobody: str) -> None:
-    """See whether somebody listens and lets us in; httpcore does not tell these apart."""
+def _knock(path: Path) -> bool:
+    """Whether somebody listens. Raises OperatorError where we are not let in; httpcore does not tell these apart."""
     try:
         with reachable(path) as name, socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(10.0)
@@ -128,7 +141,8 @@ def _knock(path: Path, nobody: str) -> None:
             "or give --url and --key-file."
         ) from None
     except OSError:
-        raise OperatorError(nobody) from None
+        return False
+    return True
 
 
 def _key(args: argparse.Namespace) -> str:
@@ -140,17 +154,50 @@ def _key(args: argparse.Namespace) -> str:
         raise OperatorError(f"cannot read {args.key_file}: {error.strerror}") from error
 
 
-def _state_dir(args: argparse.Namespace) -> Path:
-    """Where the server keeps its state. A mistake elsewhere in the file, which is being edited, does not matter."""
-    if args.state_dir:
-        return Path(args.state_dir)
+def state_dir(args: argparse.Namespace) -> Path:
+    """Where the server keeps its state.
+
+    Raises:
+        OperatorError: the configuration file cannot be read.
+    """
+    return Path(args.state_dir or setting(args, "state_dir"))
+
+
+def setting(args: argparse.Namespace, name: str) -> str:
+    """A text of `[server]`. A mistake elsewhere in the file, which is being edited, does not matter.
+
+    Raises:
+        OperatorError: the configuration file cannot be read.
+    """
+    server = tables(args).get("server", {})
+    default = str(getattr(Server(), name))
+    return str(server.get(name, default) or default) if isinstance(server, dict) else default
+
+
+def sections(args: argparse.Namespace) -> tuple[Key, ...]:
+    """The keys of the configuration file; none while it has mistakes.
+
+    Raises:
+        OperatorError: it cannot be read.
+    """
+    if not tables(args):
+        return ()
+    config, _ = parse(read_text(Path(args.config or DEFAULT_CONFIG)))
+    return config.keys if config is not None else ()
+
+
+def tables(args: argparse.Namespace) -> dict[str, Any]:
+    """The configuration file as it is, unchecked; empty where none is named and the default one is not there.
+
+    Raises:
+        OperatorError: it cannot be read.
+    """
     if not args.config and not Path(DEFAULT_CONFIG).exists():
-        return Path(Server().state_dir)
+        return {}
     file = Path(args.config or DEFAULT_CONFIG)
     try:
-        server = tomllib.loads(read_text(file)).get("server", {})
+        return tomllib.loads(read_text(file))
     except tomllib.TOMLDecodeError as error:
         raise OperatorError(
             f"{file} is not TOML: {error}. See `appliance check {file}`, or give --state-dir."
         ) from None
-    return Path(str(server.get("state_dir") or Server().state_dir) if isinstance(server, dict) else Server().state_dir)

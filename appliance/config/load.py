@@ -15,6 +15,7 @@ from appliance.config.check import Finding, any_of, check, nearest, printable
 from appliance.config.locate import ConfigPath, Positions, dotted, locate
 from appliance.config.pem import check_files
 from appliance.config.schema import Config, Section
+from appliance.config.secrets import has_stored_keys
 from appliance.config.units import Moment, Seconds, Size
 from appliance.errors import OperatorError
 
@@ -83,7 +84,8 @@ def inspect(
     config, problems = parse(text)
     if config is None:
         return None, problems
-    findings = [*check(config, has_environment_keys=has_environment_keys), *check_files(config.server)]
+    has_more_keys = has_environment_keys or has_stored_keys(config.server.state_dir)
+    findings = [*check(config, has_environment_keys=has_more_keys), *check_files(config.server)]
     findings += [finding for of_a_room in also for finding in of_a_room(config)]
     return config, place(findings, locate(text))
 

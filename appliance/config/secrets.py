@@ -9,6 +9,22 @@ from appliance.config.schema import Backend
 from appliance.domain.secret import Secret
 from appliance.errors import OperatorError
 
+KEYS_FILE = "keys.json"  # of the state directory: keys that are not in the configuration
+
+
+def has_stored_keys(state_dir: str) -> bool:
+    """Whether keys were ever stored in a state directory; true also where we may not look.
+
+    From the first stored key on a server asks for keys, even when all of them have ended.
+    """
+    try:
+        (Path(state_dir) / KEYS_FILE).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
 
 def process_environment() -> Mapping[str, str]:
     """The environment that the appliance was started with."""

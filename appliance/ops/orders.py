@@ -6,8 +6,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
-from appliance.access.keys import KeyRing
-from appliance.access.policy import require_scope
 from appliance.api.reply import json_reply
 from appliance.api.routes import Route
 from appliance.domain.gpus import Gpu
@@ -17,6 +15,7 @@ from appliance.domain.status import ReplicaStatus
 from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
 from appliance.ops.following import following
+from appliance.ops.gate import Gate, audit
 
 _MOST_LINES = 200
 _YES = ("1", "true")
@@ -28,14 +27,13 @@ class OrderRoutes:
     """What the routes need.
 
     Attributes:
-        keys: None where whoever can reach the routes at all may give orders.
         clock: monotonic seconds, as in the rows of the fleet.
         busy: exchanges under way by replica.
         gpus: as last seen.
         reload: puts the configuration file into effect, or with True says what that would change; None without a file.
     """
 
-    keys: KeyRing | None
+    gate: Gate
     fleet: FleetTable
     orders: Orders[Any]
     clock: Callable[[], float]
@@ -51,7 +49,9 @@ class OrderRoutes:
             "restart": self.orders.restart,
             "drain": self.orders.drain,
         }
-        table = [Route("POST", f"/ops/v1/{name}/{{id}}", partial(self._order, order)) for name, order in orders.items()]
+        table = [
+            Route("POST", f"/ops/v1/{name}/{{id}}", partial(self._order, name, order)) for name, order in orders.items()
+        ]
         return [
             Route("GET", "/ops/v1/state", self._state),
             Route("GET", "/ops/v1/logs/{id}", self._logs),
@@ -60,12 +60,8 @@ class OrderRoutes:
             *([Route("POST", "/ops/v1/reload", self._reload)] if self.reload else []),
         ]
 
-    def _admit(self, request: Request) -> None:
-        if self.keys is not None:
-            require_scope(self.keys.find(request.headers), "admin")
-
     async def _state(self, request: Request, _: str) -> Reply:
-        self._admit(request)
+        self.gate.admit(request)
         fleet, now = self.fleet.snapshot(), self.clock()
         replicas = [self._replica(row, now) for row in fleet.replicas.values()]
         backends = [
@@ -81,19 +77,26 @@ class OrderRoutes:
         facts["seconds"] = round(now - facts.pop("since"), 1)
         return facts | {"state": str(row.state), "busy": self.busy(row.replica)}
 
-    async def _order(self, order: Order, request: Request, name: str) -> Reply:
-        self._admit(request)
-        outcome = await order(name)
+    async def _order(self, action: str, order: Order, request: Request, name: str) -> Reply:
+        by = self.gate.admit(request)
+        try:
+            outcome = await order(name)
+        except GatewayError as error:
+            audit(action, name, by, request, ok=False, detail=error.message)
+            raise
+        audit(action, name, by, request, ok=outcome.ok, detail=outcome.detail)
         return json_reply(asdict(outcome), 200 if outcome.ok else 409)
 
     async def _reload(self, request: Request, _: str) -> Reply:
-        self._admit(request)
+        by = self.gate.admit(request)
         dry_run = parse_qs(request.query).get("dry_run", ["0"])[-1] in _YES
         told = await self.reload(dry_run) if self.reload is not None else Reloaded(ok=False)
+        if not dry_run:
+            audit("reload", "", by, request, ok=told.ok, detail="\n".join(told.problems))
         return json_reply(asdict(told), 200 if told.ok else 409)
 
     async def _logs(self, request: Request, name: str) -> Reply:
-        self._admit(request)
+        self.gate.admit(request)
         query = parse_qs(request.query)
         follow = query.get("follow", ["0"])[-1] in _YES
         given, least = query.get("last", ["50"])[-1], 0 if follow else 1
@@ -104,5 +107,5 @@ class OrderRoutes:
         return json_reply({"replica": name, "lines": self.orders.log_lines(name, int(given))})
 
     async def _explain(self, request: Request, name: str) -> Reply:
-        self._admit(request)
+        self.gate.admit(request)
         return json_reply(asdict(self.orders.explain(name)))

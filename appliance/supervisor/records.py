@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from appliance.domain.secret import Secret
 from appliance.domain.targets import Address
+from appliance.durable import replace_file
 from appliance.supervisor import proc
 from appliance.supervisor.proc import Member
 from appliance.supervisor.tree import Tags
@@ -136,8 +137,8 @@ def save(run_dir: Path, record: Record, key: Secret | None) -> None:
     if key is None:
         _key_place(place).unlink(missing_ok=True)
     else:
-        _write(_key_place(place), key.reveal.encode())
-    _write(place, json.dumps({"version": VERSION, **asdict(record)}, indent=1).encode())
+        replace_file(_key_place(place), key.reveal.encode())
+    replace_file(place, json.dumps({"version": VERSION, **asdict(record)}, indent=1).encode())
 
 
 def load(run_dir: Path) -> list[Saved]:
@@ -231,24 +232,3 @@ def _read(place: Path) -> bytes:
     with os.fdopen(handle, "rb") as file, suppress(OSError):
         return file.read(_LONGEST)
     return b""
-
-
-def _write(place: Path, data: bytes) -> None:
-    beside = place.with_name(place.name + ".new")
-    try:
-        beside.unlink(missing_ok=True)  # left by a run that was killed here
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(place)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise
-    directory = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

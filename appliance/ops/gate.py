@@ -1,0 +1,49 @@
+"""Who gives an order, and the line that says so."""
+
+import logging
+from dataclasses import dataclass
+
+from appliance.access.keys import KeyRing
+from appliance.access.policy import require_scope
+from appliance.domain.http import Request
+
+_LOG = logging.getLogger("appliance.audit")
+_ON_THE_BOX = "ops.sock"  # who can reach it owns the appliance, or the machine
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Lets administrators through.
+
+    Attributes:
+        keys: None where whoever can reach the routes at all may give orders.
+    """
+
+    keys: KeyRing | None
+
+    def admit(self, request: Request) -> str:
+        """The name of whoever asks.
+
+        Raises:
+            GatewayError: `invalid_api_key` or `scope_missing`.
+        """
+        if self.keys is None:
+            return _ON_THE_BOX
+        caller = self.keys.find(request.headers)
+        require_scope(caller, "admin")
+        return caller.name
+
+
+def audit(action: str, target: str, by: str, request: Request, *, ok: bool, detail: str = "") -> None:
+    """One line for each order, whatever became of it. It never holds a key.
+
+    Args:
+        action: what was ordered.
+        target: on what.
+        by: as `Gate.admit` says.
+        request: that ordered it.
+        ok: it was done.
+        detail: why not, or what else there is to know.
+    """
+    fields = {"action": action, "target": target, "by": by, "peer": request.peer, "ok": ok, "detail": detail}
+    _LOG.info("audit", extra={"fields": fields})

@@ -1,0 +1,109 @@
+"""`/ops/v1/keys`: the keys that there are, and orders to make, rotate and revoke stored ones."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from appliance.api.reply import json_reply
+from appliance.api.routes import Route
+from appliance.config.schema import Key
+from appliance.config.units import Seconds
+from appliance.domain.http import Reply, Request
+from appliance.errors import GatewayError, OperatorError
+from appliance.keystore.keeper import Keeper
+from appliance.keystore.shown import configured_key, stored_key
+from appliance.keystore.stored import NewKey
+from appliance.ops.gate import Gate, audit
+
+_LARGEST = 2**16  # bytes of an order
+_NEW_KEY = msgspec.json.Decoder(NewKey)
+_NO_STORE = ("cache-control", "no-store")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRoutes:
+    """What the routes need.
+
+    Attributes:
+        configured: keys of the configuration in effect.
+        date: seconds since 1970.
+        asks_for_keys: the server lets nobody in without one.
+    """
+
+    gate: Gate
+    keeper: Keeper
+    configured: Callable[[], Sequence[Key]]
+    date: Callable[[], float]
+    asks_for_keys: bool
+
+    def routes(self) -> list[Route]:
+        """The routes; `{id}` is the name of a key."""
+        return [
+            Route("GET", "/ops/v1/keys", self._list),
+            Route("POST", "/ops/v1/keys", self._create),
+            Route("POST", "/ops/v1/keys/rotate/{id}", self._rotate),
+            Route("POST", "/ops/v1/keys/revoke/{id}", self._revoke),
+        ]
+
+    async def _list(self, request: Request, _: str) -> Reply:
+        self.gate.admit(request)
+        now = self.date()
+        rows = [configured_key(key, now) for key in self.configured()]
+        rows += [stored_key(key, now) for key in self.keeper.keys]
+        return json_reply({"keys": rows, "asks_for_keys": self.asks_for_keys})
+
+    async def _create(self, request: Request, _: str) -> Reply:
+        by = self.gate.admit(request)
+        wanted = _order(await request.body.read(_LARGEST))
+        try:
+            text, key = await self.keeper.create(wanted)
+        except OperatorError as error:
+            raise _refused("keys create", wanted.name, by, request, error) from error
+        audit("keys create", key.name, by, request, ok=True, detail=f"scopes {', '.join(key.scopes)}")
+        return self._told(text, stored_key(key, self.date()))
+
+    async def _rotate(self, request: Request, name: str) -> Reply:
+        by = self.gate.admit(request)
+        grace = _seconds(parse_qs(request.query).get("grace", ["0s"])[-1])
+        try:
+            text, key = await self.keeper.rotate(name, grace)
+        except OperatorError as error:
+            raise _refused("keys rotate", name, by, request, error) from error
+        audit("keys rotate", name, by, request, ok=True, detail=f"the old one works for {grace:g} s more")
+        return self._told(text, stored_key(key, self.date()))
+
+    async def _revoke(self, request: Request, name: str) -> Reply:
+        by = self.gate.admit(request)
+        try:
+            changed, key = await self.keeper.revoke(name)
+        except OperatorError as error:
+            raise _refused("keys revoke", name, by, request, error) from error
+        audit("keys revoke", name, by, request, ok=True, detail="" if changed else "it was revoked already")
+        return json_reply({"changed": changed, **stored_key(key, self.date())})
+
+    def _told(self, text: str, facts: dict[str, Any]) -> Reply:
+        reply = json_reply({"key": text, **facts, "asks_for_keys": self.asks_for_keys})
+        reply.headers.append(_NO_STORE)
+        return reply
+
+
+def _order(body: bytes) -> NewKey:
+    try:
+        return _NEW_KEY.decode(body)
+    except ValueError as error:
+        raise GatewayError("invalid_payload", f"The body is not what makes a key: {error}.") from error
+
+
+def _seconds(text: str) -> float:
+    try:
+        return Seconds.parse(text)
+    except ValueError as error:
+        raise GatewayError("invalid_payload", f"`grace`: {error}.", param="grace") from error
+
+
+def _refused(action: str, name: str, by: str, request: Request, error: OperatorError) -> GatewayError:
+    audit(action, name, by, request, ok=False, detail=str(error))
+    return GatewayError("key_refused", f"{str(error)[:1].upper()}{str(error)[1:]}.")
