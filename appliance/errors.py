@@ -63,11 +63,16 @@ TABLE: dict[str, Row] = {
         "caller",
         "A guardrail of the model does not let the text pass.",
     ),
+    "invalid_byok_provider": Row(400, *_BAD, "`x-byok-provider` names no provider that this server may ask."),
+    "missing_byok_key": Row(400, *_BAD, "`x-byok-provider` came without a key that can be used."),
     "invalid_api_key": Row(
         401, "authentication_error", "authentication_error", "caller", "No key was sent, or it is not one of ours."
     ),
     "model_not_allowed": Row(403, "permission_denied", "permission_error", "caller", "The key may not use this model."),
     "scope_missing": Row(403, "permission_denied", "permission_error", "caller", "The key lacks the scope it needs."),
+    "local_only": Row(
+        403, "permission_denied", "permission_error", "caller", "The key's requests may not leave the box."
+    ),
     "model_not_found": Row(
         404, "invalid_request", "not_found_error", "caller", "No active model has this name; /v1/models lists them."
     ),
@@ -113,6 +118,13 @@ TABLE: dict[str, Row] = {
     "empty_response": Row(502, *_BROKEN, "The model server closed the stream without any content."),
     "upstream_protocol": Row(502, *_BROKEN, "The model server sent something that is not an HTTP reply or an event."),
     "redirect_refused": Row(502, *_BROKEN, "The model server answered with a redirect; those are never followed."),
+    "provider_key_refused": Row(
+        502,
+        "backend_error",
+        "api_error",
+        "appliance",
+        "A provider does not accept the key that this server's owner has for it.",
+    ),
     "no_healthy_backend": Row(
         503, "backend_unreachable", "overloaded_error", "engine", "Every target of the model fails its health probe."
     ),

@@ -51,9 +51,10 @@ from appliance.ops.probes import Probes
 from appliance.policy import outcomes_of
 from appliance.private_door import PrivateDoor
 from appliance.recording import recorder_of
-from appliance.reload import Fresh, Live, Reloader, endpoints_of, guardrails_of
+from appliance.reload import Fresh, Live, Reloader, endpoints_of, guardrails_of, most_connections
 from appliance.roster import admission_of
 from appliance.routing.catalogue import Catalogue
+from appliance.routing.clouds import Clouds
 from appliance.sockets.readiness import Readiness
 from appliance.supervisor import environment
 from appliance.supervisor.orders import Operator
@@ -109,7 +110,7 @@ def build(
     Args:
         config: checked.
         api_keys: keys from the environment.
-        credentials: of backends, by backend name.
+        credentials: as `config.secrets.credentials` names them.
         log: takes the line of each exchange.
         reread: the configuration as it is now; None where there is no file.
     """
@@ -123,7 +124,9 @@ def build(
     fleet.watch_backends(metrics.backend_seen)
     fleet.watch_drops(metrics.row_dropped)
     backends = endpoints_of(config.backends, credentials)
-    catalogue = Catalogue(config.models, config.runtimes, backends)
+    catalogue = Catalogue(
+        config.models, config.runtimes, backends, Clouds.of(config.providers, config.keys, credentials)
+    )
     gpus = reader_of(server.gpu_file, environment.inherited({}), metrics.gpus_seen)
     outcomes = outcomes_of(config, fleet, metrics, time.monotonic)  # before there are rows to watch
     supervisor = _supervisor(config, fleet, upstreams, gpus)
@@ -136,7 +139,7 @@ def build(
         supervisor,
         upstreams,
         deadlines,
-        {item.name: item.max_connections for item in config.backends},
+        most_connections(config),
         metrics,
         outcomes,
     )

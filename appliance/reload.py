@@ -24,6 +24,7 @@ from appliance.guardrails.rules import Guardrails
 from appliance.health.prober import Prober
 from appliance.observe.metrics import Metrics
 from appliance.roster import Roster, needs_no_key
+from appliance.routing.clouds import Clouds
 from appliance.supervisor.orders import Operator
 
 _LOG = logging.getLogger("appliance.reload")
@@ -47,7 +48,7 @@ class Reloader:
 
     Args:
         config: in effect now.
-        read: the configuration of the file and the backends' credentials, by backend; raises OperatorError.
+        read: the configuration of the file and its credentials, by name; raises OperatorError.
         api_keys: keys from the environment, which stay.
         date: seconds since 1970.
     """
@@ -98,6 +99,7 @@ class Reloader:
             keys=found.keys,
             models=found.models,
             backends=found.backends,
+            providers=found.providers,
             guardrails=found.guardrails,
             runtimes=runtimes,
             restart=found.restart,
@@ -109,7 +111,8 @@ class Reloader:
         backends = endpoints_of(config.backends, credentials)
         spent = await live.roster.spent()
         # No checkpoint from here to the last line: no request sees half of it.
-        live.gateway.change(config.models, config.runtimes, backends, guardrails)
+        clouds = Clouds.of(config.providers, config.keys, credentials)
+        live.gateway.change(config.models, config.runtimes, backends, clouds, guardrails, most_connections(config))
         live.roster.configure(config, spent)
         live.prober.change(backends)
         policy.change(live.outcomes, config)
@@ -133,6 +136,12 @@ def guardrails_of(config: Config) -> Guardrails:
         return Guardrails(config.guardrails, config.models)
     except PatternError as error:
         raise OperatorError(f"a pattern of a guardrail cannot be used: {error}") from error
+
+
+def most_connections(config: Config) -> dict[str, int]:
+    """How many connections there may be to each backend and provider, by its name."""
+    most = {row.name: row.max_connections for row in config.backends}
+    return most | {row.name: row.max_connections for row in config.providers}
 
 
 def _refuse(old: Config, new: Config, api_keys: Sequence[Secret]) -> None:

@@ -66,7 +66,7 @@ async def serve(
     Args:
         config: checked.
         api_keys: keys from the environment.
-        credentials: of backends, by backend name.
+        credentials: as `config.secrets.credentials` names them.
         reread: the configuration as it is now, for a reload; None where there is no file.
         listen_signals: INT and TERM end it gracefully, HUP reloads.
         manager: whoever watches over us and wants to know how we do.

@@ -10,10 +10,12 @@ from prometheus_client import CollectorRegistry
 import appliance
 from appliance.domain.calls import KINDS, Operation
 from appliance.domain.engines import ENGINES
+from appliance.domain.providers import PROVIDERS
 from appliance.errors import TABLE
 from appliance.observe.metrics import Metrics
 from appliance.supervisor.verdict import Cause
 
+ON_SITE = {name for name, engine in ENGINES.items() if not engine.cloud}
 DOCS = Path(appliance.__file__).parent / "docs"
 
 
@@ -57,7 +59,7 @@ def test_every_route_is_documented_with_its_kinds_and_engines() -> None:
             f"`{operation.path}`",
             ", ".join(f"`{path}`" for path in operation.aliases),
             ", ".join(f"`{kind}`" for kind, able in KINDS.items() if operation in able),
-            {name for name, engine in ENGINES.items() if operation in engine.operations},
+            {name for name in ON_SITE if operation in ENGINES[name].operations},
         ]
         for operation in Operation
     }
@@ -66,7 +68,17 @@ def test_every_route_is_documented_with_its_kinds_and_engines() -> None:
 def engines_of(cell: str) -> set[str]:
     """The engines of a cell: those it lists, or all but those it lists."""
     listed = set(re.findall(r"`([^`]+)`", cell))
-    return set(ENGINES) - listed if cell.startswith("all") else listed
+    return ON_SITE - listed if cell.startswith("all") else listed
+
+
+def test_every_route_of_a_provider_is_documented() -> None:
+    documented = {cells[0].strip("`"): cells[1:] for cells in rows("providers.md", "Route")}
+    engines = [ENGINES[api.engine] for api in PROVIDERS.values()]
+    assert {path: [cell != "501" for cell in cells] for path, cells in documented.items()} == {
+        operation.path: [operation in engine.operations for engine in engines]
+        for operation in Operation
+        if any(operation in engine.operations for engine in engines)
+    }
 
 
 def test_every_reason_of_a_restart_is_documented() -> None:

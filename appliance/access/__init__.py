@@ -1,6 +1,7 @@
 """Who is asking, and what that caller may do.
 
     keys      a credential to a Caller, by hash
+    byok      the provider that a request is for, and the caller's own key for it
     hosts     which Host headers name us, where no key protects
     policy    may this caller use this model, this scope, the local-only pages
 

@@ -19,7 +19,7 @@ class Caller:
         name: the key's name; "anonymous" where no key is needed.
         scopes: what the key may do.
         models: patterns of the model names it may use.
-        local_only: its requests never leave for a cloud provider.
+        local_only: nothing that it sends may leave the box.
     """
 
     name: str

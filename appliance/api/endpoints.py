@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
+from appliance.access.byok import byok_of
 from appliance.access.keys import KeyRing
 from appliance.access.policy import require_scope
 from appliance.api.reply import error_reply, json_reply, with_ids
 from appliance.api.routes import Endpoint, Route
-from appliance.domain.calls import Call, Operation
+from appliance.domain.calls import Call, Dialect, Operation
 from appliance.domain.http import Reply, Request
 from appliance.errors import GatewayError
 from appliance.gateway.accounting import Accounts, Exchange
@@ -20,6 +21,7 @@ from appliance.gateway.pipeline import Gateway
 from appliance.gateway.served import served_by
 from appliance.limits.ledger import Ledger
 from appliance.translate.messages_request import parse_count, parse_messages
+from appliance.translate.native_messages import parse_native
 from appliance.wire.form import parse_form
 from appliance.wire.models import model_list
 from appliance.wire.named_request import parse_named
@@ -27,6 +29,7 @@ from appliance.wire.openai_request import parse_call
 
 _PREFIXES = ("/v1", "/api/client/v1")
 Parse = Callable[[Request, bytes], Call]
+_OF_THE_DIALECT = ("anthropic-version", "anthropic-beta")
 _VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LOG = logging.getLogger("appliance.api")
 
@@ -101,11 +104,15 @@ class Endpoints:
         caller = self.keys.find(request.headers, request.known)  # before the body is read, let alone parsed
         exchange.key = caller.name
         require_scope(caller, "infer")
+        byok = byok_of(request.headers, request.known)
         body = await request.body.read(self.max_body)
-        call = parse(request, body)
+        native = byok is not None and byok.provider == "anthropic" and exchange.operation.dialect is Dialect.MESSAGES
+        call = parse_native(exchange.operation, body) if native else parse(request, body)
         if call.request_id is not None:
             exchange.request_id = call.request_id
-        return await self.gateway.answer(call, caller, exchange, request.headers)
+        if call.foreign is not None:
+            exchange.dialect_headers = [header for header in request.headers if header[0] in _OF_THE_DIALECT]
+        return await self.gateway.answer(call, caller, exchange, request.headers, byok)
 
     async def _models(self, request: Request, _: str) -> Reply:
         caller = self.keys.find(request.headers)

@@ -3,16 +3,13 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from appliance.config.load import load_config
-from appliance.config.schema import Config
-from appliance.config.secrets import backend_credential, environment_keys, process_environment
-from appliance.domain.secret import Secret
+from appliance.config.secrets import credentials, environment_keys, process_environment
 from appliance.guardrails.check import findings as guardrails
 from appliance.observe.sink import configure
 from appliance.reload import Fresh
@@ -35,15 +32,15 @@ def run(args: argparse.Namespace) -> int:
     keys = environment_keys(environment)
     load = partial(load_config, Path(args.config), has_environment_keys=bool(keys), also=(guardrails,))
     config = load()
-    credentials = _credentials(config, environment)
+    known = credentials(config, environment)
 
     def reread() -> Fresh:
         fresh = load()
-        known = _credentials(fresh, environment)
-        sink.mask(list(known.values()))
-        return fresh, known
+        changed = credentials(fresh, environment)
+        sink.mask(list(changed.values()))
+        return fresh, changed
 
-    sink = configure(config.server.log_format, sys.stderr, secrets=[*keys, *credentials.values()])
+    sink = configure(config.server.log_format, sys.stderr, secrets=[*keys, *known.values()])
     code = 130
     try:
         trio.run(
@@ -52,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
                 serve,
                 config,
                 api_keys=keys,
-                credentials=credentials,
+                credentials=known,
                 reread=reread,
                 manager=manager_of(environment, os.getpid()),
                 dump=sys.stderr,
@@ -63,8 +60,3 @@ def run(args: argparse.Namespace) -> int:
     except* KeyboardInterrupt:
         pass
     return code
-
-
-def _credentials(config: Config, environment: Mapping[str, str]) -> dict[str, Secret]:
-    found = ((backend.name, backend_credential(backend, environment)) for backend in config.backends)
-    return {name: secret for name, secret in found if secret}

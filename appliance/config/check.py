@@ -17,6 +17,7 @@ from appliance.config.locate import ConfigPath, dotted
 from appliance.config.owned import own_flag, own_variable
 from appliance.config.schema import Backend, Config, Key, Model, Runtime, Section, Server
 from appliance.domain.calls import KINDS
+from appliance.domain.providers import PROVIDERS
 from appliance.domain.targets import Address
 
 _NAME = re.compile(r"[A-Za-z0-9._:@+-]{1,200}")
@@ -320,7 +321,7 @@ def _command(runtime: Runtime, path: ConfigPath) -> Iterator[Finding]:
 
 def _backend(backend: Backend, path: ConfigPath) -> Iterator[Finding]:
     here = dotted(path)
-    wrong = _url_mistake(backend.url)
+    wrong = url_mistake(backend.url)
     if wrong:
         fix = 'write its root, for instance "http://127.0.0.1:8080"'
         yield Finding((*path, "url"), f"`{here}.url` {wrong}", fix)
@@ -330,7 +331,8 @@ def _backend(backend: Backend, path: ConfigPath) -> Iterator[Finding]:
     yield from _positive(backend, path, ("max_connections",))
 
 
-def _url_mistake(url: str) -> str:
+def url_mistake(url: str) -> str:
+    """What is wrong with a URL, in words that go after its name; empty when nothing is."""
     if re.search(r"[^!-~]", url):
         return "holds a space or a character outside ASCII"
     try:
@@ -352,7 +354,7 @@ def _model(model: Model, path: ConfigPath, config: Config) -> Iterator[Finding]:
         yield Finding((*path, "kind"), f"`{here}.kind` must be {any_of(KINDS)}", fix)
     yield from (Finding((*path, *spot), *words) for spot, *words in mistakes_in_changes(model, here))
     if not model.targets:
-        fix = 'list a runtime\'s name or "backend/model"'
+        fix = 'list a runtime\'s name, "backend/model" or "provider/model"'
         yield Finding((*path, "targets"), f"`{here}.targets` is empty", fix)
     runtimes = {row.name: row for row in config.runtimes}
     if model.balance == "prefix" and not runtimes.keys() & set(model.targets):
@@ -377,7 +379,7 @@ def _can(runtime: Runtime, kind: str) -> bool:
 def _backend_target(target: str, path: ConfigPath, config: Config) -> Iterator[Finding]:
     runtimes, backends = [row.name for row in config.runtimes], [row.name for row in config.backends]
     backend, slash, model = target.partition("/")
-    if backend in backends and model:
+    if model if backend in backends else slash and backend in PROVIDERS:  # `check_clouds` looks at a provider's
         return
     if backend in backends:
         what = f'`{dotted(path)}`: "{backend}" is a backend and no model of it is named'

@@ -8,7 +8,7 @@ import msgspec
 
 from appliance.config.schema import Config
 
-_LIVE = ("keys", "models", "backends", "runtimes", "guardrails")  # what changes while the appliance runs
+_LIVE = ("keys", "models", "backends", "providers", "runtimes", "guardrails")  # what changes while the appliance runs
 _LIVE_SERVER = ("queue", "queue_wait", "queue_keepalive", "circuit_failures")  # settings of [server] that do so too
 
 
@@ -26,6 +26,7 @@ class Difference:
     backends: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     guardrails: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
 
 
@@ -37,6 +38,7 @@ def difference(old: Config, new: Config) -> Difference:
         keys=_names(old.keys, new.keys),
         models=_names(old.models, new.models),
         backends=_names(old.backends, new.backends),
+        providers=_names(old.providers, new.providers),
         guardrails=_names(old.guardrails, new.guardrails),
         settings=tuple(live),
         restart=tuple(name for name in settings if name not in live),

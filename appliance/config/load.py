@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 import msgspec
 
 from appliance.config.check import Finding, any_of, check, nearest, printable
+from appliance.config.check_clouds import check_clouds
 from appliance.config.locate import ConfigPath, Positions, dotted, locate
 from appliance.config.pem import check_files
 from appliance.config.schema import Config, Section
@@ -85,7 +86,11 @@ def inspect(
     if config is None:
         return None, problems
     has_more_keys = has_environment_keys or has_stored_keys(config.server.state_dir)
-    findings = [*check(config, has_environment_keys=has_more_keys), *check_files(config.server)]
+    findings = [
+        *check(config, has_environment_keys=has_more_keys),
+        *check_clouds(config),
+        *check_files(config.server),
+    ]
     findings += [finding for of_a_room in also for finding in of_a_room(config)]
     return config, place(findings, locate(text))
 

@@ -111,9 +111,14 @@ class Key(Section, frozen=True):
     limits: Annotated[Limits | None, Doc("what it may use")] = None
     expires: Annotated[Moment | None, Doc("from then on it is refused; absent never is")] = None
     tags: Annotated[tuple[str, ...], Doc("your own words about it, such as a team or a project")] = ()
-    local_only: Annotated[bool, Doc("its requests never leave for a cloud provider")] = False
+    local_only: Annotated[
+        bool, Doc("its requests never leave the box: no provider, and no backend on another machine")
+    ] = False
     weight: Annotated[int, Doc("its share of the tokens where others wait too, beside a key of weight 1")] = 1
     priority: Annotated[int, Doc("where requests wait, those of keys with a higher one go first")] = 0
+    provider_keys: Annotated[
+        dict[str, str], Doc("files that hold its own keys for providers, used where a request brings none; by provider")
+    ] = {}
 
 
 class Runtime(Section, frozen=True):
@@ -185,17 +190,22 @@ class Backend(Section, frozen=True):
 
 
 class Provider(Section, frozen=True):
-    """A cloud API used with the caller's own key."""
+    """A cloud API that may be asked."""
 
-    name: Annotated[Literal["openai", "anthropic", "gemini"], Doc("which provider")]
-    url: Annotated[str, Doc("override for a private endpoint")] = ""
+    name: Annotated[Literal["openai", "anthropic", "gemini"], Doc("which provider; targets are written name/model")]
+    url: Annotated[str, Doc("a private endpoint that speaks its API; absent is the provider's own")] = ""
+    key_env: Annotated[str, Doc("environment variable that holds the owner's key, for targets of [[models]]")] = ""
+    key_file: Annotated[str, Doc("file that holds the owner's key, for targets of [[models]]")] = ""
+    max_connections: Annotated[int, Doc("most connections at once; more requests wait")] = 1024
 
 
 class Model(Section, frozen=True):
     """A public name and what stands behind it."""
 
     name: Annotated[str, Doc("what clients ask for")]
-    targets: Annotated[tuple[str, ...], Doc('runtimes, or "backend/model"; the first healthy one wins')]
+    targets: Annotated[
+        tuple[str, ...], Doc('runtimes, "backend/model" or "provider/model"; the first healthy one wins')
+    ]
     kind: Annotated[str, Doc("one of the words of `kinds`; absent skips the category check")] = ""
     active: Annotated[bool, Doc("false: not listed, 404")] = True
     balance: Annotated[
@@ -267,7 +277,7 @@ class Config(Section, frozen=True):
     keys: Annotated[tuple[Key, ...], Doc('client credentials; also API_KEYS="k1,k2" in the environment')] = ()
     runtimes: Annotated[tuple[Runtime, ...], Doc("model servers that the appliance launches")] = ()
     backends: Annotated[tuple[Backend, ...], Doc("model servers that somebody else runs")] = ()
-    providers: Annotated[tuple[Provider, ...], Doc("cloud APIs used with the caller's own key", later=True)] = ()
+    providers: Annotated[tuple[Provider, ...], Doc("cloud APIs that may be asked")] = ()
     models: Annotated[tuple[Model, ...], Doc("public names; a runtime or backend model without one has its own")] = ()
     guardrails: Annotated[tuple[Guardrail, ...], Doc("checks on input and output")] = ()
     usage: Annotated[Usage, Doc("how long the usage of each key is kept")] = Usage()

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from appliance.config.schema import Backend
+from appliance.config.schema import Config
 from appliance.domain.secret import Secret
 from appliance.errors import OperatorError
 
@@ -37,44 +37,52 @@ def environment_keys(environ: Mapping[str, str]) -> tuple[Secret, ...]:
     return tuple(Secret(entry) for entry in dict.fromkeys(entries) if entry)
 
 
-def backend_credential(backend: Backend, environ: Mapping[str, str]) -> Secret | None:
-    """The credential that a backend wants; None when its section names none.
+def credentials(config: Config, environ: Mapping[str, str]) -> dict[str, Secret]:
+    """Every credential that the configuration names: of backends and providers by their names, which differ, and the
+    callers' own for providers as "key/provider".
 
     Raises:
-        OperatorError: the variable or file that it names is missing, empty, or cannot go into a header.
+        OperatorError: a variable or file is missing, empty, or cannot go into a header.
     """
-    if backend.key_env:
-        source = f"environment variable {backend.key_env}"
-        if backend.key_env not in environ:
-            raise OperatorError(
-                f'backend "{backend.name}": {source} is not set; set it, or remove `key_env` from its section'
-            )
-        text = environ[backend.key_env]
-    elif backend.key_file:
-        source = f"file {backend.key_file}"
-        text = _read(backend)
-    else:
-        return None
-    return _credential(backend, source, text.strip())
+    found: dict[str, Secret] = {}
+    for noun, rows in (("backend", config.backends), ("provider", config.providers)):
+        for row in rows:
+            what = f'{noun} "{row.name}"'
+            if row.key_env:
+                found[row.name] = _from_environment(what, row.key_env, environ)
+            elif row.key_file:
+                found[row.name] = _from_file(what, row.key_file, "key_file")
+    for key in config.keys:
+        for provider, file in key.provider_keys.items():
+            found[f"{key.name}/{provider}"] = _from_file(f'key "{key.name}"', file, f"provider_keys.{provider}")
+    return found
 
 
-def _read(backend: Backend) -> str:
+def _from_environment(what: str, name: str, environ: Mapping[str, str]) -> Secret:
+    source = f"environment variable {name}"
+    if name not in environ:
+        raise OperatorError(f"{what}: {source} is not set; set it, or remove `key_env` from its section")
+    return _credential(what, source, environ[name].strip())
+
+
+def _from_file(what: str, file: str, setting: str) -> Secret:
     try:
-        return Path(backend.key_file).read_text(encoding="utf-8")
+        text = Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise OperatorError(
-            f'backend "{backend.name}": cannot read the key file {backend.key_file} ({reason}); '
-            "put the credential there, readable by the appliance's user, or remove `key_file` from its section"
+            f"{what}: cannot read the key file {file} ({reason}); put the credential there, readable by the "
+            f"appliance's user, or remove `{setting}` from its section"
         ) from None
+    return _credential(what, f"file {file}", text.strip())
 
 
-def _credential(backend: Backend, source: str, text: str) -> Secret:
+def _credential(what: str, source: str, text: str) -> Secret:
     if not text:
-        raise OperatorError(f'backend "{backend.name}": {source} is empty; put the credential there')
+        raise OperatorError(f"{what}: {source} is empty; put the credential there")
     if re.search(r"[^!-~]", text):
         raise OperatorError(
-            f'backend "{backend.name}": {source} holds spaces, several lines or characters outside ASCII; '
+            f"{what}: {source} holds spaces, several lines or characters outside ASCII; "
             "it must hold the credential and nothing else"
         )
     return Secret(text)

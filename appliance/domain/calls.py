@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, Self
 
+from appliance.errors import GatewayError
+
 
 class Dialect(StrEnum):
     """Whose API a client speaks."""
@@ -122,13 +124,19 @@ DECIDING = frozenset(
 
 
 class Foreign(Protocol):
-    """A request in another dialect, read and found good, that can be put to an engine as a chat request.
+    """A request in another dialect, read, that can be put to an engine as a chat request.
 
     Attributes:
         assumed: fields of the chat request that the client did not ask for.
+        problem: why it cannot, but only to a provider that speaks that dialect itself; None when it can.
     """
 
     assumed: frozenset[str]
+
+    @property
+    def problem(self) -> GatewayError | None:
+        """As above."""
+        ...
 
     def chat_body(self, engine: str, model: str) -> bytes:
         """The body of the chat request.
@@ -137,6 +145,10 @@ class Foreign(Protocol):
             engine: a key of `domain.engines.ENGINES`; they differ in what they understand.
             model: the name that the engine knows the model by.
         """
+        ...
+
+    def as_amended(self, body: bytes) -> bytes:
+        """A request in the client's own dialect as the model's owner wants it, for who speaks that dialect itself."""
         ...
 
 

@@ -11,6 +11,7 @@ _ALL = frozenset(Operation)
 _CHAT = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES})
 _TEXT = _CHAT | {Operation.EMBEDDING, Operation.COUNT_TOKENS, Operation.RESPONSES}
 _TOKENS = {Operation.TOKENIZE, Operation.DETOKENIZE}
+_CLOUD_IDLE = 30.0  # their front ends keep connections for a minute or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Engine:
         loading_status: status of the probe that means "not yet" rather than "broken".
         deterministic_500: a 500 before any output is the request's fault and will come again (llama-server).
         idle_close: seconds after which it closes an idle connection; our pool must be quicker.
+        cloud: it is somebody's service on the internet, asked with the caller's own key or the owner's.
     """
 
     probe: str
@@ -32,6 +34,7 @@ class Engine:
     loading_status: int | None = 503
     deterministic_500: bool = False
     idle_close: float = 5.0
+    cloud: bool = False
 
 
 ENGINES: dict[str, Engine] = {
@@ -56,6 +59,25 @@ ENGINES: dict[str, Engine] = {
     ),
     # What `engine = "command"` launches; its health path comes from the config.
     "command": Engine("/health"),
+    # The clouds are never probed: a probe would need somebody's key.
+    "openai-api": Engine(
+        "/v1/models",
+        operations=frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDING, Operation.MESSAGES}),
+        idle_close=_CLOUD_IDLE,
+        cloud=True,
+    ),
+    "anthropic-api": Engine(
+        "/v1/models",
+        operations=frozenset({Operation.CHAT, Operation.MESSAGES, Operation.COUNT_TOKENS}),
+        idle_close=_CLOUD_IDLE,
+        cloud=True,
+    ),
+    "gemini-api": Engine(
+        "/v1beta/openai/models",
+        operations=frozenset({Operation.CHAT, Operation.EMBEDDING, Operation.MESSAGES}),
+        idle_close=_CLOUD_IDLE,
+        cloud=True,
+    ),
 }
-BACKEND_ENGINES = tuple(name for name in ENGINES if name != "command")
+BACKEND_ENGINES = tuple(name for name, engine in ENGINES.items() if name != "command" and not engine.cloud)
 RUNTIME_ENGINES = ("vllm", "llama.cpp", "command")

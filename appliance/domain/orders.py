@@ -86,7 +86,7 @@ class Reloaded:
     Attributes:
         ok: it is in effect, or could be.
         problems: why not, a line each.
-        keys, models, backends, guardrails: names of what was added, changed or removed.
+        keys, models, backends, providers, guardrails: names of what was added, changed or removed.
         runtimes: what becomes of those that differ.
         settings: others whose new values are used at once.
         restart: settings whose new values are used after a restart of the appliance only.
@@ -101,11 +101,12 @@ class Reloaded:
     runtimes: tuple[Change, ...] = ()
     restart: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
 
     def words(self) -> str:
         """What changed, in one line."""
         parts = [f"runtime {change.runtime}: {change.action}" for change in self.runtimes]
-        lists = ("keys", "models", "backends", "guardrails", "settings")
+        lists = ("keys", "models", "backends", "providers", "guardrails", "settings")
         named = tuple((what, getattr(self, what)) for what in lists)
         parts += [f"{what}: {', '.join(names)}" for what, names in named if names]
         parts += [f"after a restart: {', '.join(self.restart)}"] if self.restart else []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -55,6 +56,16 @@ class Address:
         default = 443 if self.scheme == "https" else 80
         return host if self.port == default else f"{host}:{self.port}"
 
+    @property
+    def on_this_box(self) -> bool:
+        """Whether it is on this machine, as far as the text tells: a name other than localhost may be anywhere."""
+        if self.scheme == "unix" or self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
     def __str__(self) -> str:
         if self.scheme == "unix":
             return f"unix:{self.host}"
@@ -63,10 +74,17 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A model server that answers: its address and the credential it wants (sent as a Bearer token)."""
+    """A model server that answers.
+
+    Attributes:
+        address: where.
+        credential: what it wants, sent as a Bearer token.
+        shared: requests to it carry credentials of different people, so nothing of one may be kept for the next.
+    """
 
     address: Address
     credential: Secret | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +92,29 @@ class Target:
     """One thing a request can be sent to.
 
     Attributes:
-        name: "runtime" or "backend/model", as in the config and in logs.
-        kind: "runtime" targets become ready through `Runtime.ensure_ready`; "backend" targets have an endpoint.
-        owner: the runtime's or the backend's name.
+        name: "runtime", "backend/model" or "provider/model", as in the config and in logs.
+        kind: "runtime" targets become ready through `Runtime.ensure_ready`; the others have an endpoint.
+        owner: the runtime's, the backend's or the provider's name.
         engine: a key of `domain.engines.ENGINES`.
         model: the name that the engine knows the model by; empty to leave the client's name as it is.
-        endpoint: where a backend listens; None for a runtime.
+        endpoint: where a backend or a provider listens; None for a runtime.
+        key: what a provider is asked with.
+        callers: that key is the caller's own.
     """
 
     name: str
-    kind: Literal["runtime", "backend"]
+    kind: Literal["runtime", "backend", "provider"]
     owner: str
     engine: str
     model: str
     endpoint: Endpoint | None = None
+    key: Secret | None = None
+    callers: bool = False
+
+    @property
+    def on_this_box(self) -> bool:
+        """Whether what is sent to it stays on this machine."""
+        return self.kind == "runtime" or (self.endpoint is not None and self.endpoint.address.on_this_box)
 
 
 class LeaseUser(Protocol):

@@ -2,12 +2,13 @@
 
     pipeline     the story: may the caller, which model, which targets, one or two attempts, the reply
     attempts     one extra attempt at most, before the first byte, where that is safe
+    provider_leg a request to a cloud provider and its reply, in the terms of the rest (`converted_reply`)
     queues       waiting for a slot, fairly
     trials       suspects of a crash wait for their turn
     outcomes     what follows from the end of an attempt: slots, breakers, suspects
     early        a stream that begins before its answer, because it has to wait
     relay        whole events from the engine to the client, with the end checked
-    translated   the same for clients of another dialect
+    translated   the same for clients of another dialect (`native`: from the provider that speaks it)
     guarding     what guardrails do to a request and to a whole answer; whom a guard model is asked through
     guarded_reply, guarded_stream, guarded_events    the same for a streamed answer, in front of the relay
     counting     how many tokens a request has, asked of its engine

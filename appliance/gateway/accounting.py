@@ -1,6 +1,6 @@
 """One account per exchange, settled exactly once: metrics and the log line, also when the client leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -53,6 +53,9 @@ class Exchange:
         trial: digest of that, while it is let in as the one suspect of a crash.
         swallowed: content chunks that a guardrail held back or joined to others, less those that it made.
         findings: what guardrails found, and how often; None where none looked.
+        stays: nothing of it may leave the box.
+        in_chat: its answer has to be in chat terms on the way, because guardrails look at it.
+        dialect_headers: what the client said about the version of its API, for the provider whose API that is.
     """
 
     operation: Operation
@@ -86,6 +89,9 @@ class Exchange:
     trial: bytes | None = None
     swallowed: int = 0
     findings: dict[Finding, int] | None = None
+    stays: bool = False
+    in_chat: bool = False
+    dialect_headers: Sequence[tuple[str, str]] = ()
 
     def model_known(self, model: str) -> None:
         """From here on the exchange counts for this model."""

@@ -4,9 +4,7 @@ Safe: no connection, a connection that broke before any reply byte, a replica th
 502, 503 or 504. Never: 4xx, 429, 500 (an engine's 500 is deterministic), a deadline (the engine may still be working).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import trio
 
@@ -24,7 +22,9 @@ from appliance.errors import (
 )
 from appliance.fleet.table import FleetTable
 from appliance.gateway.accounting import Exchange
+from appliance.gateway.engine_reply import EngineReply, ReadAlready
 from appliance.gateway.outcomes import Outcomes
+from appliance.gateway.provider_leg import ask_provider
 from appliance.gateway.trials import remembered
 from appliance.observe.metrics import Metrics
 from appliance.routing.pick import unsupported
@@ -32,65 +32,6 @@ from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.upstreams import OutRequest, UpstreamReply, Upstreams
 from appliance.wire.no_route import MAY_MEAN_IT, is_no_route
 from appliance.wire.outgoing import outgoing_body
-
-
-class EngineReply(Protocol):
-    """A model server's reply, as `upstream` gives it."""
-
-    status: int
-    headers: Headers
-
-    @property
-    def ended(self) -> bool:
-        """The body has arrived whole and nothing is held."""
-        ...
-
-    async def receive(self) -> bytes:
-        """The next bytes of the body; b"" at its end."""
-        ...
-
-    async def pump(self, taken: Callable[[bytes], bool]) -> None:
-        """Give body bytes to `taken` as they arrive, until it returns False or there are no more."""
-        ...
-
-    def interrupt(self) -> None:
-        """Whoever waits for the body gets a `ConnectionLost` instead."""
-        ...
-
-    async def read(self, limit: int) -> bytes:
-        """The rest of the body, at most `limit` bytes."""
-        ...
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-        ...
-
-
-@dataclass(slots=True)
-class _ReadAlready:
-    """A reply whose body had to be looked at before it could be passed on."""
-
-    status: int
-    headers: Headers
-    body: bytes
-    ended: bool = True
-
-    async def receive(self) -> bytes:
-        body, self.body = self.body, b""
-        return body
-
-    async def pump(self, taken: Callable[[bytes], bool]) -> None:
-        taken(await self.receive())
-
-    def interrupt(self) -> None:
-        pass
-
-    async def read(self, limit: int) -> bytes:
-        return (await self.receive())[:limit]
-
-    async def aclose(self) -> None:
-        self.body = b""
-
 
 _SENT: Headers = [("content-type", "application/json")]
 _ATTEMPTS = 2
@@ -167,6 +108,10 @@ class Attempts:
         panel = self.outcomes.panel
         if target.name in panel.tripped:
             panel.begin(target.name, exchange.accounts.clock())
+        if target.kind == "provider":
+            exchange.phase, exchange.asked = "first_byte", exchange.accounts.clock()
+            most = self.max_connections.get(target.owner, 256)
+            return await ask_provider(self.upstreams, self.deadlines, most, call, target, exchange)
         if call.operation is Operation.MESSAGES and call.foreign is not None:
             body = call.foreign.chat_body(target.engine, target.model or call.model)
         else:
@@ -242,7 +187,7 @@ class Attempts:
         if reply.status in MAY_MEAN_IT and call.operation not in _NEVER_ABSENT:
             body = await reply.read(_LARGEST_REFUSAL)
             if not is_no_route(reply.status, body):
-                return _ReadAlready(reply.status, reply.headers, body)
+                return ReadAlready(reply.status, reply.headers, body)
             if target.kind == "backend":
                 self.fleet.learn_cannot(target.owner, call.operation)
             raise unsupported(call.model, call.operation, target.engine)

@@ -6,7 +6,8 @@ from appliance.domain.calls import Call
 from appliance.domain.targets import Target
 from appliance.errors import UpstreamError
 from appliance.gateway.accounting import Exchange
-from appliance.gateway.attempts import Attempts, EngineReply, in_gateway_terms, read_all
+from appliance.gateway.attempts import Attempts, in_gateway_terms, read_all
+from appliance.gateway.engine_reply import EngineReply
 from appliance.routing.pick import unsupported
 from appliance.translate.messages_error import engine_error
 
@@ -60,7 +61,7 @@ async def count_tokens(
 async def _tokenized(attempts: Attempts, call: Call, target: Target, exchange: Exchange) -> int | None:
     """The tokens of the prompt that the chat request would become; None where the engine cannot tell."""
     endpoint = exchange.lease.endpoint if exchange.lease else target.endpoint
-    if call.foreign is None or endpoint is None:
+    if call.foreign is None or endpoint is None or target.kind == "provider":
         return None
     chat = call.foreign.chat_body(target.engine, target.model or call.model)
 

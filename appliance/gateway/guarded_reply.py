@@ -11,7 +11,7 @@ import trio
 from appliance.domain.http import Headers
 from appliance.errors import GatewayError
 from appliance.gateway.accounting import Exchange
-from appliance.gateway.attempts import EngineReply
+from appliance.gateway.engine_reply import EngineReply
 from appliance.gateway.guarded_events import GuardedEvents
 from appliance.gateway.guarded_stream import GuardedStream
 from appliance.guardrails.verdict import Block

@@ -12,7 +12,7 @@ from appliance.config.schema import Guardrail
 from appliance.domain.calls import Call, Grammar, Operation
 from appliance.errors import GatewayError
 from appliance.gateway.accounting import Exchange
-from appliance.gateway.attempts import EngineReply
+from appliance.gateway.engine_reply import EngineReply
 from appliance.gateway.guarded_events import GuardedEvents
 from appliance.gateway.guarded_reply import GuardedReply
 from appliance.gateway.guarded_stream import GuardedStream

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from appliance.errors import GatewayError
 from appliance.gateway.accounting import Exchange
-from appliance.gateway.attempts import EngineReply
+from appliance.gateway.engine_reply import EngineReply
 from appliance.gateway.relay import Relay
 from appliance.sse import cut, data_of
 from appliance.wire.reply import usage_in

@@ -12,23 +12,26 @@ from appliance.config.schema import Backend, Guardrail, Model, Runtime
 from appliance.domain.calls import Call, Grammar, Operation
 from appliance.domain.engines import ENGINES
 from appliance.domain.http import Headers, Reply
+from appliance.domain.providers import Byok
 from appliance.domain.targets import Endpoint, Target
 from appliance.errors import GatewayError
 from appliance.fleet.table import Fleet, FleetTable
 from appliance.gateway.accounting import Exchange
-from appliance.gateway.attempts import Attempts, EngineReply, read_all
+from appliance.gateway.attempts import Attempts, read_all
 from appliance.gateway.counting import count_tokens
 from appliance.gateway.early import EarlyStream
+from appliance.gateway.engine_reply import EngineReply
 from appliance.gateway.guarding import Conversation, Guarding, conversation_body, words_of
 from appliance.gateway.opaque import OpaqueBytes, OpaqueEvents
 from appliance.gateway.relay import Relay
 from appliance.gateway.responses import ResponsesRelay
 from appliance.gateway.served import served_by
-from appliance.gateway.translated import TranslatingRelay, translated
+from appliance.gateway.translated import NATIVE, messages_relay, translated
 from appliance.guardrails.rules import Guardrails, Guards
 from appliance.limits.estimate import input_estimate, output_allowed
 from appliance.limits.ledger import Ledger
 from appliance.routing.catalogue import Catalogue, PublicModel
+from appliance.routing.clouds import Clouds
 from appliance.routing.pick import candidates
 from appliance.wire.affinity import affinity_of
 from appliance.wire.reply import examine
@@ -67,7 +70,9 @@ class Gateway:
     def __post_init__(self) -> None:
         self._guarding = Guarding(self.attempts.metrics, self._ask_guard)
 
-    async def answer(self, call: Call, caller: Caller, exchange: Exchange, sent: Headers) -> Reply:
+    async def answer(
+        self, call: Call, caller: Caller, exchange: Exchange, sent: Headers, byok: Byok | None = None
+    ) -> Reply:
         """The reply to one call; a streamed one is settled when its stream is closed.
 
         Args:
@@ -75,15 +80,16 @@ class Gateway:
             caller: whose it is.
             exchange: its account.
             sent: its headers.
+            byok: the provider that it is for, where the caller brings a key of its own.
 
         Raises:
             GatewayError: an error that we answer with; the account is not settled yet.
         """
-        if not call.model:
+        if not call.model and byok is None:
             call = replace(call, model=self._default())
-        model, targets = self._choice(call, caller)
+        model, targets = self._choice(call, caller, byok)
         exchange.model_known(model.name)
-        exchange.stream = call.stream
+        exchange.stream, exchange.stays = call.stream, caller.local_only
         if self.draining:
             raise GatewayError(
                 "draining", "The server is shutting down and takes no new requests. Try again soon.", retry_after=5
@@ -93,13 +99,16 @@ class Gateway:
         exchange.permit = self.ledger.admit(exchange.key, model.name, tokens, exchange.accounts.clock())
         guards = self.guardrails.of(model.name)
         if guards is not None:
+            exchange.in_chat = bool(guards.outputs)
             call = await self._guarding.checked(call, guards, exchange)
-            model, targets = self._choice(call, caller)  # that may have taken a while
+            model, targets = self._choice(call, caller, byok)  # that may have taken a while
         if targets is None:
             targets = candidates(model, call.operation, self._fleet)
             self._choices[call.model, call.operation] = model, targets
         if model.overrides is not None:
             call = model.overrides.applied(call)
+        if exchange.stays or call.foreign is not None:
+            targets = _fitting(targets, call, model.name, exchange)
         if model.by_prefix:
             exchange.affinity = affinity_of(call, sent)
         if self.attempts.outcomes.panel.tripped:
@@ -134,7 +143,7 @@ class Gateway:
             GatewayError: it cannot be asked, or took too long.
         """
         exchange = parent.accounts.open(Operation.CHAT, parent.peer, parent.request_id)
-        exchange.key = parent.key
+        exchange.key, exchange.stays = parent.key, parent.stays
         call = Call(Operation.CHAT, guard.model, conversation_body(guard, conversation))
         with trio.move_on_after(guard.timeout) as deadline:
             try:
@@ -157,7 +166,8 @@ class Gateway:
             raise GatewayError("model_not_found", f"No active model is called {call.model!r}.")
         exchange.model_known(model.name)
         exchange.input_estimate = input_estimate(call)
-        targets = self._in_order(model, candidates(model, call.operation, fleet), exchange)
+        targets = candidates(model, call.operation, fleet)
+        targets = self._in_order(model, _fitting(targets, call, model.name, exchange), exchange)
         if model.overrides is not None:
             call = model.overrides.applied(call)
         upstream = await self.attempts.first_reply(call, targets, exchange)
@@ -171,14 +181,16 @@ class Gateway:
         models: Sequence[Model],
         runtimes: Sequence[Runtime],
         backends: Sequence[tuple[Backend, Endpoint]],
+        clouds: Clouds,
         guardrails: Guardrails,
+        max_connections: dict[str, int],
     ) -> None:
         """These are the models from now on; exchanges under way go on with what they have."""
         self.guardrails = guardrails
-        self.catalogue.change(models, runtimes, backends)
+        self.catalogue.change(models, runtimes, backends, clouds)
         self._choices.clear()
         self.attempts.max_connections.clear()
-        self.attempts.max_connections.update({backend.name: backend.max_connections for backend, _ in backends})
+        self.attempts.max_connections.update(max_connections)
 
     def _default(self) -> str:
         if not self.catalogue.default:
@@ -186,8 +198,11 @@ class Gateway:
             raise GatewayError("missing_required_parameter", message, param="model")
         return self.catalogue.default
 
-    def _choice(self, call: Call, caller: Caller) -> tuple[PublicModel, list[Target] | None]:
+    def _choice(self, call: Call, caller: Caller, byok: Byok | None = None) -> tuple[PublicModel, list[Target] | None]:
         """The model, and the targets worth trying if they were chosen since the fleet last changed."""
+        if byok is not None:
+            _may_leave(caller, f"{byok.provider}/{call.model}")
+            return self.catalogue.byok(call, caller.name, byok)
         fleet = self.fleet.snapshot()
         if fleet is not self._fleet:
             self._fleet = fleet
@@ -236,7 +251,7 @@ class Gateway:
         """What carries a streamed answer, by the grammar that it is written in."""
         on_close = self._relays.discard
         if call.foreign is not None:
-            return TranslatingRelay(upstream, exchange, on_close=on_close)
+            return messages_relay(upstream, exchange, on_close=on_close)
         grammar = call.operation.grammar
         if grammar is Grammar.CHUNKS:
             return Relay(upstream, exchange, hide_usage=not call.wants_usage, on_close=on_close)
@@ -253,7 +268,7 @@ class Gateway:
         exchange.done(status, "ok" if status < 400 else "backend_error")
         headers: Headers = [("content-type", "application/json")]
         if status >= 400:
-            headers.append(("x-error-source", "backend"))
+            headers.append(("x-error-source", _source(exchange)))
         return Reply(status, headers + served_by(exchange), body)
 
     async def _whole(self, call: Call, upstream: EngineReply, guards: Guards | None, exchange: Exchange) -> Reply:
@@ -276,7 +291,7 @@ class Gateway:
             else:
                 _refuse_half_an_answer(upstream, body, exchange.target)
         if status >= 300:
-            headers.append(("x-error-source", "backend"))
+            headers.append(("x-error-source", _source(exchange)))
             if status == 500 and ENGINES[exchange.engine].deterministic_500:
                 headers.append(("x-should-retry", "false"))
         exchange.bytes_out = len(body)
@@ -288,6 +303,40 @@ class Gateway:
         self.interruption = error
         for relay in list(self._relays):
             relay.interrupt(error)
+
+
+def _may_leave(caller: Caller, model: str) -> None:
+    """Whether a caller may take its own key to a provider's model; patterns see its name as "provider/model"."""
+    if caller.local_only:
+        raise _stays(model)
+    if not may_use(caller, model):
+        raise GatewayError("model_not_allowed", f"This key may not use {model!r}.", param="model")
+
+
+def _fitting(targets: list[Target], call: Call, model: str, exchange: Exchange) -> list[Target]:
+    """The targets that a request may be sent to, and that can be asked it.
+
+    Raises:
+        GatewayError: there is none: `local_only`, or what makes the request one for Anthropic alone.
+    """
+    if exchange.stays:
+        targets = [target for target in targets if target.on_this_box]
+        if not targets:
+            raise _stays(model)
+    if call.foreign is not None and call.foreign.problem is not None:
+        targets = [target for target in targets if target.engine == NATIVE and not exchange.in_chat]
+        if not targets:
+            raise call.foreign.problem
+    return targets
+
+
+def _stays(model: str) -> GatewayError:
+    message = f"This key's requests may not leave the box, and {model!r} is not served on it. Choose another model."
+    return GatewayError("local_only", message, param="model")
+
+
+def _source(exchange: Exchange) -> str:
+    return "provider" if ENGINES[exchange.engine].cloud else "backend"
 
 
 def _refuse_half_an_answer(upstream: EngineReply, body: bytes, target: str) -> None:

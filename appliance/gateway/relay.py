@@ -13,7 +13,8 @@ import trio
 from appliance.domain.calls import Usage
 from appliance.errors import GatewayError, UpstreamError
 from appliance.gateway.accounting import Exchange
-from appliance.gateway.attempts import EngineReply, in_gateway_terms
+from appliance.gateway.attempts import in_gateway_terms
+from appliance.gateway.engine_reply import EngineReply
 from appliance.sse import Splitter, cut, data_of, is_done
 from appliance.wire.chunk import peek
 from appliance.wire.error_body import error_event

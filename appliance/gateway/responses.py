@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from appliance.errors import GatewayError
 from appliance.gateway.accounting import Exchange
-from appliance.gateway.attempts import EngineReply
+from appliance.gateway.engine_reply import EngineReply
 from appliance.gateway.relay import Relay
 from appliance.sse import cut, data_of, is_done
 from appliance.wire.response_event import peek_response, response_error_event

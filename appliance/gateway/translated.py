@@ -4,13 +4,16 @@ from collections.abc import Callable
 
 from appliance.errors import GatewayError, ProtocolViolation
 from appliance.gateway.accounting import Exchange
-from appliance.gateway.attempts import EngineReply, in_gateway_terms
+from appliance.gateway.attempts import in_gateway_terms
+from appliance.gateway.engine_reply import EngineReply
+from appliance.gateway.native import NativeRelay, native
 from appliance.gateway.relay import Relay
 from appliance.sse import cut, data_of, is_done
 from appliance.translate.messages_error import engine_error, error_event
 from appliance.translate.messages_reply import to_message
 from appliance.translate.messages_stream import PING, MessagesStream
 
+NATIVE = "anthropic-api"  # the engine that speaks Messages itself
 _KINDS = {"content": "text", "reasoning": "thinking", "reasoning_content": "thinking"}
 
 
@@ -20,6 +23,8 @@ def translated(status: int, body: bytes, exchange: Exchange) -> bytes:
     Raises:
         GatewayError: it is no answer.
     """
+    if exchange.engine == NATIVE and not exchange.in_chat:
+        return native(status, body, exchange)
     if status >= 300:
         return engine_error(status, body, exchange.request_id)
     if not body:
@@ -31,6 +36,13 @@ def translated(status: int, body: bytes, exchange: Exchange) -> bytes:
         raise in_gateway_terms(error, exchange.target) from error
     exchange.usage = usage or exchange.usage
     return message_body
+
+
+def messages_relay(upstream: EngineReply, exchange: Exchange, *, on_close: Callable[[Relay], None]) -> Relay:
+    """What carries a streamed answer to a Messages client."""
+    if exchange.engine == NATIVE and not exchange.in_chat:
+        return NativeRelay(upstream, exchange, hide_usage=False, on_close=on_close)
+    return TranslatingRelay(upstream, exchange, on_close=on_close)
 
 
 def message_id(exchange: Exchange) -> str:

@@ -36,6 +36,8 @@ def _target(fleet: Fleet, target: Target) -> list[Entry]:
     if target.kind == "backend":
         row = fleet.backends.get(target.owner)
         return [] if row is None else [_backend(row)]
+    if target.kind == "provider":
+        return [_entry("ready", "a provider is not probed")]
     replicas = fleet.of_runtime(target.owner)
     return [_replica(replica) for replica in replicas] or [_entry("stopped", "not started")]
 

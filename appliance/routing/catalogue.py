@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from appliance.config.schema import Backend, Model, Runtime
-from appliance.domain.calls import KINDS, Operation
+from appliance.domain.calls import KINDS, Call, Operation
+from appliance.domain.providers import Byok
 from appliance.domain.targets import Endpoint, Target
 from appliance.fleet.table import Fleet
+from appliance.routing.clouds import Clouds
 from appliance.wire.overrides import Overrides
+
+_NO_CLOUDS = Clouds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,23 @@ class Catalogue:
     """
 
     def __init__(
-        self, models: Sequence[Model], runtimes: Sequence[Runtime], backends: Sequence[tuple[Backend, Endpoint]]
+        self,
+        models: Sequence[Model],
+        runtimes: Sequence[Runtime],
+        backends: Sequence[tuple[Backend, Endpoint]],
+        clouds: Clouds = _NO_CLOUDS,
     ) -> None:
-        self.change(models, runtimes, backends)
+        self.change(models, runtimes, backends, clouds)
 
     def change(
-        self, models: Sequence[Model], runtimes: Sequence[Runtime], backends: Sequence[tuple[Backend, Endpoint]]
+        self,
+        models: Sequence[Model],
+        runtimes: Sequence[Runtime],
+        backends: Sequence[tuple[Backend, Endpoint]],
+        clouds: Clouds = _NO_CLOUDS,
     ) -> None:
         """These are the models from now on."""
+        self._clouds = clouds
         self._runtimes = {runtime.name: runtime for runtime in runtimes}
         self._backends = {backend.name: (backend, endpoint) for backend, endpoint in backends}
         self._hidden = {model.name for model in models if not model.active}
@@ -87,6 +100,8 @@ class Catalogue:
         if runtime := self._runtimes.get(name):
             return self._runtime_target(runtime)
         owner, _, model = name.partition("/")
+        if cloud := self._clouds.allowed.get(owner):
+            return cloud.target(model)
         return self._backend_target(owner, model)
 
     @staticmethod
@@ -114,6 +129,15 @@ class Catalogue:
     def resolve(self, name: str, fleet: Fleet) -> PublicModel | None:
         """The model of that name, or None."""
         return self._configured.get(name) or self.listed(fleet).get(name)
+
+    def byok(self, call: Call, caller: str, byok: Byok) -> tuple[PublicModel, list[Target]]:
+        """What a request with a key of the caller's own is for, and counts as.
+
+        Raises:
+            GatewayError: as `Clouds.byok`.
+        """
+        target = self._clouds.byok(call, caller, byok)
+        return PublicModel(f"byok/{target.name}", (target,), None, target.name), [target]
 
     def targets_by_model(self) -> dict[str, tuple[Target, ...]]:
         """The configured models and their targets, for the readiness report."""

@@ -70,7 +70,7 @@ def _not_known_bad(target: Target, fleet: Fleet) -> bool:
 
 
 def _would_wait(target: Target, fleet: Fleet) -> bool:
-    if target.kind == "backend":
+    if target.kind != "runtime":
         return False
     rows = fleet.of_runtime(target.owner)
     return bool(rows) and all(row.state in _WAITING or not row.healthy for row in rows)

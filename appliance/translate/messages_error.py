@@ -29,7 +29,7 @@ def type_of(status: int) -> str:
 
 def engine_error(status: int, body: bytes, request_id: str) -> bytes:
     """The body of an error that the engine answered with; its status stays as it is."""
-    message, code = _said(body)
+    message, code = said(body)
     if code is None:
         code = status
     text = message or f"The model server answered with status {status} and no explanation."
@@ -38,7 +38,7 @@ def engine_error(status: int, body: bytes, request_id: str) -> bytes:
 
 def engine_error_event(data: bytes, request_id: str) -> bytes:
     """An error that the engine reported in its stream, as the event that ends ours."""
-    message, code = _said(data)
+    message, code = said(data)
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
     text = message or "The model server reported an error in its stream."
     return as_event(_envelope(type_of(status), text, code, request_id))
@@ -59,7 +59,7 @@ def _envelope(kind: str, message: str, code: object, request_id: str) -> bytes:
     return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
 
 
-def _said(body: bytes) -> tuple[str, int | str | None]:
+def said(body: bytes) -> tuple[str, int | str | None]:
     """The message and the code of an error in any of the shapes that engines use."""
     try:
         value = _ANY.decode(body)

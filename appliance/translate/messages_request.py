@@ -22,7 +22,8 @@ _THOUGHTS = {
 }
 _EFFORT_OFF = {"vllm", "llama.cpp"}  # take reasoning_effort "none"
 _FULL_SCALE = {"vllm", "llama.cpp"}  # know the efforts above "high"
-_NO_TOP_K = {"openai"}
+_NO_TOP_K = {"openai", "openai-api", "gemini-api"}
+_EFFORT_BY_BUDGET = {"openai-api", "gemini-api"}  # think by effort only
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -94,21 +95,34 @@ class Translated:
 
     Attributes:
         assumed: fields of it that the client did not ask for.
+        problem: what no engine could be asked, but perhaps the provider whose API this is; None when nothing is.
     """
 
     def __init__(self, request: MessagesRequest) -> None:
-        """Raises GatewayError for what no engine could be asked."""
         self._request = request
         self.assumed = frozenset({"max_tokens"} if request.max_tokens is None else ())
-        self._messages = chat_messages(request.system, request.messages)
-        self._tools = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(request.tools or ())]
-        self._check_choice()
+        self._messages: list[ChatMessage] = []
+        self._tools: list[dict[str, Any]] = []
+        self.problem: GatewayError | None = None
+        try:
+            self._messages = chat_messages(request.system, request.messages)
+            self._tools = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(request.tools or ())]
+            self._check_choice()
+        except GatewayError as error:
+            self.problem = error
 
     def chat_body(self, engine: str, model: str) -> bytes:
-        """The body of the chat request, for an engine that knows the model by this name."""
+        """The body of the chat request, for an engine that knows the model by this name.
+
+        Raises:
+            GatewayError: the `problem` that there is.
+        """
+        if self.problem is not None:
+            raise self.problem
         request = self._request
         body: dict[str, Any] = {"model": model, "messages": self._for_engine(engine)}
-        body["max_tokens"] = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
+        most = "max_completion_tokens" if engine == "openai-api" else "max_tokens"  # reasoning models refuse that one
+        body[most] = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
         asked = {
             "temperature": request.temperature,
             "top_p": request.top_p,
@@ -123,6 +137,10 @@ class Translated:
         if request.stream:
             body |= _streamed(engine)
         return msgspec.json.encode(body)
+
+    def as_amended(self, body: bytes) -> bytes:
+        """As it is: the model has no overrides."""
+        return body
 
     def _for_engine(self, engine: str) -> list[ChatMessage]:
         thoughts = _THOUGHTS.get(engine)
@@ -177,7 +195,16 @@ class Translated:
             # vLLM has such a budget too, but refuses it unless it was started for it: there thoughts have no limit
             # of their own, as the answer as a whole has one.
             members["thinking_budget_tokens"] = thinking.budget_tokens
+        elif thinking and thinking.type == "enabled" and engine in _EFFORT_BY_BUDGET:
+            members.setdefault("reasoning_effort", _effort(thinking.budget_tokens or 0))
         return members
+
+
+def _effort(budget: int) -> str:
+    """The effort that comes near to a budget of tokens for thinking."""
+    if budget < 4_000:
+        return "low"
+    return "medium" if budget < 16_000 else "high"
 
 
 def parse_messages(body: bytes) -> Call:
@@ -186,7 +213,7 @@ def parse_messages(body: bytes) -> Call:
     Raises:
         GatewayError: `missing_required_parameter` or `invalid_payload`, with `param` naming the field.
     """
-    request = _read(body)
+    request = read_messages(body)
     call_body = Translated(request)
     return Call(
         Operation.MESSAGES,
@@ -205,7 +232,7 @@ def parse_count(body: bytes) -> Call:
     Raises:
         GatewayError: as `parse_messages`.
     """
-    request = msgspec.structs.replace(_read(body), stream=False)
+    request = msgspec.structs.replace(read_messages(body), stream=False)
     return Call(
         Operation.COUNT_TOKENS,
         request.model or "",
@@ -215,7 +242,8 @@ def parse_count(body: bytes) -> Call:
     )
 
 
-def _read(body: bytes) -> MessagesRequest:
+def read_messages(body: bytes) -> MessagesRequest:
+    """The members that are acted on; raises as `parse_messages`."""
     if _ABSENT.fullmatch(read_json(body, _REQUIRED).messages):
         message = "'messages' is required and must not be empty."
         raise GatewayError("missing_required_parameter", message, param="messages")

@@ -28,20 +28,22 @@ class Outgoing:
     """Writes the requests to one endpoint: its prefix, its credential, our headers.
 
     Rendering and checking a head costs more than sending it, and only the request id and the length differ between two
-    requests of a kind, so the rest is rendered once.
+    requests of a kind, so the rest is rendered once. Not where a head holds the key of whoever asks: nothing may be
+    kept of that.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self._each_anew = endpoint.shared or endpoint.address.scheme == "https"
         self._templates: dict[tuple[object, ...], HeadTemplate] = {}
 
     def prepare(self, request: OutRequest) -> OutRequest:
-        """The request as it goes out; its head is rendered, except for https, where httpx does that.
+        """The request as it goes out; its head is rendered, except where the connection does that each time anew.
 
         Raises:
             ValueError: it cannot be written down as HTTP.
         """
-        if self._endpoint.address.scheme == "https":
+        if self._each_anew:
             path = self._endpoint.address.prefix + request.path
             headers = self._headers(request.headers)
             if request.request_id:

@@ -21,7 +21,9 @@ Message = dict[str, Any]
 # These only count or spell tokens.
 _LEFT_ALONE = {Operation.TOKENIZE, Operation.DETOKENIZE, Operation.RESPONSE_TOKENS, Operation.MODERATION}
 _SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_IN_MESSAGES = {"max_completion_tokens": "max_tokens", "stop": "stop_sequences"}
 _IN_RESPONSES = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
+_NAMES = {Operation.RESPONSES: _IN_RESPONSES, Operation.MESSAGES: _IN_MESSAGES}
 _MESSAGES = msgspec.json.Decoder(list[Message])
 
 
@@ -68,7 +70,7 @@ class Overrides:
             assumed: fields that are in it because we put them there, and not the client.
         """
         fields = MEMBERS.decode(body)
-        names = _IN_RESPONSES if operation is Operation.RESPONSES else {}
+        names = _NAMES.get(operation, {})
         for name in self._stripped:
             fields.pop(names.get(name, name), None)
         for given, value in self._defaults.items():
@@ -100,10 +102,14 @@ class _Overridden:
         self._foreign = foreign
         self._overrides = overrides
         self.assumed = foreign.assumed
+        self.problem = foreign.problem
 
     def chat_body(self, engine: str, model: str) -> bytes:
         body = self._foreign.chat_body(engine, model)
         return self._overrides.body(body, Operation.CHAT, self.assumed)
+
+    def as_amended(self, body: bytes) -> bytes:
+        return self._overrides.body(body, Operation.MESSAGES, self.assumed)
 
 
 def _encoded(fields: Mapping[str, Any]) -> Fields:

@@ -1,7 +1,10 @@
+from typing import Annotated
+
 import pytest
 
-from appliance.config.check import check, is_loopback, split_listen
+from appliance.config.check import _not_built, check, is_loopback, split_listen
 from appliance.config.load import parse
+from appliance.config.schema import Doc, Section
 
 LLAMA = 'runtimes = [{ name = "a", engine = "llama.cpp", model = "m.gguf" %s }]\n'
 COMMAND = 'runtimes = [{ name = "a", engine = "command" %s }]\n'
@@ -51,14 +54,22 @@ def test_a_good_configuration_has_no_problems(text: str) -> None:
     assert problems(text) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "setting"),
-    [
-        ('providers = [{ name = "openai" }]', "providers"),
-    ],
-)
-def test_a_setting_whose_feature_is_not_built_is_refused(text: str, setting: str) -> None:
-    assert problems(text) == [(f"`{setting}` is not in this version", "remove it")]
+class Row(Section, frozen=True):
+    plan: Annotated[str, Doc("not built yet", later=True)] = ""
+
+
+class Page(Section, frozen=True):
+    rows: Annotated[tuple[Row, ...], Doc("rows")] = ()
+    row: Annotated[Row, Doc("a row")] = Row()
+
+
+def test_a_setting_whose_feature_is_not_built_is_refused_wherever_it_is() -> None:
+    page = Page(rows=(Row(), Row(plan="x")), row=Row(plan="y"))
+    assert [(finding.what, finding.fix) for finding in _not_built(page, ())] == [
+        ("`rows[1].plan` is not in this version", "remove it"),
+        ("`row.plan` is not in this version", "remove it"),
+    ]
+    assert list(_not_built(Page(rows=(Row(),)), ())) == []
 
 
 @pytest.mark.parametrize("engine", ["vllm", "llama.cpp"])

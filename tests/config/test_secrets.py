@@ -2,10 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config.schema import Backend
-from appliance.config.secrets import backend_credential, environment_keys, process_environment
+from appliance.config.schema import Backend, Config, Key, Provider
+from appliance.config.secrets import credentials, environment_keys, process_environment
 from appliance.domain.secret import Secret
 from appliance.errors import OperatorError
+
+
+def backend_credential(row: Backend, environ: dict[str, str]) -> Secret | None:
+    return credentials(Config(backends=(row,)), environ).get("box")
 
 
 def backend(*, key_env: str = "", key_file: str = "") -> Backend:
@@ -65,3 +69,19 @@ def test_a_file_that_cannot_be_a_credential_is_refused_and_not_shown(tmp_path: P
         backend_credential(backend(key_file=str(tmp_path / "key")), {})
     assert "clé" not in str(caught.value)
     assert "a b" not in str(caught.value)
+
+
+def test_providers_and_keys_have_credentials_too(tmp_path: Path) -> None:
+    (tmp_path / "alice").write_text("sk-alice\n")
+    config = Config(
+        providers=(Provider(name="openai", key_env="OPENAI"), Provider(name="gemini")),
+        keys=(Key(name="alice", hash="sha256:0", provider_keys={"gemini": str(tmp_path / "alice")}),),
+    )
+    found = credentials(config, {"OPENAI": "sk-owner"})
+    assert found == {"openai": Secret("sk-owner"), "alice/gemini": Secret("sk-alice")}
+
+
+def test_a_missing_file_of_a_key_names_the_key_and_the_setting() -> None:
+    config = Config(keys=(Key(name="alice", hash="sha256:0", provider_keys={"gemini": "/gone"}),))
+    with pytest.raises(OperatorError, match=r'key "alice": cannot read.*remove `provider_keys.gemini`'):
+        credentials(config, {})

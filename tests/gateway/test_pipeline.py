@@ -7,6 +7,7 @@ import trio.testing
 from appliance.config.schema import Model, Runtime
 from appliance.errors import GatewayError
 from appliance.guardrails.rules import Guardrails
+from appliance.routing.clouds import Clouds
 from tests.fakes.accounts import text_of
 from tests.fakes.path import Path, header
 from tests.fakes.runtime import FakeRuntime
@@ -74,7 +75,9 @@ async def test_an_engines_error_is_marked_as_its_own_and_its_500_not_to_be_retri
 async def test_a_model_with_overrides_has_them_in_every_request() -> None:
     path = Path(ScriptedUpstreams(ScriptedReply(CHUNK, DONE)))
     model = Model(name="m", targets=("m",), kind="chat", forced={"seed": 7})
-    path.gateway.change([model], [Runtime(name="m", engine="llama.cpp", model="/m.gguf")], [], Guardrails())
+    path.gateway.change(
+        [model], [Runtime(name="m", engine="llama.cpp", model="/m.gguf")], [], Clouds(), Guardrails(), {}
+    )
     reply = await path.ask("POST", "/v1/chat/completions", CHAT)
     assert not isinstance(reply.body, bytes)
     await reply.body.aclose()

@@ -10,7 +10,7 @@ import trio.testing
 from appliance.domain.calls import Usage
 from appliance.errors import ConnectionLost, GatewayError, UpstreamTimeout
 from appliance.gateway.accounting import Exchange
-from appliance.gateway.attempts import EngineReply
+from appliance.gateway.engine_reply import EngineReply
 from appliance.gateway.relay import Relay
 from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.upstreams import OutRequest, Upstreams

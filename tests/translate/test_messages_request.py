@@ -23,7 +23,7 @@ def chat(engine: str = "openai", **members: Any) -> Any:
 
 def refused(body: bytes) -> tuple[str, str | None]:
     with pytest.raises(GatewayError) as caught:
-        parse_messages(body)
+        parse_messages(body).foreign.chat_body("vllm", "theirs")  # type: ignore[union-attr]
     return caught.value.code, caught.value.param
 
 
