@@ -17,6 +17,7 @@ from appliance.access.hosts import KnownHosts
 from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
 from appliance.api.quart_app import App, build_app
+from appliance.api.realtime import RealtimeEndpoint
 from appliance.api.routes import Router
 from appliance.config.check import is_loopback, split_listen
 from appliance.config.pem import pairs_of
@@ -38,6 +39,7 @@ from appliance.gateway.accounting import Accounts
 from appliance.gateway.attempts import Attempts
 from appliance.gateway.listing import Listing
 from appliance.gateway.pipeline import Gateway
+from appliance.gateway.realtime import Realtime
 from appliance.gpus.reader import GpuReader, reader_of
 from appliance.health.prober import Prober
 from appliance.http1.incoming import HeadLimits
@@ -168,7 +170,12 @@ def build(
     orders = OrderRoutes(gate, fleet, operator, time.monotonic, supervisor.busy, gpus.last if gpus else tuple, reload)
     routes = endpoints.routes() + probes.routes() + orders.routes() + key_routes.routes()
     dispatch = Dispatch(Router(routes), metrics, accounts.new_id, hosts)
-    app = build_app(dispatch, max_body=server.max_body, body_timeout=server.body_timeout)
+    app = build_app(
+        dispatch,
+        max_body=server.max_body,
+        body_timeout=server.body_timeout,
+        realtime=RealtimeEndpoint(keys, Realtime(gateway), accounts, ledger, metrics, hosts),
+    )
     handover = Handover(app, write_stall=server.write_stall)
     watch = Watch()
     around = _surroundings(config, dispatch, handover, watch, metrics, readiness)

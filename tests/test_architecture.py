@@ -40,7 +40,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "breakers": (VALUES, set()),
     # the outside, one room per outsider; what two of them share
     "sockets": (set(), {"trio", "outcome"}),
-    "upstream": (SETTINGS | {"http1", "sockets"}, {"trio", "httpx"}),
+    "upstream": (SETTINGS | {"http1", "sockets"}, {"trio", "httpx", "trio_websocket"}),
     "supervisor": (SETTINGS | {"fleet", "routing", "durable"}, {"trio", "msgspec"}),
     "gpus": (VALUES, {"trio", "msgspec"}),
     "health": (SETTINGS | {"fleet"}, {"trio", "msgspec"}),
@@ -63,7 +63,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"msgspec", "trio"},
     ),
     # beside the product: a model server for tests and `selftest`, sharing nothing with the path it tests
-    "scripted": (set(), {"trio", "httptools"}),
+    "scripted": (set(), {"trio", "httptools", "trio_websocket"}),
     # assembly
     "garbage": (set(), {"trio"}),
     "reload": ({"*"}, {"trio"}),
@@ -140,6 +140,7 @@ PURE_FILES = {
 ONLY_IN = {
     "cryptography": {"config/pem.py"},
     "hypercorn": {"door/handover.py"},
+    "trio_websocket": {"upstream/websocket.py", "scripted/realtime.py"},
     "h2": {"door/handover.py"},
     "httpx": {"upstream/secure.py", "cli/demo.py", "cli/selftest.py", "cli/reach.py"},
 }

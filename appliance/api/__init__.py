@@ -2,6 +2,7 @@
 
     routes      path and method to endpoint, as data; both prefixes
     endpoints   the endpoints: authenticate, parse, ask the gateway
+    realtime    sessions over a websocket
     reply       errors and headers as a Reply
     quart_app   the door that Quart is: the same table under Quart-Trio
 

@@ -27,7 +27,7 @@ from appliance.wire.models import model_list
 from appliance.wire.named_request import parse_named
 from appliance.wire.openai_request import parse_call
 
-_PREFIXES = ("/v1", "/api/client/v1")
+PREFIXES = ("/v1", "/api/client/v1")
 Parse = Callable[[Request, bytes], Call]
 _OF_THE_DIALECT = ("anthropic-version", "anthropic-beta")
 _VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -60,9 +60,13 @@ class Endpoints:
     def routes(self) -> list[Route]:
         """The inference routes, identical under both prefixes."""
         table: list[Route] = []
-        for prefix in _PREFIXES:
+        for prefix in PREFIXES:
             table += [
-                Route("POST", prefix + operation.path.removeprefix("/v1"), self._endpoint(operation))
+                Route(
+                    "GET" if operation.socket else "POST",
+                    prefix + operation.path.removeprefix("/v1"),
+                    self._endpoint(operation),
+                )
                 for operation in Operation
             ]
             table += [
@@ -131,7 +135,16 @@ def _parser(operation: Operation) -> Parse:
             return lambda _, body: parse_count(body)
         case Operation.CHAT | Operation.COMPLETION | Operation.EMBEDDING:
             return lambda _, body: parse_call(operation, body)
+        case _ if operation.socket:
+            return _no_socket
         case _ if operation.form:
             return lambda request, body: parse_form(operation, body, request.header("content-type") or "")
         case _:
             return lambda _, body: parse_named(operation, body)
+
+
+def _no_socket(request: Request, _: bytes) -> Call:
+    """A websocket's handshake never comes here, but goes to `realtime`."""
+    raise GatewayError(
+        "malformed_request", f"{request.path} is a WebSocket: connect to it with ws:// or wss:// in place of http."
+    )

@@ -13,10 +13,11 @@ import trio
 from quart import Request as QuartRequest
 from quart import Response, has_request_context, request
 from quart_trio import QuartTrio
-from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from appliance.domain.http import Application, Headers, Reply, Request
+from appliance.api.realtime import Handshake, RealtimeEndpoint
+from appliance.domain.http import Application, BodyReader, Headers, Reply, Request
 from appliance.errors import GatewayError
 
 Scope = dict[str, Any]  # an ASGI scope
@@ -30,6 +31,34 @@ class _Connection(TrioASGIHTTPConnection):
         async with AsyncExitStack() as owned:
             cast("Scope", self.scope)["appliance.owned"] = owned
             await super().handle_request(nursery, request, partial(_send_whole_end, send))
+
+
+class _Socket(TrioASGIWebsocketConnection):
+    """Realtime sessions go past Quart, which would hide how a client closes and which bytes are whose."""
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        app, scope = cast("App", self.app), cast("Scope", self.scope)
+        endpoint, request = app.realtime, _request(scope, _NoBody())
+        if endpoint is None or not endpoint.serves(request.path):
+            await super().__call__(receive, send)
+            return
+        handshake = Handshake(request, scope["subprotocols"], receive, send)
+        with trio.CancelScope() as waiting:
+            app.waiting.add(waiting)
+            handshake.on_accept = partial(app.waiting.discard, waiting)
+            try:
+                await endpoint(handshake)
+            finally:
+                app.waiting.discard(waiting)
+        if waiting.cancelled_caught:
+            await handshake.refuse(endpoint.refusal(app.leaving()))
+
+
+class _NoBody:
+    """What a handshake has."""
+
+    async def read(self, limit: int) -> bytes:  # noqa: ARG002
+        return b""
 
 
 async def _send_whole_end(send: Callable[[Any], Awaitable[None]], message: Any) -> None:
@@ -72,12 +101,18 @@ class App(QuartTrio):
 
     Attributes:
         waiting: the requests that have no answer yet.
+        realtime: serves websockets; None where there are none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, realtime: RealtimeEndpoint | None = None) -> None:
         super().__init__("appliance", static_folder=None)
+        self.realtime = realtime
         self.waiting: set[trio.CancelScope] = set()
         self.interruption: GatewayError | None = None
+
+    def leaving(self) -> GatewayError:
+        """Why requests are answered with an error."""
+        return self.interruption or GatewayError("draining", "The server is going away.")
 
     def interrupt(self, error: GatewayError) -> None:
         """Answer every request that has no answer yet with an error."""
@@ -86,16 +121,20 @@ class App(QuartTrio):
             scope.cancel()
 
 
-def build_app(application: Application, *, max_body: int, body_timeout: float) -> App:
+def build_app(
+    application: Application, *, max_body: int, body_timeout: float, realtime: RealtimeEndpoint | None = None
+) -> App:
     """The ASGI application.
 
     Args:
         application: finds and runs the endpoint.
         max_body: bytes; Quart stops buffering there.
         body_timeout: seconds for a request's body to arrive.
+        realtime: serves websockets.
     """
-    app = App()
+    app = App(realtime)
     app.asgi_http_class = _Connection
+    app.asgi_websocket_class = _Socket
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=max_body)
 
     async def dispatch(request: Request) -> Reply:
@@ -105,7 +144,7 @@ def build_app(application: Application, *, max_body: int, body_timeout: float) -
                 return await application(request)
             finally:
                 app.waiting.discard(waiting)
-        return application.refusal(app.interruption or GatewayError("draining", "The server is going away."))
+        return application.refusal(app.leaving())
 
     async def carry(path: str = "") -> Response:  # noqa: ARG001 - the raw path is taken from the scope
         scope = cast("Scope", request.scope)
@@ -131,12 +170,16 @@ def build_app(application: Application, *, max_body: int, body_timeout: float) -
 
 
 def _from_quart(scope: Scope, body_timeout: float) -> Request:
+    carrier = cast("QuartRequest", request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - the proxy must not outlive its context
+    return _request(scope, _Body(carrier, body_timeout))
+
+
+def _request(scope: Scope, body: BodyReader) -> Request:
     headers: Headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
     peer = (scope.get("client") or ("", 0))[0]
     path = scope["raw_path"].decode("latin-1").partition("?")[0]
     query = scope["query_string"].decode("latin-1")
-    carrier = cast("QuartRequest", request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - the proxy must not outlive its context
-    return Request(scope["method"], path, query, headers, peer, _Body(carrier, body_timeout))
+    return Request(scope.get("method", "GET"), path, query, headers, peer, body)
 
 
 def _to_quart(reply: Reply, owned: AsyncExitStack, scope: Scope) -> Response:

@@ -137,7 +137,16 @@ class Runtime(Section, frozen=True):
     kinds: Annotated[
         tuple[
             Literal[
-                "chat", "completion", "embedding", "rerank", "transcription", "speech", "audio", "moderation", "image"
+                "chat",
+                "completion",
+                "embedding",
+                "rerank",
+                "transcription",
+                "speech",
+                "audio",
+                "realtime",
+                "moderation",
+                "image",
             ],
             ...,
         ],

@@ -33,6 +33,7 @@ class Wire:
         dialect: what its clients speak.
         grammar: of its streams.
         form: the body is a multipart form, not JSON.
+        socket: it is a websocket.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Wire:
     dialect: Dialect = Dialect.OPENAI
     grammar: Grammar = Grammar.OPAQUE
     form: bool = False
+    socket: bool = False
 
 
 class Operation(StrEnum):
@@ -56,6 +58,7 @@ class Operation(StrEnum):
     dialect: Dialect
     grammar: Grammar
     form: bool
+    socket: bool
 
     CHAT = "chat", Wire("/v1/chat/completions", grammar=Grammar.CHUNKS)
     COMPLETION = "completion", Wire("/v1/completions", grammar=Grammar.CHUNKS)
@@ -76,6 +79,7 @@ class Operation(StrEnum):
     MODERATION = "moderation", Wire("/v1/moderations")
     IMAGE = "image", Wire("/v1/images/generations")
     TOKENIZE = "tokenize", Wire("/v1/tokenize", "/tokenize", aliases=("/tokenize",))
+    REALTIME = "realtime", Wire("/v1/realtime", socket=True)
     DETOKENIZE = "detokenize", Wire("/v1/detokenize", "/detokenize", aliases=("/detokenize",))
 
     def __new__(cls, value: str, wire: Wire) -> Self:
@@ -88,11 +92,12 @@ class Operation(StrEnum):
         member.dialect = wire.dialect
         member.grammar = wire.grammar
         member.form = wire.form
+        member.socket = wire.socket
         return member
 
 
 _TOKENS = {Operation.TOKENIZE, Operation.DETOKENIZE}
-_HEARING = {Operation.TRANSCRIPTION, Operation.TRANSLATION}
+_HEARING = {Operation.TRANSCRIPTION, Operation.TRANSLATION, Operation.REALTIME}
 
 # kind of a model in the config -> what it can be asked to do
 KINDS: dict[str, frozenset[Operation]] = {
@@ -113,6 +118,7 @@ KINDS: dict[str, frozenset[Operation]] = {
     "transcription": frozenset(_HEARING),
     "speech": frozenset({Operation.SPEECH}),
     "audio": frozenset({Operation.SPEECH, *_HEARING}),
+    "realtime": frozenset({Operation.REALTIME}),
     "moderation": frozenset({Operation.MODERATION}),
     "image": frozenset({Operation.IMAGE}),
 }

@@ -55,7 +55,14 @@ ENGINES: dict[str, Engine] = {
     "localai": Engine(
         "/readyz",
         operations=_TEXT
-        | {Operation.RERANK, Operation.TRANSCRIPTION, Operation.SPEECH, Operation.IMAGE, Operation.TOKENIZE},
+        | {
+            Operation.RERANK,
+            Operation.TRANSCRIPTION,
+            Operation.SPEECH,
+            Operation.IMAGE,
+            Operation.TOKENIZE,
+            Operation.REALTIME,
+        },
     ),
     # What `engine = "command"` launches; its health path comes from the config.
     "command": Engine("/health"),

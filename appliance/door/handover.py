@@ -26,6 +26,7 @@ from hypercorn.typing import ASGIFramework
 from appliance.door.transport import Transport, reset
 
 _KEEP_ALIVE = 75.0  # seconds an idle HTTP/2 connection is kept
+_PING = 20.0  # seconds between two pings of a websocket: what is between us and the client may forget a silent one
 _LINGER = 2.0  # seconds that unread request bytes are drained, so that a refusal is not lost in a reset
 _LINGER_BYTES = 2**18
 
@@ -247,4 +248,5 @@ def _config() -> Config:
     config.errorlog = None
     config.include_server_header = False
     config.h11_max_incomplete_size = 65536
+    config.websocket_ping_interval = _PING
     return config

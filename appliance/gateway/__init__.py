@@ -8,6 +8,7 @@
     outcomes     what follows from the end of an attempt: slots, breakers, suspects
     early        a stream that begins before its answer, because it has to wait
     relay        whole events from the engine to the client, with the end checked
+    realtime     two websockets, and every message of either passed to the other
     translated   the same for clients of another dialect (`native`: from the provider that speaks it)
     guarding     what guardrails do to a request and to a whole answer; whom a guard model is asked through
     guarded_reply, guarded_stream, guarded_events    the same for a streamed answer, in front of the relay

@@ -74,24 +74,24 @@ class Attempts:
             try:
                 reply = await self._attempt(call, target, exchange, elsewhere=not last)
             except UpstreamError as error:
-                self.metrics.upstream_failed(target.name, _reason(error))
+                self.metrics.upstream_failed(target.name, reason_of(error))
                 if last or not _safe_to_repeat(error):
                     raise exchange.ended or in_gateway_terms(error, target.name) from error
-                self._try_another(exchange, target, _reason(error), in_gateway_terms(error, target.name))
+                self.try_another(exchange, target, reason_of(error), in_gateway_terms(error, target.name))
                 continue
             except GatewayError as error:
                 if last or error.code not in _WAITING_CODES:
                     raise
-                self._try_another(exchange, target, error.code, error)
+                self.try_another(exchange, target, error.code, error)
                 continue
             if reply.status in _TRY_ANOTHER and not last:
                 await reply.aclose()
-                self._try_another(exchange, target, str(reply.status), None, reply.status)
+                self.try_another(exchange, target, str(reply.status), None, reply.status)
                 continue
             return reply
         raise AssertionError("the last attempt returns or raises")
 
-    def _try_another(
+    def try_another(
         self, exchange: Exchange, target: Target, reason: str, error: GatewayError | None, status: int = 0
     ) -> None:
         """The attempt at a target has ended, and another one follows."""
@@ -131,6 +131,23 @@ class Attempts:
             with trio.CancelScope(shield=True):  # bounded inside: closing only shuts the socket
                 await reply.aclose()
             raise
+
+    async def endpoint_of(self, target: Target, exchange: Exchange, *, elsewhere: bool) -> Endpoint:
+        """Where a session goes: a runtime is started for it, and its replica and a slot are held.
+
+        Raises:
+            GatewayError: it does not get ready.
+        """
+        panel = self.outcomes.panel
+        if target.name in panel.tripped:
+            panel.begin(target.name, exchange.accounts.clock())
+        endpoint = target.endpoint
+        if endpoint is None:
+            lease = await self._admitted(exchange.operation, target.owner, b"", exchange, elsewhere=elsewhere)
+            endpoint = lease.endpoint
+        exchange.phase = "first_byte"
+        exchange.asked = exchange.accounts.clock()
+        return endpoint
 
     async def _admitted(
         self, operation: Operation, runtime: str, body: bytes, exchange: Exchange, *, elsewhere: bool
@@ -179,11 +196,7 @@ class Attempts:
     async def _accepted(self, reply: UpstreamReply, call: Call, target: Target) -> EngineReply:
         """The reply, unless it is one that must not reach a client as it is."""
         if 300 <= reply.status < 400:
-            raise GatewayError(
-                "redirect_refused",
-                f"The model server {target.owner!r} answered with a redirect ({reply.status}), which is never "
-                "followed: prompts go only where the configuration says. Its owner has to correct the URL.",
-            )
+            raise redirected(target.owner, reply.status)
         if reply.status in MAY_MEAN_IT and call.operation not in _NEVER_ABSENT:
             body = await reply.read(_LARGEST_REFUSAL)
             if not is_no_route(reply.status, body):
@@ -214,7 +227,8 @@ def _safe_to_repeat(error: UpstreamError) -> bool:
     return isinstance(error, ConnectFailed) or (isinstance(error, ConnectionLost) and error.before_reply)
 
 
-def _reason(error: UpstreamError) -> str:
+def reason_of(error: UpstreamError) -> str:
+    """What went wrong, as a label."""
     match error:
         case ConnectFailed():
             return "connect"
@@ -244,3 +258,12 @@ def in_gateway_terms(error: UpstreamError, target: str) -> GatewayError:
             return GatewayError(
                 "backend_unreachable", f"The model server {target!r} cannot be reached: {error}. Try again."
             )
+
+
+def redirected(owner: str, status: int) -> GatewayError:
+    """A model server answered with a redirect."""
+    return GatewayError(
+        "redirect_refused",
+        f"The model server {owner!r} answered with a redirect ({status}), which is never followed: prompts go only "
+        "where the configuration says. Its owner has to correct the URL.",
+    )

@@ -1,8 +1,10 @@
 """The story of a request, top to bottom."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 import trio
 
@@ -45,6 +47,14 @@ _STREAM: Headers = [
 _PASSED_ON = {"content-type", "retry-after", "retry-after-ms", "openai-processing-ms"}
 
 
+class Interruptible(Protocol):
+    """An answer under way."""
+
+    def interrupt(self, error: GatewayError) -> None:
+        """End it with an error, now."""
+        ...
+
+
 @dataclass(slots=True)
 class Gateway:
     """Answers calls. One for the whole process.
@@ -63,7 +73,7 @@ class Gateway:
     draining: bool = False
     interruption: GatewayError | None = None
     _guarding: Guarding = field(init=False)
-    _relays: set[Relay | EarlyStream] = field(default_factory=set)
+    _relays: set[Interruptible] = field(default_factory=set)
     _fleet: Fleet = field(default_factory=Fleet)  # what `_choices` were made from
     _choices: dict[tuple[str, Operation], tuple[PublicModel, list[Target]]] = field(default_factory=dict)
 
@@ -87,16 +97,7 @@ class Gateway:
         """
         if not call.model and byok is None:
             call = replace(call, model=self._default())
-        model, targets = self._choice(call, caller, byok)
-        exchange.model_known(model.name)
-        exchange.stream, exchange.stays = call.stream, caller.local_only
-        if self.draining:
-            raise GatewayError(
-                "draining", "The server is shutting down and takes no new requests. Try again soon.", retry_after=5
-            )
-        exchange.input_estimate = tokens = input_estimate(call)
-        tokens += output_allowed(call)
-        exchange.permit = self.ledger.admit(exchange.key, model.name, tokens, exchange.accounts.clock())
+        model, targets = self._taken_on(call, caller, exchange, byok)
         guards = self.guardrails.of(model.name)
         if guards is not None:
             exchange.in_chat = bool(guards.outputs)
@@ -116,6 +117,35 @@ class Gateway:
         if call.stream and self._waits_aloud(call, targets[0]):
             return self._early(call, targets, guards, exchange)
         return await self._answered(call, targets, guards, exchange)
+
+    def session(self, call: Call, caller: Caller, exchange: Exchange) -> list[Target]:
+        """The targets for a session, best first; nothing looks into what is said in one.
+
+        Raises:
+            GatewayError: the caller may not have it, or nobody can give it.
+        """
+        model, targets = self._taken_on(call, caller, exchange)
+        if self.guardrails.of(model.name) is not None:
+            words = f"Model {model.name!r} has guardrails, and those cannot look into a session. Choose another model."
+            raise GatewayError("unsupported", words, param="model")
+        targets = _fitting(targets or candidates(model, call.operation, self._fleet), call, model.name, exchange)
+        return self._in_order(model, targets, exchange) if self.attempts.outcomes.panel.tripped else targets
+
+    def _taken_on(
+        self, call: Call, caller: Caller, exchange: Exchange, byok: Byok | None = None
+    ) -> tuple[PublicModel, list[Target] | None]:
+        """As `_choice`; from here on it counts for the model, and on the account of the key."""
+        model, targets = self._choice(call, caller, byok)
+        exchange.model_known(model.name)
+        exchange.stream, exchange.stays = call.stream, caller.local_only
+        if self.draining:
+            raise GatewayError(
+                "draining", "The server is shutting down and takes no new requests. Try again soon.", retry_after=5
+            )
+        exchange.input_estimate = tokens = input_estimate(call)
+        tokens += output_allowed(call)
+        exchange.permit = self.ledger.admit(exchange.key, model.name, tokens, exchange.accounts.clock())
+        return model, targets
 
     def _in_order(self, model: PublicModel, targets: list[Target], exchange: Exchange) -> list[Target]:
         """The targets without those whose circuit is open; raises `circuit_open`."""
@@ -297,6 +327,15 @@ class Gateway:
         exchange.bytes_out = len(body)
         exchange.done(status, "ok" if status < 400 else "backend_error")
         return Reply(status, headers + served_by(exchange), body)
+
+    @contextmanager
+    def under_way(self, session: Interruptible) -> Iterator[None]:
+        """Something that is ended when the server goes away, for as long as the block runs."""
+        self._relays.add(session)
+        try:
+            yield
+        finally:
+            self._relays.discard(session)
 
     def interrupt(self, error: GatewayError) -> None:
         """End every stream with an error event. Calls without an answer yet are ended by the doors that carry them."""

@@ -7,6 +7,7 @@ test suite, the benchmark) goes through real sockets, real signals and real proc
     replies   what it says: pure functions from a request's body to JSON and events
     responses the same as events of the Responses API
     tasks     what it says to whatever is no conversation: ranks, scores, tokens, sound
+    realtime  sessions over a websocket
     lines     what it writes to its log
     counters  its /metrics
     requests  what it was asked

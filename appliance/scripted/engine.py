@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 import httptools
 import trio
 
-from appliance.scripted import counters, replies, responses, tasks
+from appliance.scripted import counters, realtime, replies, responses, tasks
 from appliance.scripted.requests import Parser, Request
 from appliance.scripted.script import Script
 
@@ -121,8 +121,12 @@ class ScriptedEngine:
         send, receive = trio.open_memory_channel[Request](64)
         async with stream:
             try:
+                first = await realtime.first_bytes(stream)
+                if realtime.is_websocket(first):
+                    await self._session(stream, first)
+                    return
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._read, stream, send, nursery.cancel_scope)
+                    nursery.start_soon(self._read, stream, first, send, nursery.cancel_scope)
                     async for request in receive:
                         await self._answer(stream, request)
                         if not request.keep_alive:
@@ -131,18 +135,30 @@ class ScriptedEngine:
             except* (_Hangup, trio.BrokenResourceError, trio.ClosedResourceError, httptools.HttpParserError):
                 pass
 
+    async def _session(self, stream: trio.SocketStream, first: bytes) -> None:
+        def seen(handshake: dict[str, Any]) -> None:
+            self.state.last_request = handshake
+
+        self.state.running += 1
+        try:
+            await realtime.serve(self.script, stream, first, self._die, seen)
+        finally:
+            self.state.running -= 1
+            self.state.served += 1
+
     async def _read(
-        self, stream: trio.SocketStream, send: trio.MemorySendChannel[Request], scope: trio.CancelScope
+        self, stream: trio.SocketStream, data: bytes, send: trio.MemorySendChannel[Request], scope: trio.CancelScope
     ) -> None:
         """Read while the answer is being made: the end of the input is how a client says that it left."""
         parser = Parser()
-        while data := await stream.receive_some(_READ):
+        while data:
             complete = parser.feed(data)
             if parser.expects_continue and not complete:
                 parser.expects_continue = False
                 await stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
             for request in complete:
                 await send.send(request)
+            data = bytes(await stream.receive_some(_READ))
         scope.cancel()
 
     async def _answer(self, stream: trio.SocketStream, request: Request) -> None:

@@ -6,6 +6,7 @@
     texts            where the texts of a body are, and a body with other texts
     affinity         what requests have in common that share a beginning
     error_body       an error of ours
+    realtime         what is read of a realtime session
     models           the model list
 
 Only the fields that we act on are looked at; everything else is passed on byte for byte, so that a new parameter of an

@@ -166,7 +166,7 @@ async def test_an_engines_error_keeps_its_status_and_changes_its_envelope() -> N
     assert (reply.status, header(reply, "retry-after"), header(reply, "x-error-source")) == (429, "3", "backend")
 
 
-JSON_OPERATIONS = [operation for operation in Operation if not operation.form]
+JSON_OPERATIONS = [operation for operation in Operation if not operation.form and not operation.socket]
 ANY: dict[str, Any] = {
     "model": "remote",
     "messages": [{"role": "user", "content": "x"}],
@@ -179,6 +179,7 @@ ANY: dict[str, Any] = {
 PATHS = [
     pytest.param(operation, path, id=path)
     for operation in Operation
+    if not operation.socket
     for path in (operation.path, operation.path.replace("/v1", "/api/client/v1", 1), *operation.aliases)
 ]
 
@@ -222,7 +223,7 @@ def every_kind(path: Path) -> PublicModel:
     return replace(model, targets=tuple(replace(target, engine="openai") for target in model.targets))
 
 
-@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("operation", [operation for operation in Operation if not operation.socket])
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
 async def test_another_method_is_405_in_json(operation: Operation, method: str) -> None:
     reply = await Path().ask(method, operation.path)
@@ -230,7 +231,7 @@ async def test_another_method_is_405_in_json(operation: Operation, method: str) 
     assert (reply.status, json.loads(reply.body)["error"]["code"]) == (405, "method_not_allowed")
 
 
-@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("operation", [operation for operation in Operation if not operation.socket])
 async def test_an_unknown_model_is_404_on_every_route(operation: Operation) -> None:
     body, headers = asked(operation, model="nope")
     reply = await Path().ask("POST", operation.path, body, headers=headers)
@@ -238,7 +239,7 @@ async def test_an_unknown_model_is_404_on_every_route(operation: Operation) -> N
     assert (reply.status, json.loads(reply.body)["error"]["code"]) == (404, "model_not_found")
 
 
-@pytest.mark.parametrize("operation", sorted(set(Operation) - KINDS["chat"]))
+@pytest.mark.parametrize("operation", sorted(set(Operation) - KINDS["chat"] - {Operation.REALTIME}))
 async def test_a_model_of_another_kind_is_422_on_every_route(operation: Operation) -> None:
     body, headers = asked(operation, model="m")
     reply = await Path().ask("POST", operation.path, body, headers=headers)
@@ -257,7 +258,7 @@ async def test_an_engine_that_never_does_it_is_501_and_not_asked(operation: Oper
     assert path.upstreams.asked == []
 
 
-OPTIONAL = sorted(set(ENGINES["vllm"].operations) - {"chat", "completion", "messages", "count_tokens"})
+OPTIONAL = sorted(set(ENGINES["vllm"].operations) - {"chat", "completion", "messages", "count_tokens", "realtime"})
 
 
 @pytest.mark.parametrize("operation", OPTIONAL)
