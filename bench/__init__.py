@@ -9,7 +9,7 @@ which hardly changes with whatever else the machine does.
     program     a process for as long as a block runs
     gateways    who is compared, and how each is configured
     work        the kinds of work, and one turn of one gateway at one of them
-    scrape, translated, memory    work of other shapes
+    scrape, translated, guarded, policies, memory    work of other shapes
     report      medians, ratios, the table, the file
 
 What does not belong here: anything that asserts a speed. Tests hold what is true on every machine.

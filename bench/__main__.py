@@ -1,6 +1,7 @@
 """`make bench`: the gateway side by side with others, one core each, against the same mock model server.
 
-Rows that compare gateways: requests, flood, paced, wide, large, memory. Rows for ours alone: scrape, translated, soak.
+Rows that compare gateways: requests, flood, paced, wide, large, memory. Rows for ours alone: scrape, translated,
+guarded, policies, soak.
 While developing: ARGS="--only flood --gateways appliance --rounds 1", and watch the CPU time.
 """
 
@@ -11,16 +12,18 @@ from collections.abc import Callable, Sequence
 
 from bench import report
 from bench.gateways import Appliance, Gateway, everybody
+from bench.guarded import guarded_rounds
 from bench.machine import CACHE, GATEWAY_CPU, LOAD_CPU, facts, settle
 from bench.memory import STREAMS, idle_connections, memory, soak
+from bench.policies import policy_rounds
 from bench.program import NotMeasuredError, find
 from bench.scrape import scrape_rounds
 from bench.translated import translated_rounds
 from bench.work import Figures, Work, turn, works
 
 _COMPARED = ("requests", "flood", "paced", "wide", "large")
-_ON_DEMAND = ("scrape", "translated", "soak", "memory")
-_OURS_ALONE = {"scrape", "translated", "soak"}
+_ON_DEMAND = ("scrape", "translated", "guarded", "policies", "soak", "memory")
+_OURS_ALONE = {"scrape", "translated", "guarded", "policies", "soak"}
 Measured = dict[str, list[Figures]]  # by gateway
 
 
@@ -91,6 +94,15 @@ def measure(row: str, args: argparse.Namespace, gateways: dict[str, Gateway], fi
         flood = known["flood"]
         work = Work(row, f"{flood.about}: as Messages, and as they are", (), flood.columns, flood.ratios)
         return work, translated_rounds(args.cmd, flood, args.rounds)
+    if row == "guarded":
+        flood = known["flood"]
+        work = Work(row, f"{flood.about}: with guardrails, and as they are", (), flood.columns, flood.ratios)
+        return work, guarded_rounds(args.cmd, flood, args.rounds)
+    if row == "policies":
+        requests = known["requests"]
+        about = f"{requests.about}: with every policy configured, with guardrails as well, and with none"
+        work = Work(row, about, (), requests.columns, requests.ratios)
+        return work, policy_rounds(args.cmd, requests, args.rounds)
     if row == "memory":
         real = {name: gateway for name, gateway in gateways.items() if name != "direct"}
         idle = idle_connections(files)

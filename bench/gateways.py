@@ -58,9 +58,10 @@ class Appliance(Gateway):
 
     name = "appliance"
 
-    def __init__(self, serve: str = "", extra_models: int = 0) -> None:
+    def __init__(self, serve: str = "", extra_models: int = 0, more: str = "") -> None:
         self.serve = serve  # another build: its command line, with {config}
         self.extra_models = extra_models  # more names for the same model, for more metrics
+        self.more = more  # tables of the configuration
         self.limits = True
 
     def version(self) -> str:
@@ -69,7 +70,6 @@ class Appliance(Gateway):
 
     def command(self, place: Place) -> list[str]:
         """The command that starts it; writes its configuration."""
-        names = ["mock", *(f"mock-{number}" for number in range(self.extra_models))]
         config = place.folder / "appliance.toml"
         config.write_text(
             f"""
@@ -78,7 +78,17 @@ listen = "127.0.0.1:{place.port}"
 state_dir = "{place.folder}/state"
 log_format = "json"
 
-[[keys]]
+{self.tables_of(place)}""",
+            encoding="utf-8",
+        )
+        serve = self.serve or f"{ROOT}/.venv/bin/appliance serve --config {{config}}"
+        return [word.replace("{config}", str(config)) for word in shlex.split(serve)]
+
+    def tables_of(self, place: Place) -> str:
+        """The configuration less its place."""
+        names = ["mock", *(f"mock-{number}" for number in range(self.extra_models))]
+        return (
+            f"""[[keys]]
 name = "bench"
 hash = "sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"
 {_LIMITS if self.limits else ""}
@@ -89,11 +99,9 @@ engine = "openai"
 url = "http://127.0.0.1:{place.upstream}"
 max_connections = 4096
 """
-            + "".join(f'\n[[models]]\nname = "{name}"\nkind = "chat"\ntargets = ["mock/mock"]\n' for name in names),
-            encoding="utf-8",
+            + "".join(f'\n[[models]]\nname = "{name}"\nkind = "chat"\ntargets = ["mock/mock"]\n' for name in names)
+            + self.more
         )
-        serve = self.serve or f"{ROOT}/.venv/bin/appliance serve --config {{config}}"
-        return [word.replace("{config}", str(config)) for word in shlex.split(serve)]
 
     def fall_back(self) -> str:
         """Do without limits: they are not in every version."""

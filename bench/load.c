@@ -16,11 +16,10 @@
  */
 #include "shared.h"
 
-enum { STATUSES = 600, LINE = 4096, READ = 65536, DIALS_AT_ONCE = 32 };
+enum { STATUSES = 600, LINE = 32768, READ = 65536, DIALS_AT_ONCE = 32 };
 static const uint64_t STALLED = 30000000000u;    /* ns without any event */
 
-enum mode { REQUESTS, STREAMS, IDLE };
-enum part { HEAD, CHUNK_SIZE, CHUNK, CHUNK_END, TRAILER, BODY, UNTIL_CLOSE, COMPLETE };
+enum mode { REQUESTS, STREAMS, IDLE }; enum part { HEAD, CHUNK_SIZE, CHUNK, CHUNK_END, TRAILER, BODY, UNTIL_CLOSE, COMPLETE };
 
 struct connection {
     int socket;
@@ -151,11 +150,12 @@ static void read_event(struct connection *c, const char *line, size_t length, ui
         add(&ttft, time - c->started);
     c->begun = true;
     const char *stamp = memmem(line, length, "@t", 2);
-    if (stamp) {
-        uint64_t written = strtoull(stamp + 2, NULL, 10);
-        add(&transit, time > written ? time - written : 0);
-        c->pieces++;
-    } else if (holds(line, length, "[DONE]") || holds(line, length, "\"message_stop\""))
+    if (stamp)
+        for (; stamp; stamp = memmem(stamp + 2, (size_t)(line + length - stamp - 2), "@t", 2), c->pieces++) {
+            uint64_t written = strtoull(stamp + 2, NULL, 10);
+            add(&transit, time > written ? time - written : 0);
+        }
+    else if (holds(line, length, "[DONE]") || holds(line, length, "\"message_stop\""))
         c->done = true;
     else if (holds(line, length, "\"stop\"") || holds(line, length, "\"end_turn\""))
         c->finish = true;

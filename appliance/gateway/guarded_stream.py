@@ -68,7 +68,8 @@ class GuardedStream:
         self._top: dict[str, Any] = {}  # of the last chunk, for those that are made here
         self._shape: TokenShape | None = None  # of the tokens that come
         self._ours: TokenShape | None = None  # of what is made of them
-        self._fruitless = 0  # tries to learn it since it last fitted
+        self._latest: tuple[bytes, bytes] | None = None  # an event of the present run, and what was made of it
+        self._fruitless = 0  # tries to learn a shape since one last fitted
 
     def feed(self, run: bytes) -> bytes:
         """Take a run of whole events; the events that may leave now.
@@ -81,6 +82,7 @@ class GuardedStream:
         out = self._tokens(run)
         if out is None:
             out = b"".join(part for one in cut(run) for part in self._event(one))
+            self._learn()
         if self._only_looks:
             self.swallowed = 0
             return run
@@ -139,14 +141,16 @@ class GuardedStream:
             if not kept and (chunk.get("usage") is None or self.block is not None):
                 return
         made = event(_encode(chunk))
-        self._learn(data, made)
+        self._latest = data, made
         yield made
 
-    def _learn(self, data: bytes, made: bytes) -> None:
-        """Take the shape of what comes, if it is an ordinary token that goes on with what was said."""
+    def _learn(self) -> None:
+        """Take the shape of what came last, if it is an ordinary token that goes on with what was said."""
         self._shape = self._ours = None
-        if self._fruitless == _FRUITLESS:
+        latest, self._latest = self._latest, None
+        if latest is None or self._fruitless == _FRUITLESS:
             return
+        data, made = latest
         self._fruitless += 1
         shape = shape_of(data, peek(data))
         ours = shape_of(data_of(made), peek(data_of(made))) if shape is not None and shape.member else None

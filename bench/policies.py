@@ -1,0 +1,87 @@
+"""What do policies cost? Ours alone: with none, with every one of them, and with guardrails as well.
+
+The model server is a runtime here, as only those have lines to wait in. There is a slot for every client: what is
+measured is the work of deciding, not waiting.
+"""
+
+import hashlib
+from contextlib import ExitStack
+
+from bench.gateways import Appliance, Place
+from bench.machine import LOAD_CPU, compiled
+from bench.program import KEY, on_cpu
+from bench.work import Figures, Meter, Stage, Work, figures, stage
+
+_LIMITS = (
+    "{ requests_per_minute = 100000000, tokens_per_minute = 100000000000, concurrent = 100000, "
+    "tokens_per_day = 100000000000, tokens_per_month = 100000000000 }"
+)
+_NONE = '[[models]]\nname = "mock"\nkind = "chat"\ntargets = ["server"]\n'
+_ALL = f"""
+[[keys]]
+name = "bench"
+hash = "sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"
+models = ["mo*"]
+weight = 2
+priority = 1
+limits = {_LIMITS}
+{_NONE}
+limits = {_LIMITS}
+"""
+_GUARDED = f"""
+{_ALL}
+guardrails = ["pii"]
+[[guardrails]]
+name = "pii"
+kind = "pii"
+on = ["input", "output"]
+action = "redact"
+"""
+
+
+class Policed(Appliance):
+    """Ours, with the tables that are to be measured, and a model server that it starts itself."""
+
+    def __init__(self, serve: str, tables: str, *, slots: bool) -> None:
+        super().__init__(serve)
+        self.tables = tables
+        self.slots = slots
+
+    def tables_of(self, place: Place) -> str:  # noqa: ARG002
+        """The configuration less its place."""
+        mock = on_cpu(LOAD_CPU, [compiled("mock"), "--port", "{port}", "--tokens", "100"])
+        words = ", ".join(f'"{word}"' for word in mock)
+        slots = "slots = 64" if self.slots else ""
+        return f'[[runtimes]]\nname = "server"\nengine = "command"\ncommand = [{words}]\n{slots}\n{self.tables}'
+
+    def fall_back(self) -> str:
+        """There is nothing to do without: it is what is measured."""
+        return ""
+
+
+def variants(serve: str) -> dict[str, Policed]:
+    """What is compared; `serve` is another build of ours, or ""."""
+    return {
+        "policies": Policed(serve, _ALL, slots=True),
+        "none": Policed(serve, _NONE, slots=False),
+        "and guardrails": Policed(serve, _GUARDED, slots=True),
+    }
+
+
+def policy_rounds(serve: str, work: Work, rounds: int) -> dict[str, list[Figures]]:
+    """Rounds of each, in turns, in a process each.
+
+    Args:
+        serve: another build of ours, or "".
+        work: whole answers.
+        rounds: how many of each.
+    """
+    gateways = variants(serve)
+    found: dict[str, list[Figures]] = {name: [] for name in gateways}
+    with ExitStack() as stack:
+        stages: dict[str, Stage] = {name: stack.enter_context(stage(gateway)) for name, gateway in gateways.items()}
+        for _ in range(rounds):
+            for name, ready in stages.items():
+                meter = Meter(ready)
+                found[name].append(figures(ready.load((*work.load, "--tokens", "0")), meter.read()))
+    return found
