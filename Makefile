@@ -7,6 +7,8 @@ PACKAGE_VENV := .venv-package
 LOCK_VENV := .venv-lock
 FUZZ := .fuzz
 VLLM := .vllm
+STEPS := 1000
+SEED := 1
 ATHERIS_VERSION := 3.0.0
 LOCK := packaging/lock
 PIP := -m pip --disable-pip-version-check install --quiet
@@ -19,13 +21,14 @@ PIN := $(RESOLVE) pyproject.toml --generate-hashes --constraint $(LOCK_VENV)/pin
 RUN_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run test test-system test-vllm binary package bench fuzz lock clean
+.PHONY: help run test test-system test-vllm soak-supervisor binary package bench fuzz lock clean
 
 help:
 	@echo 'make run          serve a real small model here and print a request to paste (ARGS="--port 9000")'
 	@echo 'make test         format, lint, types and the tests that need nothing but Python'
 	@echo 'make test-system  the tests that need Debian packages or the binary'
 	@echo 'make test-vllm    the tests with the real vLLM on the CPU, which is installed in .vllm (3 GB, minutes)'
+	@echo 'make soak-supervisor  the supervisor: a thousand random orders, signals, reloads and crashes on real processes (SEED=2 STEPS=200)'
 	@echo 'make binary       build dist/appliance'
 	@echo 'make package      build dist/appliance_VERSION_amd64.deb, a bill of materials and checksums'
 	@echo 'make bench        the gateway beside vllm-router, nginx and haproxy (ARGS="--only flood --rounds 1")'
@@ -41,6 +44,9 @@ test: $(DEV_READY)
 
 test-system: $(DEV_READY)
 	@$(VENV)/bin/python -m pytest -m system $(ARGS)
+
+soak-supervisor: $(DEV_READY)
+	@SOAK_STEPS=$(STEPS) SOAK_SEED=$(SEED) $(VENV)/bin/python -m pytest -s tests/supervisor/test_soak.py $(ARGS)
 
 test-vllm: $(DEV_READY) $(VLLM)/.ready
 	@VLLM_BIN=$(abspath $(VLLM))/venv/bin/vllm VLLM_TINY_MODEL=$(abspath $(VLLM))/model $(VENV)/bin/python -m pytest -m vllm -rA $(ARGS)

@@ -97,6 +97,7 @@ class Supervisor:
         self._ground: dict[str, object] = {}  # what the files of a quarantined replica were
         self._moved = trio.Event()  # any row was written
         self._house: _House | None = None  # while it runs
+        self._coming: dict[str, schema.Runtime | None] = {}  # what follows those that are on their way out
         self.runtimes: dict[str, schema.Runtime] = {}
         self.replicas: dict[str, Replica] = {}
         self._lending = Lending(
@@ -312,6 +313,9 @@ class Supervisor:
         wanted = {runtime.name: runtime for runtime in runtimes}
         for change in changes(list(self.runtimes.values()), runtimes):
             name = change.runtime
+            if name in self._coming:  # it is on its way out already: what comes then is another
+                self._coming[name] = wanted.get(name)
+                continue
             match change.action:
                 case "add":
                     self._admit(wanted[name])
@@ -323,7 +327,8 @@ class Supervisor:
                     self._lending.replacing.add(name)
                     for replica in self.members(name):
                         replica.begin_drain(self._drain)  # from now on requests wait for the new one
-                    self._in_background(self._exchange, name, wanted.get(name))
+                    self._coming[name] = wanted.get(name)
+                    self._in_background(self._exchange, name)
                 case _:
                     pass
         self.poke()
@@ -337,8 +342,8 @@ class Supervisor:
         if self._house is not None:
             self._house.nursery.start_soon(work, *args, name=f"new configuration of {args[0]}")
 
-    async def _exchange(self, name: str, runtime: schema.Runtime | None) -> None:
-        """End the replicas of a runtime in good order, and begin those of its new configuration."""
+    async def _exchange(self, name: str) -> None:
+        """End the replicas of a runtime in good order, and begin those of what is by then its configuration."""
         old = self.members(name)
         async with trio.open_nursery() as nursery:
             for replica in old:
@@ -347,7 +352,7 @@ class Supervisor:
             del self.replicas[replica.name]
             self._fleet.drop_replica(replica.name)
         self.runtimes.pop(name)
-        if runtime is not None:
+        if (runtime := self._coming.pop(name)) is not None:
             self._admit(runtime)
         self._lending.replacing.discard(name)
         self.poke()

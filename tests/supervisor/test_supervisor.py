@@ -169,6 +169,26 @@ async def test_what_a_killed_appliance_left_behind_is_removed_before_the_start(t
     spawn.collect(old)
 
 
+async def test_a_runtime_that_changes_while_it_is_exchanged_becomes_what_it_was_told_last(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime(start="boot"))
+    async with box.running() as supervisor:
+        while box.state() is not S.READY:
+            await trio.sleep(0.01)
+        variants = [runtime(start="boot", env={"N": str(number)}) for number in range(3)]
+        supervisor.apply(variants[:1])
+        supervisor.apply([])
+        supervisor.apply(variants[1:2])
+        supervisor.apply([runtime(start="boot")])  # back to what it was, and its process already has to go
+        supervisor.apply(variants[2:])
+        while supervisor.runtimes.get("m") != variants[2] or box.state() is not S.READY:
+            await trio.sleep(0.01)
+        assert box.starts == 2
+        supervisor.apply(variants[:1])
+        supervisor.apply([])
+        while supervisor.runtimes or supervisor.replicas:
+            await trio.sleep(0.01)
+
+
 async def test_two_appliances_cannot_share_a_state_directory(tmp_path: Path) -> None:
     async with Box(tmp_path, runtime()).running():
         with pytest.raises(OperatorError, match=r"another appliance \(pid \d+\) uses"):
