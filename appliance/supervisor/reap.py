@@ -7,6 +7,7 @@ while no appliance holds the directory.
 from pathlib import Path
 
 from appliance.supervisor import cgroup, records
+from appliance.supervisor.socket_paths import clear
 from appliance.supervisor.state_dir import RUN, known_instance, locked
 from appliance.supervisor.tree import Removed, remove_tagged
 
@@ -31,6 +32,5 @@ async def reap(state_dir: Path) -> Removed:
         if not removed.left:
             for one in saved:
                 records.forget(run, one.record.replica)
-            for socket in run.glob("*.sock"):
-                socket.unlink(missing_ok=True)
+            clear(state_dir)
         return removed

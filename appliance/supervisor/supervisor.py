@@ -30,7 +30,7 @@ from appliance.supervisor.memory import GpuMemory, Gpus
 from appliance.supervisor.plan import plan
 from appliance.supervisor.queues import Queue
 from appliance.supervisor.replica import Replica
-from appliance.supervisor.socket_paths import socket_paths
+from appliance.supervisor.socket_paths import socket_paths, sweep
 from appliance.supervisor.state_dir import RUN, instance_of, locked
 from appliance.supervisor.swaps import Swaps
 from appliance.supervisor.tree import become_subreaper
@@ -141,6 +141,7 @@ class Supervisor:
                 return Place(instance, self._state_dir, socket_of(name), log, run_dir, self._open_files, home)
 
             adopted = await adopt(self.replicas, self._state_dir / RUN, instance, place)
+            sweep(self._state_dir, {life.endpoint.address.host for life in adopted.values()})
             async with trio.open_nursery() as nursery:
                 self._house = _House(nursery, place)
                 for name, life in adopted.items():
