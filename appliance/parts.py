@@ -44,6 +44,7 @@ from appliance.gpus.reader import GpuReader, reader_of
 from appliance.health.prober import Prober
 from appliance.http1.incoming import HeadLimits
 from appliance.keystore.keeper import Keeper
+from appliance.observe.host import Host
 from appliance.observe.log import ExchangeRecord, log_replica
 from appliance.observe.metrics import Metrics
 from appliance.ops.gate import Gate
@@ -85,6 +86,7 @@ class Parts:
     private: PrivateDoor
     watch: Watch
     metrics: Metrics
+    host: Host
     certificates: Certificates | None
     quart: App
     recorder: Recorder[ExchangeRecord]
@@ -195,6 +197,7 @@ def build(
         private,
         watch,
         metrics,
+        Host(metrics.host, _disks(config)),
         certificates,
         app,
         recorder,
@@ -213,6 +216,12 @@ def _certificates(config: Config) -> Certificates | None:
     if not is_loopback(split_listen(server.listen)[0]):
         _LOG.warning("TLS is off: keys and prompts cross the network to %s in the clear", server.listen)
     return None
+
+
+def _disks(config: Config) -> dict[str, str]:
+    """A path on each disk whose space matters."""
+    models = [runtime.model for runtime in config.runtimes if runtime.model.startswith("/")]
+    return {"state": config.server.state_dir} | ({"models": models[0]} if models else {})
 
 
 def _surroundings(

@@ -114,6 +114,7 @@ async def _serve(
             core.start_soon(parts.prober.run, name="prober")
             await core.start(parts.handover.run_lifespan, name="quart")
             core.start_soon(parts.watch.run, name="watch")
+            core.start_soon(parts.host.run, name="host")
             if parts.certificates is not None:
                 core.start_soon(parts.certificates.watch, name="certificates")
             core.start_soon(listener.run, name="door")

@@ -1,0 +1,216 @@
+"""What exchanges cost and how they end: by model, and a few counters by key.
+
+Everything that ends in the same way is counted in the same cells, which are looked up once for each way.
+"""
+
+from dataclasses import dataclass
+
+from appliance.observe.families import Buckets, Cell
+from appliance.observe.log import ExchangeRecord
+from appliance.observe.maker import Maker
+
+CODES = {status: str(status) for status in range(100, 600)}
+_DURATION = tuple(0.01 * 2**n for n in range(17))  # 10 ms to 655 s
+_FIRST_TOKEN = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
+    *(1, 2.5, 5, 7.5, 10, 15, 20, 30, 45, 60),
+)
+# The last two are of the OpenTelemetry GenAI conventions, with two more at the quick end: a small model on a large GPU.
+_PER_TOKEN = (0.002, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5)
+_TOKENS = tuple(4**n for n in range(14))  # 1 to 67 million
+_GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+_MOST_KEYS = 200  # with counters of their own; the ledger of usage has all of them
+_OTHER_KEYS = "_other"
+
+
+@dataclass(slots=True)
+class _End:
+    """Where an exchange that ended in one way is counted."""
+
+    requests: Cell
+    duration: Buckets
+    rejected: Cell | None
+
+
+@dataclass(slots=True)
+class _Used:
+    """Where the tokens of one model are counted."""
+
+    input: Cell
+    output: Cell
+    cached: Cell
+
+
+@dataclass(slots=True)
+class _Key:
+    """Where one key is counted."""
+
+    ok: Cell
+    failed: Cell
+    input: Cell
+    output: Cell
+
+
+@dataclass(slots=True)
+class _Stages:
+    """Where the seconds of streamed answers of one model are counted."""
+
+    queue: Cell
+    first_token: Cell
+    streaming: Cell
+
+
+def provider(engine: str) -> str:
+    """An engine's name as a label."""
+    return engine.replace(".", "_") or "_none"
+
+
+class ExchangeMetrics:
+    """The families, and what is told to them."""
+
+    def __init__(self, make: Maker) -> None:
+        self._ends: dict[tuple[str, str, str, int, str, str], _End] = {}
+        self._used: dict[tuple[str, bool], _Used] = {}
+        self._sizes: dict[tuple[str, str, str], tuple[Buckets, Buckets]] = {}
+        self._keys: dict[str, _Key] = {}
+        self._stages: dict[str, _Stages] = {}
+        self._requests = make.counter(
+            "appliance_requests_total", "Exchanges by model and status.", "model", "operation", "code"
+        )
+        self._duration = make.histogram(
+            "gen_ai_server_request_duration_seconds",
+            "Client-visible duration of an exchange.",
+            _DURATION,
+            *_GEN_AI,
+            "error_type",
+        )
+        self._first_token = make.histogram(
+            "gen_ai_server_time_to_first_token_seconds",
+            "From the request to the first streamed content.",
+            _FIRST_TOKEN,
+            *_GEN_AI,
+        )
+        self._per_token = make.histogram(
+            "gen_ai_server_time_per_output_token_seconds",
+            "Mean time between two tokens of a streamed answer, after the first.",
+            _PER_TOKEN,
+            *_GEN_AI,
+        )
+        self._usage = make.histogram(
+            "gen_ai_client_token_usage",
+            "Tokens of one exchange.",
+            _TOKENS,
+            *_GEN_AI,
+            "gen_ai_token_type",
+        )
+        self._stage_seconds = make.counter(
+            "appliance_stage_seconds_total", "Seconds that streamed answers spent in each stage.", "model", "stage"
+        )
+        self._tokens = make.counter("appliance_tokens_total", "Tokens as the engines reported them.", "model", "type")
+        self._estimated = make.counter(
+            "appliance_tokens_estimated_total", "Tokens counted by us because an exchange ended early.", "model", "type"
+        )
+        self._key_requests = make.counter("appliance_key_requests_total", "Exchanges by key.", "key", "outcome")
+        self._key_tokens = make.counter(
+            "appliance_key_tokens_total", "Tokens by key, reported or estimated.", "key", "type"
+        )
+        self._in_flight = make.gauge("appliance_requests_in_flight", "Exchanges under way.", "model")
+        self._gone = make.counter(
+            "appliance_client_disconnects_total", "Clients that left, and when.", "model", "phase"
+        )
+        self._rejected = make.counter(
+            "appliance_rejections_total", "Errors that we answered with ourselves.", "model", "reason"
+        )
+
+    def started(self, model: str) -> None:
+        """An exchange for a model that exists is under way."""
+        self._in_flight[model,].value += 1
+
+    def client_disconnected(self, model: str, phase: str) -> None:
+        """A client left while its exchange was in a phase."""
+        self._gone[model, phase].value += 1
+
+    def ended(self, record: ExchangeRecord, *, counted: bool) -> None:
+        """An exchange is over; `counted` when `started` was called for it."""
+        model = record.model
+        if counted:
+            self._in_flight[model,].value -= 1
+        # All of these are label values, so there are as many as there are series.
+        kind = (model, record.operation, record.engine, record.status, record.outcome, record.error_code)
+        end = self._ends.get(kind) or self._end(*kind)
+        end.requests.value += 1
+        end.duration.observe(record.duration_s)
+        if end.rejected is not None:
+            end.rejected.value += 1
+        if record.ttft_s is not None:
+            self._streamed(record, record.ttft_s)
+        usage = record.usage
+        if usage.input or usage.output:
+            used = self._used.get((model, usage.estimated)) or self._used_by(model, estimated=usage.estimated)
+            used.input.value += usage.input
+            used.output.value += usage.output
+            used.cached.value += usage.cached
+            if not usage.estimated:
+                sizes = self._sizes.get(kind[:3]) or self._sizes_of(*kind[:3])
+                sizes[0].observe(usage.input)
+                sizes[1].observe(usage.output)
+        if record.key:
+            key = self._keys.get(record.key) or self._key(record.key)
+            (key.ok if record.outcome == "ok" else key.failed).value += 1
+            key.input.value += usage.input
+            key.output.value += usage.output
+
+    def _streamed(self, record: ExchangeRecord, ttft: float) -> None:
+        labels = (record.operation, provider(record.engine), record.model)
+        self._first_token[labels].observe(ttft)
+        after = record.duration_s - ttft
+        if record.usage.output > 1:
+            self._per_token[labels].observe(after / (record.usage.output - 1))
+        stages = self._stages.get(record.model) or self._stages_of(record.model)
+        stages.queue.value += record.queued_s
+        stages.first_token.value += max(ttft - record.queued_s, 0.0)
+        stages.streaming.value += after
+
+    def _end(self, model: str, operation: str, engine: str, status: int, outcome: str, code: str) -> _End:
+        error_type = code or ("" if outcome == "ok" else outcome)
+        labels = (operation, provider(engine), model)
+        end = self._ends[model, operation, engine, status, outcome, code] = _End(
+            self._requests[model, operation, CODES.get(status, "other")],
+            self._duration[*labels, error_type],
+            self._rejected[model, code] if code else None,
+        )
+        return end
+
+    def _used_by(self, model: str, *, estimated: bool) -> _Used:
+        tokens = self._estimated if estimated else self._tokens
+        used = self._used[model, estimated] = _Used(
+            tokens[model, "input"], tokens[model, "output"], tokens[model, "cached"]
+        )
+        return used
+
+    def _sizes_of(self, model: str, operation: str, engine: str) -> tuple[Buckets, Buckets]:
+        labels = (operation, provider(engine), model)
+        sizes = self._sizes[model, operation, engine] = (
+            self._usage[*labels, "input"],
+            self._usage[*labels, "output"],
+        )
+        return sizes
+
+    def _stages_of(self, model: str) -> _Stages:
+        seconds = self._stage_seconds
+        stages = self._stages[model] = _Stages(
+            seconds[model, "queue"], seconds[model, "first_token"], seconds[model, "streaming"]
+        )
+        return stages
+
+    def _key(self, name: str) -> _Key:
+        label = name if len(self._keys) < _MOST_KEYS else _OTHER_KEYS
+        key = _Key(
+            self._key_requests[label, "ok"],
+            self._key_requests[label, "failed"],
+            self._key_tokens[label, "input"],
+            self._key_tokens[label, "output"],
+        )
+        if label == name:
+            self._keys[name] = key
+        return key
