@@ -47,7 +47,7 @@ async def test_a_disk_that_does_not_answer_is_unknown_and_the_others_are_told(
         return real(path)
 
     (tmp_path / "gone").mkdir()
-    monkeypatch.setattr(room.os, "statvfs", hangs)
+    monkeypatch.setattr(os, "statvfs", hangs)
     monkeypatch.setattr(room, "_PATIENCE", 0.1)
     own = metrics()
     try:
