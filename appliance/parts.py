@@ -18,7 +18,7 @@ from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
 from appliance.api.quart_app import App, build_app
 from appliance.api.realtime import RealtimeEndpoint
-from appliance.api.routes import Router
+from appliance.api.routes import Route, Router
 from appliance.config.check import is_loopback, split_listen
 from appliance.config.pem import pairs_of
 from appliance.config.schema import Config
@@ -51,11 +51,12 @@ from appliance.ops.gate import Gate
 from appliance.ops.keys import KeyRoutes
 from appliance.ops.orders import OrderRoutes
 from appliance.ops.probes import Probes
+from appliance.ops.usage import UsageRoutes
 from appliance.policy import outcomes_of
 from appliance.private_door import PrivateDoor
 from appliance.recording import recorder_of
 from appliance.reload import Fresh, Live, Reloader, endpoints_of, guardrails_of, most_connections
-from appliance.roster import admission_of
+from appliance.roster import Admission, admission_of
 from appliance.routing.catalogue import Catalogue
 from appliance.routing.clouds import Clouds
 from appliance.sockets.readiness import Readiness
@@ -67,6 +68,7 @@ from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.probe import probe, send
 from appliance.upstream.upstreams import Upstreams
 from appliance.usage.recorder import Recorder
+from appliance.usage.store import FILE
 
 _LOG = logging.getLogger("appliance.serve")
 _IDS_AT_ONCE = 64
@@ -148,6 +150,9 @@ def build(
         outcomes,
     )
     recorder = recorder_of(config)
+    metrics.watch_usage(
+        lambda: recorder.waiting, lambda: recorder.dropped, lambda: recorder.broken, lambda: not recorder.trouble
+    )
     admission = admission_of(config, api_keys, recorder, date)
     keys, ledger = admission.ring, admission.ledger
     gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config))
@@ -163,14 +168,21 @@ def build(
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
     operator = Operator(supervisor, state_dir=Path(server.state_dir), patience=server.load_wait, drain=server.drain)
-    live = Live(admission.roster, gateway, prober, operator, metrics, outcomes)
+    live = Live(admission.roster, gateway, prober, operator, metrics, outcomes, recorder)
     reloader = Reloader(config, live, reread, api_keys, date) if reread else None
 
-    reload = reloader.reload if reloader else None
-    gate = Gate(keys)
-    key_routes = KeyRoutes(gate, admission.keeper, admission.roster.sections, date, asks_for_keys=not admission.open)
-    orders = OrderRoutes(gate, fleet, operator, time.monotonic, supervisor.busy, gpus.last if gpus else tuple, reload)
-    routes = endpoints.routes() + probes.routes() + orders.routes() + key_routes.routes()
+    orders = OrderRoutes(
+        Gate(keys),
+        fleet,
+        operator,
+        time.monotonic,
+        supervisor.busy,
+        gpus.last if gpus else tuple,
+        reloader.reload if reloader else None,
+        lambda: recorder.standing,
+    )
+    operating = _operating(orders, admission, recorder, Path(server.state_dir), date)
+    routes = endpoints.routes() + probes.routes() + _routes(operating)
     dispatch = Dispatch(Router(routes), metrics, accounts.new_id, hosts)
     app = build_app(
         dispatch,
@@ -184,8 +196,8 @@ def build(
     certificates = _certificates(config)
     secure = partial(handshake, certificates=certificates) if certificates else None
     reception = Reception(around, metrics, secure)
-    by_whoever_comes = [route for part in (orders, key_routes) for route in replace(part, gate=Gate(None)).routes()]
-    private = PrivateDoor(Path(server.state_dir), by_whoever_comes, around, dispatch, metrics)
+    on_the_box = _routes([replace(part, gate=Gate(None)) for part in operating])
+    private = PrivateDoor(Path(server.state_dir), on_the_box, around, dispatch, metrics)
     return Parts(
         fleet,
         upstreams,
@@ -206,6 +218,22 @@ def build(
         gpus,
         reloader,
     )
+
+
+def _operating(
+    orders: OrderRoutes,
+    admission: Admission,
+    recorder: Recorder[ExchangeRecord],
+    state_dir: Path,
+    date: Callable[[], float],
+) -> tuple[OrderRoutes, KeyRoutes, UsageRoutes]:
+    """What operators may ask and order."""
+    keys = KeyRoutes(orders.gate, admission.keeper, admission.roster.sections, date, asks_for_keys=not admission.open)
+    return orders, keys, UsageRoutes(orders.gate, state_dir / FILE, date, recorder.flush)
+
+
+def _routes(operating: Sequence[OrderRoutes | KeyRoutes | UsageRoutes]) -> list[Route]:
+    return [route for part in operating for route in part.routes()]
 
 
 def _certificates(config: Config) -> Certificates | None:

@@ -23,9 +23,13 @@ _LOG = logging.getLogger("appliance.usage")
 
 def recorder_of(config: Config) -> Recorder[ExchangeRecord]:
     """The one writer of the usage file of this configuration's state directory."""
-    keeping = Keeping(config.usage.keep, config.usage.max_size)
     now = partial(time.clock_gettime, time.CLOCK_REALTIME)
-    return Recorder(Path(config.server.state_dir) / FILE, keeping, now, _row)
+    return Recorder(Path(config.server.state_dir) / FILE, keeping_of(config), now, _row)
+
+
+def keeping_of(config: Config) -> Keeping:
+    """How long its rows are kept."""
+    return Keeping(config.usage.keep, config.usage.max_size)
 
 
 def spendings(path: Path, date: float) -> Spendings:

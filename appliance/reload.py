@@ -22,10 +22,13 @@ from appliance.gateway.pipeline import Gateway
 from appliance.guardrails.prefixes import PatternError
 from appliance.guardrails.rules import Guardrails
 from appliance.health.prober import Prober
+from appliance.observe.log import ExchangeRecord
 from appliance.observe.metrics import Metrics
+from appliance.recording import keeping_of
 from appliance.roster import Roster, needs_no_key
 from appliance.routing.clouds import Clouds
 from appliance.supervisor.orders import Operator
+from appliance.usage.recorder import Recorder
 
 _LOG = logging.getLogger("appliance.reload")
 Fresh = tuple[Config, dict[str, Secret]]
@@ -41,6 +44,7 @@ class Live:
     operator: Operator
     metrics: Metrics
     outcomes: Outcomes
+    recorder: Recorder[ExchangeRecord]
 
 
 class Reloader:
@@ -115,6 +119,7 @@ class Reloader:
         live.gateway.change(config.models, config.runtimes, backends, clouds, guardrails, most_connections(config))
         live.roster.configure(config, spent)
         live.prober.change(backends)
+        live.recorder.keeping = keeping_of(config)
         policy.change(live.outcomes, config)
         self._config = in_effect(self._config, config)
         live.metrics.config_loaded(ok=True, at=self._date())

@@ -2,9 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import trio
 
 from appliance.access.hosts import KnownHosts
+from appliance.access.pace import Pace
 from appliance.api.endpoints import client_request_id
 from appliance.api.reply import error_reply, with_ids
 from appliance.api.routes import Router, dialect_of
@@ -12,6 +15,7 @@ from appliance.domain.http import Reply, Request
 from appliance.errors import GatewayError
 from appliance.observe.metrics import Metrics
 
+_OURS = ("x-error-source", "gateway")  # a model server may have its own reason for a 401
 _LOG = logging.getLogger("appliance.api")
 
 
@@ -22,6 +26,7 @@ class Dispatch:
     Attributes:
         new_id: 32 fresh hex digits.
         hosts: checked where no key is asked for; a key is protection enough.
+        pace: slows refusals of keys.
         alone: there are no pages behind it, so that it answers every path itself.
     """
 
@@ -29,6 +34,7 @@ class Dispatch:
     metrics: Metrics
     new_id: Callable[[], str]
     hosts: KnownHosts | None = None
+    pace: Pace = field(default_factory=Pace)
     alone: bool = False
 
     def serves(self, path: str) -> bool:
@@ -55,6 +61,8 @@ class Dispatch:
             bug = GatewayError("internal_error", "A bug in the appliance; its log has more.")
             reply = error_reply(bug, request_id, dialect_of(request.path))
         self.metrics.http_request(template, request.method, reply.status)
+        if reply.status == 401 and _OURS in reply.headers:
+            await trio.sleep(self.pace.wait(request.peer, trio.current_time()))
         return reply
 
     def refusal(self, error: GatewayError) -> Reply:

@@ -60,6 +60,9 @@ def _status(args: argparse.Namespace) -> int:
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
     for gpu in answer.get("gpus", ()):
         print(_gpu(gpu))
+    usage = answer.get("usage") or {"recording": True}
+    if not usage["recording"]:
+        print(f"Usage is not being recorded: {usage['trouble']}. {usage['waiting']} wait, {usage['dropped']} are lost.")
     stuck = [row["replica"] for row in answer["replicas"] if row["state"] == "quarantined"]
     if stuck:
         print(f"Next: mend what WHY says, then run: appliance load {stuck[0]}")

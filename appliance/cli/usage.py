@@ -1,12 +1,10 @@
 """`appliance usage`: who used what."""
 
 import argparse
-import csv
 import json
 import sys
 import time
-from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
@@ -18,8 +16,7 @@ from appliance.config.secrets import environment_keys, process_environment
 from appliance.errors import OperatorError
 from appliance.usage.report import COLUMNS, By, Filter, Sum, sums, today
 from appliance.usage.store import FILE
-
-_FIGURES = ("requests", "failed", "input", "output", "cached", "estimated")
+from appliance.usage.wanted import FIGURES, columns, comma_separated, day, figures, objects
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -39,6 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--until", type=_day, metavar="DAY", help="last day")
     parser.add_argument("--key", help="only this key, by its name")
     parser.add_argument("--model", help="only this model")
+    parser.add_argument("--target", help="only this target")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object")
     form.add_argument("--csv", action="store_true", help="print comma-separated values with a head line")
@@ -47,28 +45,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Print the sums; 0 also when there are none."""
-    by = _columns(args.by)
-    found = sums(_state_dir(args) / FILE, Filter(args.since, args.until, args.key, args.model), by)
+    by = columns(args.by)
+    wanted = Filter(args.since, args.until, args.key, args.model, args.target)
+    found = sums(_state_dir(args) / FILE, wanted, by)
     if args.json:
-        rows = [dict(zip(by, row.group, strict=True)) | _figures(row) for row in found]
-        print(json.dumps({"usage": rows}, indent=2))
+        print(json.dumps({"usage": objects(by, found)}, indent=2))
     elif args.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow([*by, *_FIGURES])
-        writer.writerows([*row.group, *_figures(row).values()] for row in found)
+        print(comma_separated(by, found), end="")
     else:
         _print(by, found)
     return 0
-
-
-def _columns(text: str) -> list[By]:
-    names: list[By] = []
-    for name in filter(None, text.split(",")):
-        column = next((column for column in COLUMNS if column == name.strip()), None)
-        if column is None:
-            raise OperatorError(f'--by: "{name}" is not one of {", ".join(COLUMNS)}')
-        names.append(column)
-    return names
 
 
 def _state_dir(args: argparse.Namespace) -> Path:
@@ -79,20 +65,10 @@ def _state_dir(args: argparse.Namespace) -> Path:
 
 
 def _day(text: str) -> date:
-    now = today(time.clock_gettime(time.CLOCK_REALTIME))
-    if text == "today":
-        return now
-    if text.endswith("d") and text[:-1].isdecimal() and len(text) < 6:
-        return now - timedelta(days=int(text[:-1]))
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'"{text}" is no day: use 2026-11-24, "today" or "7d"') from None
-
-
-def _figures(row: Sum) -> dict[str, int]:
-    facts = asdict(row)
-    return {name: facts[name] for name in _FIGURES}
+        return day(text, today(time.clock_gettime(time.CLOCK_REALTIME)))
+    except OperatorError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _print(by: list[By], found: list[Sum]) -> None:
@@ -102,10 +78,10 @@ def _print(by: list[By], found: list[Sum]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in by:
         table.add_column(name.upper(), overflow="fold")
-    for figure in _FIGURES:
+    for figure in FIGURES:
         table.add_column(figure.upper(), justify="right", no_wrap=True)
     for row in found:
-        table.add_row(*row.group, *(f"{value:,}" for value in _figures(row).values()))
+        table.add_row(*row.group, *(f"{value:,}" for value in figures(row).values()))
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
     console.print(table)
     if any(row.estimated for row in found):

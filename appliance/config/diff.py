@@ -9,6 +9,7 @@ import msgspec
 from appliance.config.schema import Config
 
 _LIVE = ("keys", "models", "backends", "providers", "runtimes", "guardrails")  # what changes while the appliance runs
+_LIVE_SETTINGS = ("usage",)  # the same, of sections whose settings are told one by one
 _LIVE_SERVER = ("queue", "queue_wait", "queue_keepalive", "circuit_failures")  # settings of [server] that do so too
 
 
@@ -33,7 +34,7 @@ class Difference:
 def difference(old: Config, new: Config) -> Difference:
     """What differs."""
     settings = _settings(old, new)
-    live = [name for name in settings if name.removeprefix("server.") in _LIVE_SERVER]
+    live = [name for name in settings if _changes_at_once(name)]
     return Difference(
         keys=_names(old.keys, new.keys),
         models=_names(old.models, new.models),
@@ -47,7 +48,7 @@ def difference(old: Config, new: Config) -> Difference:
 
 def in_effect(old: Config, new: Config) -> Config:
     """The configuration that holds once `new` was loaded by a server that was started with `old`."""
-    kept = {name: getattr(old, name) for name in _fields(Config) if name not in _LIVE}
+    kept = {name: getattr(old, name) for name in _fields(Config) if name not in (*_LIVE, *_LIVE_SETTINGS)}
     live = {name: getattr(new.server, name) for name in _LIVE_SERVER}
     kept["server"] = msgspec.structs.replace(old.server, **live)
     return msgspec.structs.replace(new, **kept)
@@ -70,6 +71,11 @@ def _settings(old: Config, new: Config) -> list[str]:
         else:
             found.append(section)
     return found
+
+
+def _changes_at_once(setting: str) -> bool:
+    section, _, name = setting.partition(".")
+    return section in _LIVE_SETTINGS or (section == "server" and name in _LIVE_SERVER)
 
 
 def _fields(struct: Any) -> list[str]:

@@ -27,6 +27,10 @@ _METHODS = {name: name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELE
 _REFUSALS = frozenset({"limit", "address_limit", "handshake"})
 
 
+def _nothing() -> float:
+    return 0
+
+
 class Metrics:
     """The registry and one method for each thing that can happen; only the event loop calls them.
 
@@ -47,6 +51,7 @@ class Metrics:
         self._targets()
         self._door()
         self._hardware()
+        self._recording()
 
     def _guarding(self) -> None:
         self._evaluations = self._make.counter(
@@ -121,6 +126,16 @@ class Metrics:
                 "counter", "appliance_log_lines_dropped_total", "Log lines that could not be written.", lines_dropped
             )
         )
+
+    def _recording(self) -> None:
+        self._usage = [
+            Watched("gauge", "appliance_usage_rows_waiting", "Exchanges that are not in the usage file yet.", _nothing),
+            Watched("counter", "appliance_usage_rows_dropped_total", "Exchanges that never got there.", _nothing),
+            Watched("counter", "appliance_usage_files_broken_total", "Usage files that were set aside.", _nothing),
+            Watched("gauge", "appliance_usage_recording", "1 while the usage file can be written.", _nothing),
+        ]
+        for family in self._usage:
+            self._make.add(family)
 
     def _hardware(self) -> None:
         self._held = self._make.gauge(
@@ -242,6 +257,11 @@ class Metrics:
     def watch_connections(self, count: Callable[[], int]) -> None:
         """From now on the number of client connections is read there at each scrape."""
         self._connections.read = count
+
+    def watch_usage(self, *read: Callable[[], float]) -> None:
+        """From now on these are read at each scrape: exchanges waiting, dropped, files broken, and 1 if all is well."""
+        for family, number in zip(self._usage, read, strict=True):
+            family.read = number
 
     def connection_refused(self, reason: str) -> None:
         """A connection was closed before any request: "limit", "address_limit" (too many) or "handshake" (no TLS)."""

@@ -30,6 +30,7 @@ class OrderRoutes:
         clock: monotonic seconds, as in the rows of the fleet.
         busy: exchanges under way by replica.
         gpus: as last seen.
+        usage: how its recording does.
         reload: puts the configuration file into effect, or with True says what that would change; None without a file.
     """
 
@@ -40,6 +41,7 @@ class OrderRoutes:
     busy: Callable[[str], int]
     gpus: Callable[[], Sequence[Gpu]] = tuple
     reload: Callable[[bool], Awaitable[Reloaded]] | None = None
+    usage: Callable[[], dict[str, object]] = dict
 
     def routes(self) -> list[Route]:
         """The routes; `{id}` is a runtime or one replica of it."""
@@ -69,7 +71,7 @@ class OrderRoutes:
             for row in fleet.backends.values()
         ]
         gpus = [asdict(gpu) for gpu in self.gpus()]
-        return json_reply({"replicas": replicas, "backends": backends, "gpus": gpus})
+        return json_reply({"replicas": replicas, "backends": backends, "gpus": gpus, "usage": self.usage()})
 
     def _replica(self, row: ReplicaStatus, now: float) -> dict[str, object]:
         facts = asdict(row)

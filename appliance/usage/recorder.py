@@ -50,7 +50,9 @@ class Recorder(Generic[Exchange]):
         room: exchanges that may wait; beyond them the oldest are dropped.
 
     Attributes:
+        keeping: as given; may be changed at any time.
         dropped: exchanges that were lost because they could not be written.
+        broken: files that were found broken and set aside.
         trouble: why they are not being written, in words for the operator; "" when they are.
     """
 
@@ -64,7 +66,7 @@ class Recorder(Generic[Exchange]):
         room: int = 100_000,
     ) -> None:
         self._path = path
-        self._keeping = keeping
+        self.keeping = keeping
         self._now = now
         self._row_of = row_of
         self._waiting: deque[tuple[float, Exchange]] = deque()
@@ -73,6 +75,7 @@ class Recorder(Generic[Exchange]):
         self._limiter = trio.CapacityLimiter(1)
         self._tidied = -_TIDY_EVERY
         self.dropped = 0
+        self.broken = 0
         self.trouble = ""
 
     def take(self, exchange: Exchange) -> None:
@@ -86,6 +89,17 @@ class Recorder(Generic[Exchange]):
     def waiting(self) -> int:
         """Exchanges that are not in the file yet."""
         return len(self._waiting)
+
+    @property
+    def standing(self) -> dict[str, object]:
+        """How it does, for an operator."""
+        return {
+            "recording": not self.trouble,
+            "trouble": self.trouble,
+            "waiting": self.waiting,
+            "dropped": self.dropped,
+            "broken_files": self.broken,
+        }
 
     async def run(self) -> None:
         """Write until cancelled, then write what is left."""
@@ -133,7 +147,7 @@ class Recorder(Generic[Exchange]):
             now = self._now()
             if now - self._tidied >= _TIDY_EVERY:
                 self._tidied = now
-                self._store.forget(before=now - self._keeping.seconds, largest=self._keeping.largest)
+                self._store.forget(before=now - self.keeping.seconds, largest=self.keeping.largest)
         except sqlite3.DatabaseError as error:
             self._close()  # the next try begins anew
             if is_broken(error):
@@ -154,6 +168,7 @@ class Recorder(Generic[Exchange]):
     def _set_aside(self, why: str) -> None:
         with suppress(OSError):
             aside = set_aside(self._path, self._now())
+            self.broken += 1
             _LOG.error("the usage file is broken (%s); it is kept as %s and a new one begins", why, aside)
 
     def _close(self) -> None:

@@ -18,12 +18,13 @@ _EPOCH = date(1970, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which days, keys and models; None is all of them. Days are UTC, both ends included."""
+    """Which days, keys, models and targets; None is all of them. Days are UTC, both ends included."""
 
     since: date | None = None
     until: date | None = None
     key: str | None = None
     model: str | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ def _where(wanted: Filter) -> tuple[str, list[object]]:
         ("day <= ?", None if wanted.until is None else (wanted.until - _EPOCH).days),
         ("key = ?", wanted.key),
         ("model = ?", wanted.model),
+        ("target = ?", wanted.target),
     ]
     used = [(text, value) for text, value in terms if value is not None]
     return (" WHERE " + " AND ".join(text for text, _ in used) if used else ""), [value for _, value in used]

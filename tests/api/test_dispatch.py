@@ -2,11 +2,15 @@ import json
 from dataclasses import replace
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from appliance.access.hosts import KnownHosts
 from appliance.domain.http import Request
 from tests.fakes.accounts import text_of
 from tests.fakes.path import Bytes, Path, header
+from tests.fakes.upstream_reply import ScriptedReply
+from tests.fakes.upstreams import ScriptedUpstreams
 
 
 @pytest.mark.parametrize(
@@ -50,3 +54,48 @@ async def test_where_no_key_protects_a_foreign_host_name_is_421() -> None:
     for host, status in (("box:8000", 200), ("evil.example", 421)):
         request = Request("GET", "/healthz", "", [("host", host)], "127.0.0.1", Bytes(b""))
         assert (await guarded(request)).status == status
+
+
+async def ask_as(box: Path, key: str | None, path: str = "/v1/models", peer: str = "10.0.0.1") -> tuple[int, float]:
+    """The status, and how long it took."""
+    headers = [("x-api-key", key)] if key else []
+    began = trio.current_time()
+    reply = await box.dispatch(Request("GET", path, "", headers, peer, Bytes(b"")))
+    return reply.status, trio.current_time() - began
+
+
+async def test_bad_keys_are_answered_slower_and_slower_and_a_good_one_at_once(autojump_clock: MockClock) -> None:
+    box = Path()
+    waits = [await ask_as(box, "sk-wrong") for _ in range(10)]
+    assert waits == [(401, 0)] * 10
+    assert await ask_as(box, None) == (401, 1)
+    for path in ("/v1/models", "/v1/models/m", "/metrics"):
+        status, wait = await ask_as(box, "sk-wrong", path)
+        assert status == 401
+        assert 1 <= wait <= 2
+        assert await ask_as(box, "sk-a") == (200, 0)
+    assert await ask_as(box, "sk-wrong", peer="10.0.0.2") == (401, 0)
+
+
+async def test_an_inference_request_with_a_bad_key_waits_too_and_a_backends_401_does_not(
+    autojump_clock: MockClock,
+) -> None:
+    upstream = [ScriptedReply(b"{}", status=401, headers=[("content-type", "application/json")]) for _ in range(12)]
+    box = Path(ScriptedUpstreams(*upstream))
+    body = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+    began = trio.current_time()
+    for _ in range(12):
+        assert (await box.ask("POST", "/v1/chat/completions", body)).status == 401
+    assert trio.current_time() == began
+    for _ in range(11):
+        assert (await box.ask("POST", "/v1/chat/completions", body, key="sk-wrong")).status == 401
+    assert trio.current_time() - began == 1
+
+
+async def test_a_crowd_of_refusals_waits_side_by_side(autojump_clock: MockClock) -> None:
+    box = Path()
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(500):
+            nursery.start_soon(ask_as, box, "sk-wrong")
+    assert trio.current_time() - began == 2
