@@ -41,7 +41,7 @@ class View:
         used: when the last of them ended, or it became ready.
         resume_at: in backoff, when the next start is due.
         drain_until: when its exchanges are ended if it drains still; None where it drains to go to sleep.
-        gives_way: it drains to make room for another.
+        to_sleep: it drains in order to sleep where it can, and not to end.
         dying: a process of its last life may still be there.
         gpus: the GPUs that it uses, or used last.
         choices: the GPUs that it has to have, all of them; None lets the plan choose.
@@ -64,7 +64,7 @@ class View:
     used: float = 0.0
     resume_at: float = 0.0
     drain_until: float | None = None
-    gives_way: bool = False
+    to_sleep: bool = False
     dying: bool = False
     gpus: tuple[int, ...] = ()
     choices: tuple[int, ...] | None = None
@@ -90,6 +90,12 @@ class View:
         return self.dying or self.state in GOING
 
     @property
+    def turn(self) -> tuple[bool, bool, int, float, str]:
+        """Its place in line: the smallest comes first."""
+        since = self.asked_since if self.asked else self.since
+        return (not self.urgent, not self.asked, -self.priority, since, self.name)
+
+    @property
     def last_used(self) -> float:
         """When it was last of use to anybody."""
         return max(self.used, self.since)
@@ -105,6 +111,7 @@ class Action:
         gpus: of a start.
         reason: in words, for the operator.
         making_room_for: of a stop, a drain or a sleep, the replica that needs the room.
+        to_sleep: of a drain, it may sleep when it has finished.
         hopeless: of a block, time alone does not help.
     """
 
@@ -113,6 +120,7 @@ class Action:
     gpus: tuple[int, ...] = ()
     reason: str = ""
     making_room_for: str = ""
+    to_sleep: bool = False
     hopeless: bool = False
 
 
@@ -167,10 +175,17 @@ class Box:
     groups: dict[str, str] = field(default_factory=dict)
 
     def do(
-        self, kind: Kind, view: View, *, reason: str = "", making_room_for: str = "", hopeless: bool = False
+        self,
+        kind: Kind,
+        view: View,
+        *,
+        reason: str = "",
+        making_room_for: str = "",
+        to_sleep: bool = False,
+        hopeless: bool = False,
     ) -> None:
         """One more action."""
-        self.made.actions.append(Action(kind, view.name, view.gpus, reason, making_room_for, hopeless))
+        self.made.actions.append(Action(kind, view.name, view.gpus, reason, making_room_for, to_sleep, hopeless))
         after = _AFTER.get(kind)
         if after is not None:
             self.views[view.name] = replace(view, state=after, since=self.now)

@@ -22,11 +22,12 @@ The rules, in the order in which they apply:
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from appliance.domain.gpus import Gpu
 from appliance.domain.status import ReplicaState
 from appliance.supervisor import room
-from appliance.supervisor.box import COMING, Box, Claim, Plan, View
+from appliance.supervisor.box import COMING, Box, Claim, Kind, Plan, View
 from appliance.supervisor.room import Rank, Room
 
 S = ReplicaState
@@ -47,22 +48,20 @@ def plan(views: Sequence[View], gpus: Sequence[Gpu] | None, now: float, *, resid
         _drained(box, view)
         _idle(box, view)
         _condemn(box, view)
-    for view in sorted(filter(lambda view: _may_start(box, view), views), key=_turn):
-        _start(box, box.views[view.name])
-    for view in sorted(views, key=_turn):
+    by_turn = attrgetter("turn")
+    for view in sorted(filter(lambda view: _may_start(box, view), views), key=by_turn):
+        if box.views[view.name] is view:  # a sleeper before whom somebody else comes may have to end
+            _start(box, view)
+    for view in sorted(views, key=by_turn):
         _preload(box, box.views[view.name])
     return box.made
-
-
-def _turn(view: View) -> tuple[bool, bool, int, float, str]:
-    return (not view.urgent, not view.asked, -view.priority, view.asked_since if view.asked else view.since, view.name)
 
 
 def _drained(box: Box, view: View) -> None:
     if view.state is not S.DRAINING or view.drain_until is None:
         return
     if not view.busy:
-        box.do("sleep" if view.gives_way and view.sleep else "stop", view)
+        box.do("sleep" if view.to_sleep else "stop", view)
     elif view.drain_until <= box.now:
         box.do("stop", view, reason="its last requests took too long")
     else:
@@ -167,15 +166,12 @@ def _make_room(box: Box, view: View, found: Room) -> None:
 def _go(box: Box, view: View, others: Sequence[View]) -> None:
     reason = f"makes room for {view.name}"
     for other in others:
+        asleep = other.sleep and not view.exclusive == other.exclusive != ""  # a sleeper is loaded
         if room.works(other):
-            box.do("drain", other, reason=reason, making_room_for=view.name)
+            box.do("drain", other, reason=reason, making_room_for=view.name, to_sleep=asleep)
         else:
-            asleep = other.sleep and other.state is S.READY and not _shares_a_group(view, other)
-            box.do("sleep" if asleep else "stop", other, reason=reason, making_room_for=view.name)
-
-
-def _shares_a_group(view: View, other: View) -> bool:
-    return view.exclusive == other.exclusive != ""
+            kind: Kind = "sleep" if asleep and other.state is S.READY else "stop"
+            box.do(kind, other, reason=reason, making_room_for=view.name)
 
 
 def _in_each_others_way(view: View, other: View) -> bool:

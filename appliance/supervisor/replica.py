@@ -48,7 +48,7 @@ class Replica:
         tail: of the output of its last process; None before the first.
         stops: how often it was told to stop; whoever waits for it has to know.
         drain_until: while it drains, when what it still does is ended; None when it drains in order to sleep.
-        gives_way: it drains to make room for another.
+        to_sleep: it drains in order to sleep, and not to end.
         hopeless: of a blocked one, that time alone does not help.
         unloaded: an operator has ended it, so nothing but a request or an order starts it again.
     """
@@ -68,7 +68,7 @@ class Replica:
         self.failures = pauses.Record()
         self.stops = 0
         self.drain_until: float | None = None
-        self.gives_way = False
+        self.to_sleep = False
         self.hopeless = False
         self.unloaded = False
         self._fleet = fleet
@@ -188,20 +188,20 @@ class Replica:
             self.write(self.status.state, reason=reason)
         self._announce()
 
-    def begin_drain(self, limit: float, reason: str = "", *, gives_way: bool = False) -> None:
+    def begin_drain(self, limit: float, reason: str = "", *, to_sleep: bool = False) -> None:
         """No new work; a ready replica goes on with what it has.
 
         Args:
             limit: seconds after which that is ended.
             reason: in words.
-            gives_way: it makes room for another.
+            to_sleep: it shall sleep then, and not end.
         """
         self.wanted = False
         if self.status.state not in (S.READY, S.DRAINING):
             return
         end = trio.current_time() + limit
         self.drain_until = end if self.drain_until is None else min(end, self.drain_until)
-        self.gives_way = gives_way
+        self.to_sleep = to_sleep
         self.write(S.DRAINING, reason=reason or self.status.reason)
 
     def close(self) -> None:
@@ -282,7 +282,7 @@ class Replica:
     async def _live(self, place: Place, life: Life, leave: Callable[[], bool]) -> None:
         """One life, and what follows from its end."""
         self.life, self.tail = life, life.tail
-        self.drain_until, self.gives_way = None, False
+        self.drain_until, self.to_sleep = None, False
         self.wanted = True  # what was started is kept until something says otherwise
         self.unloaded = False
         self._permit = None

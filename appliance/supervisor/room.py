@@ -119,7 +119,7 @@ def moves(box: Box, view: View, other: View) -> Rank:
         return Rank.GOING
     if not (view.asked or view.urgent) or other.pinned or other.priority > view.priority:
         return Rank.TAKEN
-    if other.runtime == view.runtime or (other.state is S.SLEEPING and other.asked):
+    if other.runtime == view.runtime or (other.state is S.SLEEPING and other.turn < view.turn):
         return Rank.TAKEN
     if other.state in COMING:
         return Rank.LATER
@@ -177,7 +177,8 @@ def _others_go(box: Box, view: View, gpu: Gpu, there: Sequence[View], after: flo
                 free += other.need if most is Rank.TAKEN and gpu.holders else _gain(other, gpu)
         if chosen and free >= view.need:
             going = _needed(chosen, view.need - after) if most is Rank.MAKE else []
-            return _spot(gpu, most, reason, going, free - view.need)
+            sure = after + sum(_sure_gain(other) for other in chosen)
+            return _spot(gpu, most, reason, going, sure - view.need)
     if view.need > gpu.total:
         return _Spot(gpu, Rank.NEVER, f"{_short(view, gpu)} of {gpu.total // 2**20} MiB in all: it can never fit")
     holders = sorted(gpu.holders, key=lambda holder: -holder.bytes)[:_NAMED]
@@ -219,11 +220,15 @@ def _gain(other: View, gpu: Gpu) -> float:
     return gpu.total if other.state is S.SLEEPING else other.need or gpu.total
 
 
+def _sure_gain(other: View) -> int:
+    return 0 if other.state is S.SLEEPING else other.need
+
+
 def _needed(chosen: Sequence[View], missing: float) -> list[View]:
     """Those without whom it would not be enough, as far as that is certain."""
     kept = list(chosen)
     for other in chosen:
-        rest = sum(0 if one.state is S.SLEEPING else one.need for one in kept if one is not other)
+        rest = sum(_sure_gain(one) for one in kept if one is not other)
         if rest >= missing:
             kept.remove(other)
     return kept

@@ -164,7 +164,7 @@ class Supervisor:
         self._changed.set()
         self._moved.set()
         self._moved = trio.Event()
-        if before is not None and before.state is not after.state:
+        if before is not None and (before.state, before.pid) != (after.state, after.pid):
             self._settle_swap(after)
             if after.state is S.READY:
                 self._lending.queues[after.runtime].served(trio.current_time())
@@ -223,7 +223,7 @@ class Supervisor:
             case "stop":
                 replica.begin_stop(action.reason)
             case "drain":
-                replica.begin_drain(self._room_limit, action.reason, gives_way=True)
+                replica.begin_drain(self._room_limit, action.reason, to_sleep=action.to_sleep)
                 replica.tell_when_idle()
             case "block":
                 replica.block(action.reason, hopeless=action.hopeless)

@@ -35,7 +35,7 @@ def view_of(replica: Replica, queue: Queue, now: float, held: int = 0) -> View:
         used=replica.used,
         resume_at=replica.resume_at,
         drain_until=replica.drain_until,
-        gives_way=replica.gives_way,
+        to_sleep=replica.to_sleep,
         dying=replica.life is not None and state in (S.BACKOFF, S.STOPPED),
         gpus=row.gpus,
         choices=runtime.gpus if runtime.replicas == 1 or not runtime.gpus else None,

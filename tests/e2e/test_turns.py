@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.e2e.test_gpus import Driver, ask, engine, settings, starts, state
 from tests.fakes.product import Product, product, runtime
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-RESIDENCE = 1.5
+RESIDENCE = 1.0
 STREAM = ("--tokens", "40", "--token-delay", "0.02")
 
 
@@ -82,12 +83,32 @@ def test_a_model_that_is_never_idle_makes_room_for_one_that_is_asked_for_and_the
     assert min(stays(log)) >= RESIDENCE - 0.2, "each has its time"
 
 
-def test_in_an_exclusive_group_a_busy_one_goes_too(tmp_path: Path) -> None:
+def test_a_model_that_dies_while_it_loads_gives_the_room_back_before_it_is_tried_again(tmp_path: Path) -> None:
     extra = 'start = "on-demand"\nexclusive = "big"'
-    tables = runtime("a", *STREAM, extra=extra) + runtime("b", *STREAM, extra=extra)
+    tables = runtime("good", extra=extra) + runtime("bad", "--fail", "oom", extra=extra)
     with product(tmp_path, tables, f"residence = '{RESIDENCE}s'\nprobe_interval = '200ms'") as box:
-        with constant_load(box, "a") as of_a:
-            box.until(lambda: len(of_a) > 3, 30)
-            assert ask(box, "b").status_code == 200
-            box.until(lambda: state(box, "a")["state"] == "ready", 30)
-        assert set(of_a) == {("200", "data: [DONE]")}
+        assert ask(box, "good").status_code == 200
+        reply = ask(box, "bad")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_quarantined")
+        box.ready("good")
+        starting = [row["replica"] for row in changes(box) if row["state"] == "starting"]
+    assert starting == ["good", "bad", "good", "bad", "good"]
+
+
+@pytest.mark.parametrize("order", ["drain", "unload"])
+def test_what_drains_for_too_long_ends_with_an_error_that_says_so(tmp_path: Path, order: str) -> None:
+    tables = runtime("m", "--tokens", "2000", "--token-delay", "0.05")
+    with product(tmp_path, tables, "drain = '1s'\nprobe_interval = '200ms'") as box, ThreadPoolExecutor(2) as pool:
+        box.ready("m")
+        answer = pool.submit(stream, box, "m")
+        whole = pool.submit(ask, box, "m")
+        box.until(lambda: box.row("m")["busy"] == 2, 30)
+        began = time.monotonic()
+        assert box.ops("POST", f"/{order}/m").status_code == 200
+        status, last = answer.result()
+        assert 0.9 < time.monotonic() - began < 15
+        error = json.loads(last.removeprefix("data: "))["error"]
+        assert (status, error["code"], error["type"]) == ("200", "draining", "overloaded")
+        assert 'The process of the model "m" is being stopped' in error["message"]
+        assert (whole.result().status_code, whole.result().json()["error"]["code"]) == (503, "draining")
+        box.until(lambda: box.engines() == [], 30)

@@ -145,7 +145,7 @@ async def test_a_stop_for_another_model_is_waited_out_and_an_order_to_stop_is_to
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     desk = Desk()
-    desk.go(*TO_READY).begin_drain(600, "makes room for x", gives_way=True)
+    desk.go(*TO_READY).begin_drain(600, "makes room for x", to_sleep=True)
     answer = await desk.meanwhile(
         desk.replicas["m"].begin_stop,
         lambda: desk.go(S.STOPPING, S.STOPPED),
@@ -163,7 +163,7 @@ async def test_a_stop_for_another_model_is_waited_out_and_an_order_to_stop_is_to
 
 async def test_who_waited_too_long_is_told_what_for_and_keeps_its_place(autojump_clock: trio.testing.MockClock) -> None:
     desk = Desk(load_wait=30)
-    desk.go(*TO_READY).begin_drain(600, "makes room for x", gives_way=True)
+    desk.go(*TO_READY).begin_drain(600, "makes room for x", to_sleep=True)
     answer = await desk.ask()
     assert isinstance(answer, GatewayError)
     assert answer.code == "model_loading"

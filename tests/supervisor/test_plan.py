@@ -143,7 +143,7 @@ def test_what_works_finishes_and_then_makes_room(facts: dict[str, Any]) -> None:
     assert only(works, asks, gpus=[gpu(free=4)]) == Action(
         "drain", "works", gpus=(0,), reason="makes room for x", making_room_for="x"
     )
-    drains = replace(works, state=S.DRAINING, busy=1, drain_until=NOW + 600, gives_way=True)
+    drains = replace(works, state=S.DRAINING, busy=1, drain_until=NOW + 600, to_sleep=True)
     assert only(drains, asks, gpus=[gpu(free=4)]).reason == "waits for the memory of works on GPU 0"
 
 
@@ -176,9 +176,9 @@ def test_who_is_asked_for_makes_room_by_sleeping_where_it_can() -> None:
     idle = view("idle", S.READY, gpus=(0,), need=20 * GIB, sleep=True, vllm=True)
     asks = view("x", asked=1, need=12 * GIB)
     assert only(idle, asks, gpus=[gpu(free=4)]).kind == "sleep"
-    finished = replace(idle, state=S.DRAINING, drain_until=NOW + 9, gives_way=True)
+    finished = replace(idle, state=S.DRAINING, drain_until=NOW + 9, to_sleep=True)
     assert only(finished, asks, gpus=[gpu(free=4)]).kind == "sleep"
-    assert only(replace(finished, gives_way=False), asks, gpus=[gpu(free=4)]).kind == "stop"
+    assert only(replace(finished, to_sleep=False), asks, gpus=[gpu(free=4)]).kind == "stop"
 
 
 def test_a_sleeper_goes_when_what_it_has_kept_is_needed() -> None:

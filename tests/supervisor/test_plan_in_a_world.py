@@ -1,179 +1,385 @@
 """The plan in a simulated box where anything happens in any order."""
 
-from dataclasses import dataclass, field
+from dataclasses import replace
+from math import inf
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from appliance.domain.gpus import Gpu
-from appliance.domain.status import ReplicaState
+from appliance.domain.gpus import Gpu, Holder
+from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.supervisor import states
-from appliance.supervisor.box import View
+from appliance.supervisor.box import Action
 from appliance.supervisor.plan import plan
+from appliance.supervisor.swaps import Swaps
+from tests.fakes.paper_replicas import GIB, Line, Model, Process, Settings, any_settings
 
 S = ReplicaState
-GIB = 2**30
 TOTAL = 24 * GIB
-NAMES = ("a", "b", "c", "d")
-
-
-@dataclass
-class Model:
-    """A replica with a process that a test can kill."""
-
-    name: str
-    need: int
-    exclusive: str = ""
-    idle_stop: float | None = None
-    state: ReplicaState = S.STOPPED
-    since: float = 0.0
-    wanted: bool = False
-    asked: int = 0
-    busy: int = 0
-    used: float = 0.0
-    resume_at: float = 0.0
-    gpus: tuple[int, ...] = ()
-    holds: int = 0
-    drain_until: float | None = None
-    trees: int = 0
-    starts: list[float] = field(default_factory=list)
-
-    def to(self, state: ReplicaState, now: float) -> None:
-        self.state = states.move(self.state, state)
-        self.since = now
-
-    def view(self) -> View:
-        return View(
-            self.name,
-            self.name,
-            self.state,
-            self.since,
-            wanted=self.wanted,
-            asked=self.asked,
-            busy=self.busy,
-            used=self.used,
-            resume_at=self.resume_at,
-            drain_until=self.drain_until,
-            dying=self.state is S.BACKOFF and self.trees > 0,
-            gpus=self.gpus,
-            need=self.need,
-            exclusive=self.exclusive,
-            idle_stop=self.idle_stop,
-        )
+KEPT = GIB // 2  # by a sleeper
+RESIDENCE = 30.0
+LOAD_WAIT = 120.0
+DRAIN = 30.0
+RUNTIMES = ("a", "b", "c", "d")
+name_of = st.sampled_from(RUNTIMES)
 
 
 class World(RuleBasedStateMachine):
-    @initialize(
-        needs=st.lists(st.integers(1, 24), min_size=4, max_size=4),
-        groups=st.lists(st.sampled_from(["", "", "big"]), min_size=4, max_size=4),
-        idles=st.lists(st.sampled_from([None, 60.0]), min_size=4, max_size=4),
-    )
-    def box(self, needs: list[int], groups: list[str], idles: list[float | None]) -> None:
-        rows = zip(NAMES, needs, groups, idles, strict=True)
-        self.models = {name: Model(name, need * GIB, group, idle) for name, need, group, idle in rows}
-        self.foreign = 0
+    """A box with two GPUs and four runtimes at most."""
+
+    @initialize(chosen=st.lists(any_settings, min_size=4, max_size=4))
+    def box(self, chosen: list[Settings]) -> None:
+        self.models: dict[str, Model] = {}
+        self.lines = {name: Line() for name in RUNTIMES}
+        self.swaps = Swaps()
+        self.foreign, self.fault, self.silent = [0, 0], ["", ""], [False, False]
         self.now = 1000.0
+        for name, conf in zip(RUNTIMES, chosen, strict=True):
+            self.admit(name, conf)
+
+    def admit(self, name: str, conf: Settings) -> None:
+        names = [name] if conf.replicas == 1 else [f"{name}@{number}" for number in range(1, conf.replicas + 1)]
+        self.models |= {one: Model(one, name, conf, since=self.now) for one in names}
+
+    def members(self, name: str) -> list[Model]:
+        return [model for model in self.models.values() if model.runtime == name and not model.retired]
 
     def gpus(self) -> list[Gpu]:
         found = []
         for index in (0, 1):
-            ours = sum(model.holds for model in self.models.values() if index in model.gpus and model.trees)
-            used = ours + (self.foreign if index == 0 else 0)
-            found.append(Gpu(index, str(index), "", TOTAL, used, max(0, TOTAL - used)))
+            mine = [one.process for one in self.models.values() if one.process and index in one.process.gpus]
+            used = sum(process.holds for process in mine) + self.foreign[index]
+            holders = (Holder(7, "ann", "train.py", self.foreign[index]),) if self.foreign[index] else ()
+            gpu = Gpu(index, str(index), "", TOTAL, used, max(0, TOTAL - used), holders, self.fault[index])
+            found.append(replace(gpu, known=not self.silent[index]))
         return found
+
+    # ── what the supervisor does ──
 
     @rule()
     def look(self) -> None:
+        self.expire()
         gpus = self.gpus()
-        for action in plan([model.view() for model in self.models.values()], gpus, self.now).actions:
-            model = self.models[action.replica]
-            if action.kind == "start":
-                assert model.trees == 0, "a second tree"
-                assert model.state in (S.STOPPED, S.BACKOFF, S.BLOCKED)
-                assert model.wanted or model.asked
-                assert model.resume_at <= self.now or model.state is not S.BACKOFF, "before its pause was over"
-                free = {gpu.index: gpu.free for gpu in gpus}
-                assert all(free[index] >= model.need for index in action.gpus), "before the memory was free"
-                rivals = [other for other in self.models.values() if other is not model and other.trees]
-                assert not any(other.exclusive == model.exclusive != "" for other in rivals)
-                model.gpus, model.trees, model.holds = action.gpus, 1, 0
-                model.wanted = True
-                model.starts.append(self.now)
-                model.to(S.STARTING, self.now)
-            elif action.kind == "stop":
-                assert not model.busy, "while it works"
-                model.wanted = False
-                model.to(S.STOPPING, self.now)
-            elif action.kind == "drain":
-                model.wanted, model.drain_until = False, self.now + 600
-                model.to(S.DRAINING, self.now)
-            elif action.kind == "block" and model.state is not S.BLOCKED:
+        views = [one.view(self.lines[one.runtime].queue, self.now) for one in self.models.values()]
+        for action in plan(views, gpus, self.now, residence=RESIDENCE).actions:
+            self.act(action, self.models[action.replica], gpus)
+
+    def act(self, action: Action, model: Model, gpus: list[Gpu]) -> None:
+        if action.making_room_for:
+            stays = model.since + RESIDENCE if model.state is S.READY else 0
+            assert stays <= self.now, "before its time was over"
+            assert not model.settings.pinned
+            assert model.settings.priority <= self.models[action.making_room_for].settings.priority
+            self.swaps.begin(action.making_room_for, model.name)
+        if action.kind == "start":
+            self.start(action, model, gpus)
+        elif action.kind == "wake":
+            assert model.process is not None
+            free = {gpu.index: gpu.free for gpu in gpus}
+            assert all(free[index] + model.process.holds >= model.settings.need for index in model.process.gpus)
+            model.to(S.LOADING, self.now)
+        elif action.kind == "block":
+            if model.state in (S.STOPPED, S.BACKOFF):
                 model.to(S.BLOCKED, self.now)
+        elif action.kind != "wait":
+            self.go(action, model)
+        elif model.state is S.BLOCKED:
+            model.to(S.STOPPED, self.now)
+
+    def go(self, action: Action, model: Model) -> None:
+        """It has to end, or to make room."""
+        match action.kind:
+            case "drain":
+                model.wanted, model.to_sleep, model.drain_until = False, action.to_sleep, self.now + 600
+                model.to(S.DRAINING, self.now)
+            case "sleep":
+                assert not model.busy
+                model.drain_until = None
+                if model.state is S.READY:
+                    model.to(S.DRAINING, self.now)
+            case "condemn":
+                model.busy, model.wanted = 0, True
+                model.to(S.STOPPING, self.now)
+            case _:
+                over = model.drain_until is not None and model.drain_until <= self.now
+                assert not model.busy or over, "while it works"
+                model.wanted = model.urgent = False
+                model.busy = 0
+                model.to(S.STOPPING, self.now)
+
+    def start(self, action: Action, model: Model, gpus: list[Gpu]) -> None:
+        assert model.process is None, "a second tree"
+        assert not model.retired
+        assert model.resume_at <= self.now or model.state is not S.BACKOFF, "before its pause was over"
+        asked = self.lines[model.runtime].queue.asked(self.now)
+        assert model.wanted or asked or model.state is S.BLOCKED or action.reason == "preload"
+        by_index = {gpu.index: gpu for gpu in gpus}
+        assert len(action.gpus) == 1
+        for index in action.gpus:
+            promised = sum(
+                one.process.takes
+                for one in self.models.values()
+                if one.process and index in one.process.gpus and one.state in (S.STARTING, S.LOADING)
+            )
+            assert promised == 0, "one load at a time"
+            assert by_index[index].free >= model.settings.need, "before the memory was free"
+            assert by_index[index].known
+            assert not by_index[index].fault
+        rivals = [one for one in self.models.values() if one.process and one.runtime != model.runtime]
+        assert not any(one.settings.exclusive == model.settings.exclusive != "" for one in rivals)
+        model.process = Process(model.settings.need, action.gpus)
+        model.wanted, model.unloaded, model.drain_until, model.to_sleep = True, False, None, False
+        model.to(S.STARTING, self.now)
+
+    def settle(self, model: Model) -> None:
+        row = ReplicaStatus(model.runtime, model.name, "vllm", model.state, self.now, pid=1 if model.process else None)
+        for name in self.swaps.settle(row):
+            if name in self.models and not self.models[name].retired:
+                self.models[name].wanted = self.models[name].urgent = True
+                model.wanted = False
+
+    def expire(self) -> None:
+        """Who has waited for too long is told so."""
+        for line in self.lines.values():
+            late = [deadline for deadline in line.deadlines if deadline <= self.now]
+            for deadline in late:
+                line.deadlines.remove(deadline)
+                line.queue.leave()
+                line.queue.sent_away(self.now, 10.0)
+                line.refused += 1
+
+    def serve(self, model: Model) -> None:
+        line = self.lines[model.runtime]
+        line.queue.served(self.now)
+        for _ in line.deadlines:
+            line.queue.leave()
+        line.served += len(line.deadlines)
+        model.busy += len(line.deadlines)
+        line.deadlines.clear()
+
+    # ── what happens to it ──
 
     @rule(seconds=st.sampled_from([0.5, 5.0, 40.0, 400.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(name=st.sampled_from(NAMES), asked=st.integers(0, 3))
+    @rule(name=name_of, asked=st.integers(1, 3))
     def requests(self, name: str, asked: int) -> None:
-        self.models[name].asked = asked
+        ready = [model for model in self.members(name) if model.state is S.READY]
+        if ready:
+            ready[0].busy += asked
+            self.lines[name].served += asked
+            return
+        if self.members(name):
+            for _ in range(asked):
+                self.lines[name].queue.join(self.now)
+                self.lines[name].deadlines.append(self.now + LOAD_WAIT)
 
-    @rule(name=st.sampled_from(NAMES))
-    def process_progresses(self, name: str) -> None:
-        model = self.models[name]
-        if model.state is S.STARTING:
-            model.holds = model.need
+    @rule(name=name_of)
+    def clients_leave(self, name: str) -> None:
+        line = self.lines[name]
+        for _ in line.deadlines:
+            line.queue.leave()
+        line.deadlines.clear()
+        for model in self.members(name):
+            model.busy, model.used = 0, self.now
+
+    @rule(name=name_of)
+    def processes_progress(self, name: str) -> None:
+        for model in [one for one in self.models.values() if one.runtime == name]:
+            self.progress(model)
+
+    def progress(self, model: Model) -> None:
+        process = model.process
+        if process and model.state in (S.STARTING, S.LOADING):
+            process.holds = process.takes
             model.to(S.READY, self.now)
-            model.used, model.busy, model.asked = self.now, model.asked, 0
+            model.used, model.urgent = self.now, False
+            self.settle(model)
+            self.serve(model)
+        elif model.state is S.DRAINING and model.drain_until is None and process:
+            process.holds = min(process.holds, KEPT)
+            model.to(S.SLEEPING, self.now)
         elif model.state in (S.READY, S.DRAINING):
             model.busy, model.used = 0, self.now
         elif model.state is S.STOPPING:
-            model.trees = model.holds = 0
+            model.process = None
             model.to(S.STOPPED, self.now)
-        elif model.state is S.BACKOFF:
-            model.trees = model.holds = 0
+            if model.retired:
+                del self.models[model.name]
+        elif model.state is S.BACKOFF and process:
+            model.process = None
+            self.settle(model)
+            if model.retired:
+                del self.models[model.name]
 
-    @rule(name=st.sampled_from(NAMES))
-    def process_dies(self, name: str) -> None:
-        model = self.models[name]
-        if model.state in (S.STARTING, S.READY):
-            model.busy = 0
-            model.resume_at = self.now + 8
-            model.to(S.BACKOFF, self.now)
+    @rule(name=name_of)
+    def a_process_dies(self, name: str) -> None:
+        for model in self.members(name)[:1]:
+            if model.process and model.state in (S.STARTING, S.LOADING, S.READY, S.DRAINING, S.SLEEPING):
+                model.busy, model.drain_until, model.urgent = 0, None, False
+                model.resume_at = self.now + 8
+                model.to(S.BACKOFF, self.now)
 
-    @rule(size=st.integers(0, 24))
-    def somebody_else_uses_the_gpu(self, size: int) -> None:
-        self.foreign = size * GIB
+    @rule(index=st.sampled_from([0, 1]), size=st.integers(0, 24))
+    def somebody_else_comes_and_goes(self, index: int, size: int) -> None:
+        free = self.gpus()[index].free + self.foreign[index]
+        self.foreign[index] = min(size * GIB, free)
+
+    @rule(index=st.sampled_from([0, 1]), fault=st.sampled_from(["", "Xid 79"]), silent=st.booleans())
+    def a_gpu_has_a_fault_or_does_not_answer(self, index: int, fault: str, silent: bool) -> None:
+        self.fault[index], self.silent[index] = fault, silent
+
+    # ── what the operator does ──
+
+    @rule(name=name_of)
+    def an_order_to_load(self, name: str) -> None:
+        for model in self.members(name):
+            model.wanted = model.urgent = True
+            model.unloaded = False
+
+    @rule(name=name_of)
+    def an_order_to_drain(self, name: str) -> None:
+        for model in self.members(name):
+            self.drain(model)
+            model.unloaded = True
+
+    def drain(self, model: Model) -> None:
+        model.wanted = model.urgent = False
+        if model.state in (S.READY, S.DRAINING):
+            model.drain_until = min(model.drain_until or inf, self.now + DRAIN)
+            model.to_sleep = False
+            if model.state is S.READY:
+                model.to(S.DRAINING, self.now)
+        elif model.process and S.STOPPING in states.TRANSITIONS[model.state]:
+            model.to(S.STOPPING, self.now)
+
+    @rule(name=name_of, conf=any_settings)
+    def a_reload_changes_or_adds_a_runtime(self, name: str, conf: Settings) -> None:
+        if any(model.retired and model.runtime == name for model in self.models.values()):
+            return  # the last one is still on its way
+        before = self.members(name)
+        if before and replace(before[0].settings, need=conf.need, replicas=conf.replicas, sleep=conf.sleep) == conf:
+            return
+        if before and before[0].settings.need == conf.need and len(before) == conf.replicas:
+            for model in before:
+                model.settings = replace(conf, sleep=model.settings.sleep)  # settings that need no new process
+            return
+        self.a_reload_removes_a_runtime(name)
+        if not any(model.runtime == name for model in self.models.values()):
+            self.admit(name, conf)
+
+    @rule(name=name_of)
+    def a_reload_removes_a_runtime(self, name: str) -> None:
+        for model in self.members(name):
+            if model.process is None:
+                del self.models[model.name]
+                continue
+            self.drain(model)
+            model.retired = True
+        self.clients_leave(name)
+
+    @rule()
+    def the_appliance_is_killed_and_comes_back(self) -> None:
+        """It has forgotten everything but its records; what runs is taken over, what was ending is removed."""
+        before, self.swaps = self.models, Swaps()
+        self.lines = {name: Line() for name in RUNTIMES}
+        self.models = {}
+        for old in before.values():
+            if old.retired:
+                continue
+            model = Model(old.name, old.runtime, old.settings, since=self.now)
+            if old.process and old.state in (S.STARTING, S.LOADING, S.READY):
+                model.process, model.wanted = old.process, True
+                model.to(S.STARTING, self.now)
+            self.models[old.name] = model
+
+    # ── what must come of it ──
+
+    def peace(self) -> None:
+        """Nothing happens from outside any more, and nobody has privileges."""
+        self.foreign, self.fault, self.silent = [0, 0], ["", ""], [False, False]
+        for model in self.models.values():
+            model.settings = replace(model.settings, pinned=False, priority=0)
+            model.wanted = model.urgent = False
+        for name in RUNTIMES:
+            self.clients_leave(name)
 
     @precondition(lambda self: hasattr(self, "models"))
-    @rule(name=st.sampled_from(NAMES))
+    @rule(name=name_of)
     def in_the_end_whoever_is_asked_for_is_served(self, name: str) -> None:
-        """With nobody else asking and no foreign memory, a request is answered within a bounded number of steps."""
-        self.foreign = 0
-        for model in self.models.values():
-            model.asked = model.busy = 0
-            model.wanted = False
-        model = self.models[name]
-        model.asked = 1
+        """With nobody else asking, a request is answered within a bounded number of steps."""
+        self.peace()
+        if not self.members(name):
+            return
+        served = self.lines[name].served
+        self.requests(name, 1)
         for _ in range(40):
             self.look()
-            for other in NAMES:
-                if self.models[other].state is not S.READY:
-                    self.process_progresses(other)
-            if model.state is S.READY:
+            for model in list(self.models.values()):
+                if model.runtime != name or model.state is not S.READY:
+                    self.progress(model)
+            if self.lines[name].served > served:
                 return
             self.now += 10
-        raise AssertionError(f"{name} is stuck in {model.state}")
+        raise AssertionError(f"{name} is not served: {[(m.name, m.state) for m in self.models.values()]}")
+
+    @precondition(lambda self: hasattr(self, "models"))
+    @rule()
+    def whoever_is_always_asked_for_is_served_again_and_again(self) -> None:
+        """Under constant load on all of them everybody has its turn, and nobody more often than `residence` allows."""
+        self.peace()
+        names = {model.runtime for model in self.models.values() if not model.retired}
+        before = {name: self.lines[name].served for name in names}
+        for _ in range(160):
+            for name in sorted(names):
+                if not self.lines[name].deadlines:
+                    self.requests(name, 1)
+            self.look()
+            for model in list(self.models.values()):
+                if model.state is S.READY:
+                    model.busy, model.used = 1, self.now  # one answer follows another
+                else:
+                    self.progress(model)
+            self.now += 5
+            if all(self.lines[name].served > before[name] for name in names):
+                return
+        starved = [name for name in names if self.lines[name].served == before[name]]
+        raise AssertionError(f"{starved} starved: {[(m.name, m.state) for m in self.models.values()]}")
+
+    @precondition(lambda self: hasattr(self, "models"))
+    @rule()
+    def nothing_is_stuck(self) -> None:
+        """With nobody asking, every state that is meant to pass has passed."""
+        self.peace()
+        for _ in range(12):
+            self.look()
+            for model in list(self.models.values()):
+                self.progress(model)
+            self.expire()
+            self.now += 60
+        passing = {S.STARTING, S.LOADING, S.DRAINING, S.STOPPING}
+        assert not {model.state for model in self.models.values()} & passing
+        assert not any(model.retired for model in self.models.values())
+        assert all(not line.deadlines and not line.queue.waiting for line in self.lines.values())
 
     @invariant()
     def memory_is_never_promised_twice(self) -> None:
         for index in (0, 1):
-            users = [model for model in getattr(self, "models", {}).values() if index in model.gpus and model.trees]
-            coming = sum(model.need for model in users if model.state in (S.STARTING, S.READY))
-            going = sum(model.holds for model in users if model.state not in (S.STARTING, S.READY))
-            assert coming + going <= TOTAL
+            mine = [one for one in getattr(self, "models", {}).values() if one.process and index in one.process.gpus]
+            promised = [one.process.takes for one in mine if one.state in (S.STARTING, S.LOADING, S.READY)]
+            rest = [one.process.holds for one in mine if one.state not in (S.STARTING, S.LOADING, S.READY)]
+            assert sum(promised) + sum(rest) <= TOTAL
+
+    @invariant()
+    def every_waiter_is_counted(self) -> None:
+        for line in getattr(self, "lines", {}).values():
+            assert line.queue.waiting == len(line.deadlines)
 
 
-World.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+# A failure is not made smaller: that takes minutes, and its steps can be read as they are.
+World.TestCase.settings = settings(
+    max_examples=80, stateful_step_count=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 TestWorld = World.TestCase

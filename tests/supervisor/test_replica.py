@@ -263,14 +263,14 @@ async def test_the_shortest_limit_of_a_drain_counts(tmp_path: Path) -> None:
     scene = Scene(tmp_path, SLEEP)
     async with scene.running() as replica:
         await scene.until(lambda row: row.state is S.READY)
-        replica.begin_drain(600, "makes room for x", gives_way=True)
-        assert replica.gives_way
+        replica.begin_drain(600, "makes room for x", to_sleep=True)
+        assert replica.to_sleep
         replica.begin_drain(10)
         assert replica.drain_until is not None
         assert replica.drain_until <= trio.current_time() + 10
         replica.begin_drain(100)
         assert replica.drain_until <= trio.current_time() + 10
-        assert not replica.gives_way
+        assert not replica.to_sleep
 
 
 async def test_a_process_that_is_taken_over_is_known_before_anybody_looks(tmp_path: Path) -> None:

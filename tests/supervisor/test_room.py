@@ -121,3 +121,9 @@ def test_without_gpus_there_is_room() -> None:
     box = Box({"x": ASKS}, None, NOW, 30.0)
     assert room.find(box, ASKS) == Room(Rank.FREE)
     assert find(gpus=[gpu(free=0)], view=replace(ASKS, choices=())).rank is Rank.FREE
+
+
+def test_what_nobody_knows_is_not_left_to_others() -> None:
+    sleeper = there(state=S.SLEEPING, need=20)
+    assert find(sleeper, gpus=[gpu(free=11)]).left == {0: -1}
+    assert find(there(need=0), gpus=[gpu(free=11)]).left == {0: -1}
