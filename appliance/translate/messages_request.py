@@ -8,9 +8,11 @@ import msgspec
 from appliance.domain.calls import Call, Operation
 from appliance.errors import GatewayError
 from appliance.translate.conversation import THINKING, Block, ChatMessage, Turn, chat_messages
-from appliance.wire.members import read_json
+from appliance.wire.members import read_json, refuse_crowd
 
 DEFAULT_MAX_TOKENS = 4096
+_MOST_TURNS = 10_000
+_MOST_BLOCKS = 100_000
 _REQUEST_ID = r"^[A-Za-z0-9._:-]{1,128}$"
 _PLACE = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 # What each engine calls the thoughts of earlier turns; the others do not take any.
@@ -244,6 +246,8 @@ def parse_count(body: bytes) -> Call:
 
 def read_messages(body: bytes) -> MessagesRequest:
     """The members that are acted on; raises as `parse_messages`."""
+    refuse_crowd(body, b'"role"', _MOST_TURNS, "turns")
+    refuse_crowd(body, b'"type"', _MOST_BLOCKS, "blocks")
     if _ABSENT.fullmatch(read_json(body, _REQUIRED).messages):
         message = "'messages' is required and must not be empty."
         raise GatewayError("missing_required_parameter", message, param="messages")

@@ -19,6 +19,7 @@ _ONCE = tuple(f'"{name}"'.encode() for name in sorted(DECIDING))
 _SPELT_OUT = re.compile(rb"\\u00[4-7]")  # an escape where a plain letter would do: it may hide one of those names
 _KEY = re.compile(rb'[ \t\r\n]*("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*')
 _NEXT = re.compile(rb"[ \t\r\n]*([,}])")
+_LARGE = 2**18  # bytes
 _MOST_MEMBERS = 1000  # no API has as many; looking through more would hold up everybody else
 _NOTHING = re.compile(rb'|null|""|\[\s*\]')
 _T = TypeVar("_T")
@@ -44,6 +45,22 @@ def read_json(body: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
     if not clearly_once(body):
         _refuse_repeated(body)
     return value
+
+
+def refuse_crowd(body: bytes, word: bytes, most: int, what: str) -> None:
+    """Refuse a large body before a crowd of small things in it takes a share of a second from everybody else.
+
+    Args:
+        body: of the request.
+        word: what each of them holds, such as `"role"`.
+        most: so many are let through.
+        what: their name.
+
+    Raises:
+        GatewayError: `invalid_payload`.
+    """
+    if len(body) > _LARGE and body.count(word) > most:
+        raise GatewayError("invalid_payload", f"The body has more than {most:,} {what}. Send fewer.")
 
 
 def clearly_once(body: bytes) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from appliance.domain.calls import Call, Operation
 from appliance.errors import GatewayError
-from appliance.wire.openai_request import _checked_call, _sound_call, parse_call
+from appliance.wire.openai_request import _all_numbers, _checked_call, _sound_call, parse_call
 from appliance.wire.outgoing import outgoing_body
 
 OPENAI = [Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDING]
@@ -150,6 +150,23 @@ def test_what_we_act_on_may_be_there_only_once(operation: Operation, name: str) 
     body = json.dumps(members | {"request_id": "r"})[:-1].encode()
     value = b'"m"' if name.startswith("mod") else b"null"
     assert refusal(operation, body + f', "{name}": '.encode() + value + b"}")[0] == "invalid_payload"
+
+
+TOKENS: st.SearchStrategy[object] = (
+    st.integers(-9, 99) | st.lists(st.integers(0, 9), max_size=2) | st.sampled_from([1.5, None, "1", [[1]], {}])
+)
+
+
+@given(st.lists(TOKENS, max_size=6), st.sampled_from([None, 1]))
+def test_numbers_are_told_at_once_from_what_is_none(items: list[object], indent: int | None) -> None:
+    numbers = all(isinstance(item, int) for item in items)
+    arrays = all(isinstance(item, list) and all(isinstance(inner, int) for inner in item) for item in items)
+    assert _all_numbers(json.dumps(items, indent=indent).encode()) == (numbers or arrays)
+
+
+def test_a_million_tokens_are_a_prompt() -> None:
+    for tokens in ("[" + "12," * 10**6 + "3]", "[" + "[12]," * 10**5 + "[3,4]]"):
+        assert parse_call(EMBEDDING, f'{{"model":"m","input":{tokens}}}'.encode()).model == "m"
 
 
 JSON = st.recursive(
