@@ -122,6 +122,7 @@ PURE_FILES = {
     "supervisor/room.py",
     "supervisor/queues.py",
     "supervisor/swaps.py",
+    "supervisor/fit.py",
     "supervisor/pauses.py",
     "supervisor/liveness.py",
     "supervisor/progress.py",

@@ -92,7 +92,7 @@ def explain(
         argv=launch.argv,
         env=tuple((name, MASK if name in launch.secrets else env[name]) for name in sorted(env)),
         gpus=gpus or (),
-        memory=runtime.memory or 0,
+        memory=int(runtime.memory or 0),
         memory_from="unknown" if runtime.memory is None else "declared",
         log=str(log_path(state_dir, replicas[0])),
         replicas=replicas,

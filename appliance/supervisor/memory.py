@@ -88,7 +88,7 @@ class GpuMemory:
 
     def need(self, runtime: Runtime) -> int:
         """Bytes that a replica of a runtime needs on each of its GPUs, declared or learned; 0 when unknown."""
-        return runtime.memory or self._learned.get(_settings(runtime), 0)
+        return int(runtime.memory or 0) or self._learned.get(_settings(runtime), 0)
 
     def load(self) -> None:
         """Remember what earlier runs have learned. A file that cannot be read is as good as none."""

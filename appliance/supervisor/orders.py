@@ -12,6 +12,7 @@ from appliance.domain.status import ReplicaState
 from appliance.supervisor import refusals
 from appliance.supervisor.changes import changes
 from appliance.supervisor.explain import explain, log_path
+from appliance.supervisor.fit import with_fit
 from appliance.supervisor.following import Follower
 from appliance.supervisor.replica import Replica
 from appliance.supervisor.supervisor import Supervisor
@@ -118,7 +119,11 @@ class Operator:
 
     def preview(self, runtimes: Sequence[Runtime]) -> list[Change]:
         """See `Orders`."""
-        return changes(list(self._supervisor.runtimes.values()), runtimes)
+        found = changes(list(self._supervisor.runtimes.values()), runtimes)
+        gpus = self._supervisor.gpus()
+        if gpus is None:
+            return found
+        return with_fit(found, self._supervisor.wishes(runtimes), self._supervisor.views(), gpus)
 
     async def apply(self, runtimes: Sequence[Runtime]) -> None:
         """See `Orders`."""

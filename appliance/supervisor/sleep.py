@@ -118,6 +118,15 @@ async def wake(level: Level, send: Send, canary: Canary, limit: float = WAKE_LIM
     return Turn(ok=False, reason=f"not awake after {limit:g} s")
 
 
+async def is_asleep(send: Send) -> bool:
+    """What it says itself; False when it does not say."""
+    try:
+        status, body = await send("GET", "/is_sleeping", b"")
+        return status == 200 and loads(body)["is_sleeping"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 async def _take(steps: tuple[Step, ...], send: Send) -> None:
     for step in steps:
         status, _ = await _ask(send, "POST", step.path, step.body)

@@ -21,7 +21,8 @@ Rules that the table keeps:
 - stopped, backoff, quarantined and blocked are the only ways to starting: no start without a decision about it;
 - whatever ends by itself goes to backoff, whatever was asked to end goes through stopping;
 - draining never goes back to ready: whoever saw it has already sent its work elsewhere;
-- waking is loading: no request reaches a model between its sleep and its first good answer.
+- waking is loading: no request reaches a model between its sleep and its first good answer;
+- what is taken over from an earlier run starts; where that has left it asleep, it sleeps on.
 """
 
 from types import MappingProxyType
@@ -31,8 +32,8 @@ from appliance.domain.status import ReplicaState as S
 TRANSITIONS = MappingProxyType(
     {
         S.STOPPED: frozenset({S.STARTING, S.BLOCKED, S.QUARANTINED}),
-        S.STARTING: frozenset({S.LOADING, S.READY, S.STOPPING, S.BACKOFF}),
-        S.LOADING: frozenset({S.READY, S.STOPPING, S.BACKOFF}),
+        S.STARTING: frozenset({S.LOADING, S.READY, S.STOPPING, S.BACKOFF, S.SLEEPING}),
+        S.LOADING: frozenset({S.READY, S.STOPPING, S.BACKOFF, S.SLEEPING}),
         S.READY: frozenset({S.DRAINING, S.STOPPING, S.BACKOFF, S.SLEEPING}),
         S.DRAINING: frozenset({S.STOPPING, S.SLEEPING, S.BACKOFF}),
         S.STOPPING: frozenset({S.STOPPED, S.BACKOFF}),

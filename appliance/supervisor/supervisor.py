@@ -34,7 +34,7 @@ from appliance.supervisor.socket_paths import socket_paths, sweep
 from appliance.supervisor.state_dir import RUN, instance_of, locked
 from appliance.supervisor.swaps import Swaps
 from appliance.supervisor.tree import become_subreaper
-from appliance.supervisor.views import view_of
+from appliance.supervisor.views import view_of, wish_of
 from appliance.supervisor.watching import Senses
 
 _LOG = logging.getLogger("appliance.supervisor")
@@ -204,6 +204,13 @@ class Supervisor:
             view_of(replica, self._lending.queues[replica.runtime.name], now, self._memory.most(replica.pids()))
             for replica in self.replicas.values()
         ]
+
+    def wishes(self, runtimes: Sequence[schema.Runtime]) -> dict[str, list[View]]:
+        """The replicas of some runtimes as if somebody asked for them, by runtime."""
+        return {
+            runtime.name: [wish_of(runtime, name, self._memory.need(runtime)) for name in replica_names(runtime)]
+            for runtime in runtimes
+        }
 
     def gpus(self) -> tuple[Gpu, ...] | None:
         """The GPUs as the plan sees them; None on a box without."""

@@ -1,5 +1,8 @@
 """A replica as the plan sees it."""
 
+from dataclasses import replace
+
+from appliance.config.schema import Runtime
 from appliance.domain.status import ReplicaState
 from appliance.supervisor.box import View
 from appliance.supervisor.explain import width_of
@@ -19,12 +22,11 @@ def view_of(replica: Replica, queue: Queue, now: float, held: int = 0) -> View:
         held: bytes that its processes hold on a GPU; a sleeper has kept that much of what it needs.
     """
     row, runtime = replica.status, replica.runtime
+    settings = wish_of(runtime, replica.name, runtime.memory or row.memory)
     state = S.STARTING if replica.permitted and row.state is not S.SLEEPING else row.state
-    need = runtime.memory or row.memory
     asked = queue.asked(now)
-    return View(
-        name=replica.name,
-        runtime=runtime.name,
+    return replace(
+        settings,
         state=state,
         since=row.since,
         wanted=replica.wanted,
@@ -38,15 +40,34 @@ def view_of(replica: Replica, queue: Queue, now: float, held: int = 0) -> View:
         to_sleep=replica.to_sleep,
         dying=replica.life is not None and state in (S.BACKOFF, S.STOPPED),
         gpus=row.gpus,
+        need=max(1, settings.need - held) if settings.need and state is S.SLEEPING else settings.need,
+        preload=runtime.preload and not replica.unloaded,
+        sleep=replica.can_sleep,
+    )
+
+
+def wish_of(runtime: Runtime, name: str, need: int) -> View:
+    """A replica that does not run, as if somebody asked for it.
+
+    Args:
+        runtime: whose replica.
+        name: of the replica.
+        need: bytes on each of its GPUs; 0 is unknown.
+    """
+    return View(
+        name=name,
+        runtime=runtime.name,
+        state=S.STOPPED,
+        since=0.0,
+        asked=1,
         choices=runtime.gpus if runtime.replicas == 1 or not runtime.gpus else None,
         among=runtime.gpus,
         width=width_of(runtime),
-        need=max(1, need - held) if need and state is S.SLEEPING else need,
+        need=need,
         exclusive=runtime.exclusive,
         priority=runtime.priority,
         pinned=runtime.pinned,
-        preload=runtime.preload and not replica.unloaded,
+        preload=runtime.preload,
         idle_stop=runtime.idle_stop,
-        sleep=replica.can_sleep,
         vllm=runtime.engine == "vllm",
     )

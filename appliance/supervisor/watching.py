@@ -15,7 +15,7 @@ from appliance.supervisor import liveness, pauses, questions
 from appliance.supervisor.life import Life
 from appliance.supervisor.liveness import Pulse
 from appliance.supervisor.progress import stage_of
-from appliance.supervisor.sleep import put_to_sleep, wake
+from appliance.supervisor.sleep import is_asleep, put_to_sleep, wake
 from appliance.supervisor.verdict import Cause
 
 Probe = Callable[[Endpoint, str], Awaitable[ProbeAnswer]]
@@ -93,7 +93,10 @@ class Watching:
             now = trio.current_time()
             if self._life.gave_up:
                 return False
-            if answer.ok:
+            if answer.ok and await self._is_asleep():  # an earlier run has left it so: a request would hang
+                if not await self._sleep():
+                    return False
+            elif answer.ok:
                 why = await self._sing()
                 if not why:
                     self._is_ready(await self._slots())
@@ -193,6 +196,21 @@ class Watching:
             self._replica.write(S.STOPPING, reason=f"it could not be put to sleep: {asleep.reason}")
             self._replica.stopping.set()
             return False
+        return await self._sleep()
+
+    async def _is_asleep(self) -> bool:
+        if self._senses.send is None or not (self._replica.status.adopted and self._replica.runtime.sleep):
+            return False
+        with trio.move_on_after(_PROBE_LIMIT):
+            return await is_asleep(partial(self._senses.send, self._life.endpoint))
+        return False
+
+    async def _sleep(self) -> bool:
+        """It sleeps: wait for whoever wakes it. True when it is awake, False when it has to end."""
+        level = self._replica.runtime.sleep
+        if self._senses.send is None or level == 0:
+            return True
+        send = partial(self._senses.send, self._life.endpoint)
         self._replica.write(S.SLEEPING, reason="")
         await self._replica.turned.wait()
         self._replica.turned = trio.Event()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -229,3 +230,70 @@ def test_a_crowd_for_a_cold_model_starts_it_once(tmp_path: Path) -> None:
         replies = list(pool.map(lambda _: ask(box, "m").status_code, range(200)))
         assert replies == [200] * 200
         assert starts(box, "m") == 1
+
+
+def test_a_model_that_was_placed_automatically_is_taken_over_with_its_gpu_and_counted_there(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, 4_000, 24_000)
+    sized = 'start = "on-demand"\nmemory = "{}MB"'
+    tables = engine(driver, "m", 8_000, extra=sized.format(8_000)) + engine(
+        driver, "n", 20_000, extra=sized.format(20_000)
+    )
+    box = Product(tmp_path, tables, settings(driver))
+    box.start()
+    try:
+        assert ask(box, "m").status_code == 200
+        assert box.row("m")["gpus"] == [1]
+        (before,) = box.engines()
+        box.process.kill()
+        box.process.wait()
+        box.start()
+        box.until(lambda: box.row("m")["state"] == "ready", 60)
+        assert (box.row("m")["adopted"], box.row("m")["gpus"], box.row("m")["pid"]) == (True, [1], before)
+
+        box.config.write_text(box.config.read_text() + engine(driver, "o", 20_000, extra=sized.format(20_000)))
+        told = box.ops("POST", "/reload?dry_run=1").json()
+        assert [change["detail"] for change in told["runtimes"]] == [
+            "comes; it needs 19073 MiB of GPU memory; fits on GPU 1 when these have gone: m (idle)"
+        ]
+        assert ask(box, "n").status_code == 200
+        assert (box.row("n")["gpus"], box.row("m")["state"]) == ([1], "stopped")
+    finally:
+        box.stop()
+    assert box.engines() == []
+
+
+SLEEPER = """#!/bin/sh
+while [ "$1" != "--uds" ]; do shift; done
+exec {python} -m appliance _engine --style vllm --sleeps --model m --socket "$2" {claims}
+"""
+
+
+def test_a_sleeper_gives_its_memory_back_wakes_for_a_request_and_is_known_after_a_crash(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, 10_000, total=10_000)
+    claims = f'--gpu-file {driver.file} --gpus "$CUDA_VISIBLE_DEVICES" --gpu-memory 8000'
+    script = tmp_path / "vllm"
+    script.write_text(SLEEPER.format(python=sys.executable, claims=claims))
+    script.chmod(0o755)
+    tables = f'[[runtimes]]\nname = "m"\nengine = "vllm"\nbinary = "{script}"\nmodel = "/models/m"\nsleep = 1\n'
+    tables += 'memory = "8000MB"\n' + engine(driver, "n", 8_000, extra='start = "on-demand"\nmemory = "8000MB"')
+    box = Product(tmp_path, tables, settings(driver))
+    box.start()
+    try:
+        box.ready("m")
+        pid = box.row("m")["pid"]
+        assert ask(box, "n").status_code == 200
+        assert (box.row("m")["state"], box.row("m")["pid"]) == ("sleeping", pid), "it made room, and lives"
+        assert ask(box, "m").status_code == 200
+        assert (box.row("m")["pid"], box.row("n")["state"]) == (pid, "stopped")
+        assert ask(box, "n").status_code == 200
+        assert box.row("m")["state"] == "sleeping"
+        box.process.kill()
+        box.process.wait()
+        box.start()
+        box.until(lambda: box.row("n")["state"] == "ready", 60)
+        box.until(lambda: box.row("m")["state"] == "sleeping", 30)
+        assert ask(box, "m").status_code == 200
+        assert (box.row("m")["pid"], box.row("m")["adopted"]) == (pid, True)
+    finally:
+        box.stop()
+    assert box.engines() == []

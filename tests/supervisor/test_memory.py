@@ -97,6 +97,7 @@ async def test_what_is_declared_is_believed(tmp_path: Path) -> None:
     declared = runtime(memory=Size(700))
     assert not await memory.learn(declared, 900)
     assert memory.need(declared) == 700
+    assert type(memory.need(declared)) is int, "it is shown as JSON"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": "b"}', '{"a": null}', "3", '{"a": -1}'])

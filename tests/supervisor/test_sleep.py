@@ -9,7 +9,7 @@ import trio.testing
 
 from appliance.scripted.engine import ScriptedEngine
 from appliance.scripted.script import Script
-from appliance.supervisor.sleep import Turn, put_to_sleep, steps_to_wake, wake
+from appliance.supervisor.sleep import Turn, is_asleep, put_to_sleep, steps_to_wake, wake
 
 GIB = 2**30
 
@@ -128,3 +128,20 @@ async def test_over_real_sockets_a_sleeper_comes_back(level: Literal[1, 2]) -> N
             assert (await wake(level, send, said(""))).ok
             assert engine.state.reloaded == level - 1
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "asleep"),
+    [
+        (200, b'{"is_sleeping": true}', True),
+        (200, b'{"is_sleeping": false}', False),
+        (404, b"", False),
+        (200, b"[]", False),
+    ],
+)
+async def test_whether_it_sleeps_is_its_own_word(status: int, body: bytes, asleep: bool) -> None:
+    async def send(method: str, path: str, sent: bytes) -> tuple[int, bytes]:
+        assert (method, path, sent) == ("GET", "/is_sleeping", b"")
+        return status, body
+
+    assert await is_asleep(send) is asleep

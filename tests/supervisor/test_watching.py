@@ -187,3 +187,21 @@ async def test_it_sleeps_and_wakes_up(tmp_path: Path) -> None:
     assert woke == [True]
     assert "POST /wake_up" in patient.sent
     assert [row.state for row in patient.rows][-3:] == [S.DRAINING, S.SLEEPING, S.LOADING]
+
+
+async def test_one_that_is_taken_over_asleep_sleeps_on(tmp_path: Path) -> None:
+    patient = Patient(tmp_path, sleep=1)
+    patient.status = replace(patient.status, adopted=True)
+    patient.asleep = True
+    async with patient.watched() as (watching, _), trio.open_nursery() as nursery:
+        ready = []
+
+        async def become() -> None:
+            ready.append(await watching.become_ready())
+
+        nursery.start_soon(become)
+        while str(patient.status.state) != "sleeping":
+            await trio.sleep(0.02)
+        patient.turned.set()
+    assert ready == [True]
+    assert [row.state for row in patient.rows][-3:] == [S.SLEEPING, S.LOADING, S.READY]
