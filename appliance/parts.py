@@ -52,7 +52,7 @@ from appliance.ops.keys import KeyRoutes
 from appliance.ops.orders import OrderRoutes
 from appliance.ops.probes import Probes
 from appliance.ops.usage import UsageRoutes
-from appliance.policy import outcomes_of
+from appliance.policy import outcomes_of, parameters_of
 from appliance.private_door import PrivateDoor
 from appliance.recording import recorder_of
 from appliance.reload import Fresh, Live, Reloader, endpoints_of, guardrails_of, most_connections
@@ -155,7 +155,7 @@ def build(
     )
     admission = admission_of(config, api_keys, recorder, date)
     keys, ledger = admission.ring, admission.ledger
-    gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config))
+    gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config), parameters_of(config))
     hosts = KnownHosts(server.names, socket.gethostname()) if admission.open else None
 
     def account(record: ExchangeRecord) -> None:

@@ -1,4 +1,4 @@
-"""From a configuration to what watches over targets: lines for slots, breakers, suspects of crashes."""
+"""From a configuration to what protects targets: lines for slots, breakers, suspects of crashes, refused parameters."""
 
 import logging
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from appliance.gateway.outcomes import Outcomes
 from appliance.gateway.queues import QueueRules, Queues, Share
 from appliance.gateway.trials import Trials
 from appliance.observe.metrics import Metrics
+from appliance.parameters.check import ParameterRules
 
 _LOG = logging.getLogger("appliance.breakers")
 
@@ -31,6 +32,11 @@ def outcomes_of(config: Config, fleet: FleetTable, metrics: Metrics, clock: Call
         fleet.watch_replicas(watcher.replica_changed)
     fleet.watch_drops(queues.replica_dropped)
     return Outcomes(panel, queues, trials)
+
+
+def parameters_of(config: Config) -> ParameterRules:
+    """What is judged in requests, for all and for each key."""
+    return ParameterRules(config.parameters, config.keys)
 
 
 def change(outcomes: Outcomes, config: Config) -> None:

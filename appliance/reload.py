@@ -121,6 +121,7 @@ class Reloader:
         live.prober.change(backends)
         live.recorder.keeping = keeping_of(config)
         policy.change(live.outcomes, config)
+        live.gateway.parameters = policy.parameters_of(config)
         self._config = in_effect(self._config, config)
         live.metrics.config_loaded(ok=True, at=self._date())
         await live.operator.apply(config.runtimes)

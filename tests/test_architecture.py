@@ -16,7 +16,7 @@ MAX_LINES = 400
 VALUES = {"errors", "domain"}
 SETTINGS = VALUES | {"config"}
 BYTES = {"http1", "sse", "wire", "translate"}
-DECISIONS = {"fleet", "access", "routing", "limits", "guardrails", "queueing", "breakers"}
+DECISIONS = {"fleet", "access", "routing", "limits", "guardrails", "queueing", "breakers", "parameters"}
 
 # room -> (rooms it may import, third-party packages it may import)
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
@@ -37,6 +37,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "limits": (SETTINGS, set()),
     "guardrails": (SETTINGS, {"re2", "stdnum"}),
     "queueing": (set(), set()),
+    "parameters": (SETTINGS, {"msgspec"}),
     "breakers": (VALUES, set()),
     # the outside, one room per outsider; what two of them share
     "sockets": (set(), {"trio", "outcome"}),
@@ -70,7 +71,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "private_door": ({"*"}, {"trio"}),
     "roster": (SETTINGS | {"access", "limits", "keystore", "observe", "recording", "usage"}, set()),
     "recording": (SETTINGS | {"limits", "observe", "usage"}, {"trio"}),
-    "policy": (SETTINGS | {"fleet", "breakers", "gateway", "observe"}, set()),
+    "policy": (SETTINGS | {"fleet", "breakers", "gateway", "observe", "parameters"}, set()),
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (

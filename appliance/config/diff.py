@@ -9,7 +9,7 @@ import msgspec
 from appliance.config.schema import Config
 
 _LIVE = ("keys", "models", "backends", "providers", "runtimes", "guardrails")  # what changes while the appliance runs
-_LIVE_SETTINGS = ("usage",)  # the same, of sections whose settings are told one by one
+_LIVE_SETTINGS = ("usage", "parameters")  # the same, of sections whose settings are told one by one
 _LIVE_SERVER = ("queue", "queue_wait", "queue_keepalive", "circuit_failures")  # settings of [server] that do so too
 
 

@@ -101,6 +101,34 @@ class Limits(Section, frozen=True):
     tokens_per_month: Annotated[int | None, Doc("tokens a month, which begins on its first day at 00:00 UTC")] = None
 
 
+class Parameters(Section, frozen=True):
+    """How much of what can hurt an engine a request may ask for."""
+
+    most_choices: Annotated[int, Doc("most answers to one request (`n`, `best_of`)")] = 8
+    most_logprobs: Annotated[int, Doc("most probabilities for each token (`logprobs`, `top_logprobs`)")] = 20
+    most_stops: Annotated[int, Doc("most entries of `stop` and lists like it")] = 16
+    most_tools: Annotated[int, Doc("most tools")] = 128
+    schema_size: Annotated[Size, Doc("largest JSON schema, or all tools together")] = Size(256 * 2**10)
+    schema_depth: Annotated[int, Doc("how deep a schema or a tool may be nested")] = 48
+    remote_media: Annotated[bool, Doc("images and the like may be http and https URLs, which the engine fetches")] = (
+        False
+    )
+    allow: Annotated[tuple[str, ...], Doc("fields that are let pass, such as `grammar`")] = ()
+
+
+class KeyParameters(Section, frozen=True):
+    """What is different for one key; absent is as for all."""
+
+    most_choices: Annotated[int | None, Doc("most answers to one request")] = None
+    most_logprobs: Annotated[int | None, Doc("most probabilities for each token")] = None
+    most_stops: Annotated[int | None, Doc("most entries of `stop` and lists like it")] = None
+    most_tools: Annotated[int | None, Doc("most tools")] = None
+    schema_size: Annotated[Size | None, Doc("largest JSON schema, or all tools together")] = None
+    schema_depth: Annotated[int | None, Doc("how deep a schema or a tool may be nested")] = None
+    remote_media: Annotated[bool | None, Doc("images and the like may be http and https URLs")] = None
+    allow: Annotated[tuple[str, ...], Doc("fields that are let pass, beside those of all")] = ()
+
+
 class Key(Section, frozen=True):
     """A client credential; the file holds its hash only."""
 
@@ -115,6 +143,7 @@ class Key(Section, frozen=True):
         bool, Doc("its requests never leave the box: no provider, and no backend on another machine")
     ] = False
     weight: Annotated[int, Doc("its share of the tokens where others wait too, beside a key of weight 1")] = 1
+    parameters: Annotated[KeyParameters | None, Doc("fields of requests, where it may use more than all")] = None
     priority: Annotated[int, Doc("where requests wait, those of keys with a higher one go first")] = 0
     provider_keys: Annotated[
         dict[str, str], Doc("files that hold its own keys for providers, used where a request brings none; by provider")
@@ -289,4 +318,5 @@ class Config(Section, frozen=True):
     providers: Annotated[tuple[Provider, ...], Doc("cloud APIs that may be asked")] = ()
     models: Annotated[tuple[Model, ...], Doc("public names; a runtime or backend model without one has its own")] = ()
     guardrails: Annotated[tuple[Guardrail, ...], Doc("checks on input and output")] = ()
+    parameters: Annotated[Parameters, Doc("fields of requests that can hurt an engine")] = Parameters()
     usage: Annotated[Usage, Doc("how long the usage of each key is kept")] = Usage()

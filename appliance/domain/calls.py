@@ -1,5 +1,6 @@
 """What a client asked for: one operation on one model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, Self
@@ -174,6 +175,7 @@ class Call:
             out, and what has to be added can follow its last member.
         foreign: the request itself, when it has to be translated.
         content_type: of a form, with its boundary; empty for JSON.
+        watched: members that could harm an engine, by name, and media that lies elsewhere, by place; all undecoded.
     """
 
     operation: Operation
@@ -186,6 +188,7 @@ class Call:
     appendable: bool = field(default=False, compare=False)
     foreign: Foreign | None = field(default=None, compare=False)
     content_type: str = ""
+    watched: Mapping[str, bytes] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The story of a request, top to bottom."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,6 +32,7 @@ from appliance.gateway.translated import NATIVE, messages_relay, translated
 from appliance.guardrails.rules import Guardrails, Guards
 from appliance.limits.estimate import input_estimate, output_allowed
 from appliance.limits.ledger import Ledger
+from appliance.parameters.check import ParameterRules
 from appliance.routing.catalogue import Catalogue, PublicModel
 from appliance.routing.clouds import Clouds
 from appliance.routing.pick import candidates
@@ -70,6 +71,7 @@ class Gateway:
     attempts: Attempts
     ledger: Ledger
     guardrails: Guardrails = field(default_factory=Guardrails)
+    parameters: ParameterRules = field(default_factory=ParameterRules)
     draining: bool = False
     interruption: GatewayError | None = None
     _guarding: Guarding = field(init=False)
@@ -108,12 +110,9 @@ class Gateway:
             self._choices[call.model, call.operation] = model, targets
         if model.overrides is not None:
             call = model.overrides.applied(call)
-        if exchange.stays or call.foreign is not None:
-            targets = _fitting(targets, call, model.name, exchange)
         if model.by_prefix:
             exchange.affinity = affinity_of(call, sent)
-        if self.attempts.outcomes.panel.tripped:
-            targets = self._in_order(model, targets, exchange)
+        targets = self._worth_trying(call, model, targets, exchange)
         if call.stream and self._waits_aloud(call, targets[0]):
             return self._early(call, targets, guards, exchange)
         return await self._answered(call, targets, guards, exchange)
@@ -142,10 +141,24 @@ class Gateway:
             raise GatewayError(
                 "draining", "The server is shutting down and takes no new requests. Try again soon.", retry_after=5
             )
+        if call.watched is not None:
+            self._check_fields(call.watched, model, exchange)
         exchange.input_estimate = tokens = input_estimate(call)
         tokens += output_allowed(call)
         exchange.permit = self.ledger.admit(exchange.key, model.name, tokens, exchange.accounts.clock())
         return model, targets
+
+    def _check_fields(self, watched: Mapping[str, bytes], model: PublicModel, exchange: Exchange) -> None:
+        """Refuse what could hurt an engine; what goes to a provider only is the provider's own affair."""
+        engines = {target.engine for target in model.targets if target.kind != "provider"}
+        if engines:
+            self.parameters.check(watched, exchange.key, engines)
+
+    def _worth_trying(self, call: Call, model: PublicModel, targets: list[Target], exchange: Exchange) -> list[Target]:
+        """Those that may get this call; raises where there is none."""
+        if exchange.stays or call.foreign is not None:
+            targets = _fitting(targets, call, model.name, exchange)
+        return self._in_order(model, targets, exchange) if self.attempts.outcomes.panel.tripped else targets
 
     def _in_order(self, model: PublicModel, targets: list[Target], exchange: Exchange) -> list[Target]:
         """The targets without those whose circuit is open; raises `circuit_open`."""

@@ -9,6 +9,7 @@ from appliance.domain.calls import Call, Operation
 from appliance.errors import GatewayError
 from appliance.translate.conversation import THINKING, Block, ChatMessage, Turn, chat_messages
 from appliance.wire.members import read_json, refuse_crowd
+from appliance.wire.watched import remote_images
 
 DEFAULT_MAX_TOKENS = 4096
 _MOST_TURNS = 10_000
@@ -144,6 +145,18 @@ class Translated:
         """As it is: the model has no overrides."""
         return body
 
+    def watched(self) -> dict[str, bytes] | None:
+        """What of it could harm an engine; see `wire.watched`."""
+        request = self._request
+        found = remote_images(self._messages)
+        if request.stop_sequences:
+            found["stop_sequences"] = msgspec.json.encode(request.stop_sequences)
+        if self._tools:
+            found["tools"] = msgspec.json.encode(self._tools)
+        if request.output_config and request.output_config.format:
+            found["output_config"] = msgspec.json.encode(request.output_config.format)
+        return found or None
+
     def _for_engine(self, engine: str) -> list[ChatMessage]:
         thoughts = _THOUGHTS.get(engine)
         messages = []
@@ -225,6 +238,7 @@ def parse_messages(body: bytes) -> Call:
         request_id=request.request_id,
         most_output=DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens,
         foreign=call_body,
+        watched=call_body.watched(),
     )
 
 

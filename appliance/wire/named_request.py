@@ -20,6 +20,7 @@ from appliance.wire.members import (
     require,
     wrong,
 )
+from appliance.wire.watched import walked
 
 
 class _Need(NamedTuple):
@@ -92,7 +93,16 @@ def parse_named(operation: Operation, body: bytes) -> Call:
     most = check_count(fields.max_output_tokens, "max_output_tokens")
     stream = flag(fields.stream, "stream")
     appendable = not len(fields.request_id)
-    return Call(operation, model, body, stream, request_id=request_id, most_output=most, appendable=appendable)
+    return Call(
+        operation,
+        model,
+        body,
+        stream,
+        request_id=request_id,
+        most_output=most,
+        appendable=appendable,
+        watched=walked(body),
+    )
 
 
 def _check(need: _Need, fields: _Body) -> None:

@@ -8,7 +8,7 @@ is read again, member by member, to say what is wrong; the careful reading alone
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 
@@ -31,6 +31,7 @@ from appliance.wire.members import (
     scalar,
     wrong,
 )
+from appliance.wire.watched import Usual, elsewhere, unusual, usual
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _INDEXES = re.compile(r"at `\$((?:\[\d+\])+)")
@@ -38,6 +39,7 @@ _AS_ZERO = bytes.maketrans(b"123456789-", b"0" * 10)
 _LARGE = 2**16  # bytes of an array of tokens
 _MOST_MESSAGES = 100_000  # as many as Anthropic takes; no model has room for them
 _FIRST_ITEM = re.compile(rb"\[\s*(.)")
+_QUOTE, _BRACKET = b'"['
 _INPUT = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDING: "input"}
 
 
@@ -50,7 +52,7 @@ class _StreamOptions(msgspec.Struct, gc=False):
     include_usage: bool | None = None
 
 
-class _Sound(msgspec.Struct, gc=False):
+class _Sound(Usual, gc=False):
     """What every body must have, and what it may have."""
 
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_MODEL)]
@@ -96,9 +98,21 @@ class _Body(msgspec.Struct):
     request_id: msgspec.Raw = msgspec.Raw()
 
 
-_CHAT = msgspec.json.Decoder(_SoundChat)
-_COMPLETION = msgspec.json.Decoder(_SoundCompletion)
-_EMBEDDING = msgspec.json.Decoder(_SoundEmbedding)
+_S = TypeVar("_S", bound=_Sound)
+
+
+class _Decoders(Generic[_S]):
+    """Of one kind of body: of one with usual members only, and of any."""
+
+    def __init__(self, kind: type[_S]) -> None:
+        self.any = msgspec.json.Decoder(kind)
+        strict = msgspec.defstruct(kind.__name__, [], bases=(kind,), forbid_unknown_fields=True, gc=False)
+        self.usual = msgspec.json.Decoder(cast("type[_S]", strict))
+
+
+_CHAT = _Decoders(_SoundChat)
+_COMPLETION = _Decoders(_SoundCompletion)
+_EMBEDDING = _Decoders(_SoundEmbedding)
 _BODY = msgspec.json.Decoder(_Body)
 _MESSAGES = msgspec.json.Decoder(list[_SoundMessage])
 # What the first byte of an array's first element says about the whole array.
@@ -130,23 +144,21 @@ def _sound_call(operation: Operation, body: bytes) -> Call | None:
     if not clearly_once(body):
         return None
     if operation is Operation.EMBEDDING:
-        embedding = _EMBEDDING.decode(body)
-        require(embedding.input, "input")
-        _check_text(embedding.input, "input")
-        request_id = embedding.request_id or None
-        if embedding.request_id == "" or (request_id and not REQUEST_ID.fullmatch(request_id)):
-            return None
-        appendable = embedding.request_id is msgspec.UNSET
-        return Call(operation, embedding.model, body, request_id=request_id, appendable=appendable)
+        return _sound_embedding(body)
     fields: _SoundChat | _SoundCompletion
     if operation is Operation.CHAT:
-        fields = chat = _CHAT.decode(body)
-        for message in chat.messages:
+        fields, watched = chat, _ = _read(_CHAT, body)
+        remote: dict[str, bytes] = {}
+        for index, message in enumerate(chat.messages):
+            first = memoryview(message.content)[0] if len(message.content) else _QUOTE
+            if first == _BRACKET:
+                elsewhere(message.content, f"messages[{index}].content", remote)
             # What is not a string or an array may be null, or wrong.
-            if len(message.content) and memoryview(message.content)[0] not in b'"[' and not absent(message.content):
+            elif first != _QUOTE and not absent(message.content):
                 return None
+        watched = _with(watched, remote) if remote else watched
     else:
-        fields = completion = _COMPLETION.decode(body)
+        fields, watched = completion, _ = _read(_COMPLETION, body)
         require(completion.prompt, "prompt")
         _check_text(completion.prompt, "prompt")
     request_id = fields.request_id or None
@@ -157,7 +169,35 @@ def _sound_call(operation: Operation, body: bytes) -> Call | None:
     wants_usage = stream and isinstance(options, _StreamOptions) and bool(options.include_usage)
     appendable = fields.request_id is msgspec.UNSET and options is msgspec.UNSET
     most = _most_output(fields.max_tokens, fields.max_completion_tokens, fields.n)
-    return Call(operation, fields.model, body, stream, wants_usage, request_id, most, appendable)
+    if fields.n is not None and fields.n > 1:
+        watched = _with(watched, {"n": str(fields.n).encode()})
+    return Call(operation, fields.model, body, stream, wants_usage, request_id, most, appendable, watched=watched)
+
+
+def _sound_embedding(body: bytes) -> Call | None:
+    embedding, watched = _read(_EMBEDDING, body)
+    require(embedding.input, "input")
+    _check_text(embedding.input, "input")
+    request_id = embedding.request_id or None
+    if embedding.request_id == "" or (request_id and not REQUEST_ID.fullmatch(request_id)):
+        return None
+    appendable = embedding.request_id is msgspec.UNSET
+    return Call(
+        Operation.EMBEDDING, embedding.model, body, request_id=request_id, appendable=appendable, watched=watched
+    )
+
+
+def _read(decoders: "_Decoders[_S]", body: bytes) -> tuple[_S, dict[str, bytes] | None]:
+    """The fields, and what of them is to be judged; a second pass where there are others than the usual ones."""
+    try:
+        fields = decoders.usual.decode(body)
+    except msgspec.ValidationError:
+        return decoders.any.decode(body), unusual(body)
+    return fields, usual(fields)
+
+
+def _with(known: dict[str, bytes] | None, more: dict[str, bytes] | None) -> dict[str, bytes] | None:
+    return known | more if known and more else known or more
 
 
 def _most_output(max_tokens: int | None, max_completion_tokens: int | None, n: int | None) -> int | None:
@@ -175,7 +215,7 @@ def _checked_call(operation: Operation, body: bytes) -> Call:
     (_check_messages if operation is Operation.CHAT else _check_text)(value, name)
     request_id = request_id_of(fields.request_id)
     if operation is Operation.EMBEDDING:
-        return Call(operation, model, body, request_id=request_id)
+        return Call(operation, model, body, request_id=request_id, watched=unusual(body))
     check_number(fields.temperature, "temperature", 2)
     check_number(fields.top_p, "top_p", 1)
     most = _most_output(
@@ -184,7 +224,24 @@ def _checked_call(operation: Operation, body: bytes) -> Call:
         _choices(fields.n),
     )
     stream = flag(fields.stream, "stream")
-    return Call(operation, model, body, stream, stream and _wants_usage(fields.stream_options), request_id, most)
+    wants_usage = stream and _wants_usage(fields.stream_options)
+    watched = unusual(body)
+    if operation is Operation.CHAT:
+        watched = _with(watched, _elsewhere(value))
+    return Call(operation, model, body, stream, wants_usage, request_id, most, watched=watched)
+
+
+def _elsewhere(messages: msgspec.Raw) -> dict[str, bytes] | None:
+    """Media that is not inline, where the parts are such that it can be told; the rest is for the engine to refuse."""
+    found: dict[str, bytes] = {}
+    for index, message in enumerate(_MESSAGES.decode(messages)):
+        if first_byte(message.content) == b"[":
+            where = f"messages[{index}].content"
+            try:
+                elsewhere(message.content, where, found)
+            except ValueError as error:
+                raise wrong(where, "a string, an array of parts, or null") from error
+    return found or None
 
 
 def _choices(raw: msgspec.Raw) -> int | None:
