@@ -12,7 +12,6 @@ from ipaddress import IPv6Address, ip_address
 
 import msgspec
 
-from appliance.config.allowed import mistakes_in_parameters
 from appliance.config.changes import mistakes_in_changes
 from appliance.config.locate import ConfigPath, dotted
 from appliance.config.owned import own_flag, own_variable
@@ -77,7 +76,6 @@ def check(config: Config, *, has_environment_keys: bool) -> list[Finding]:
         *_hashes(config.keys),
         *_callers(config.keys),
         *_default(config.models),
-        *(Finding(spot, *words) for spot, *words in mistakes_in_parameters(config)),
         *(found for index, row in enumerate(config.runtimes) for found in _runtime(row, ("runtimes", index))),
         *(found for index, row in enumerate(config.backends) for found in _backend(row, ("backends", index))),
         *(found for index, row in enumerate(config.models) for found in _model(row, ("models", index), config)),
@@ -233,7 +231,6 @@ def _callers(keys: tuple[Key, ...]) -> Iterator[Finding]:
         if _OWN_CALLER.fullmatch(key.name):  # it would share its limits and its place in the log with that caller
             what = f'`{dotted(path)}.name`: "{key.name}" is how the appliance calls a caller without a [[keys]] entry'
             yield Finding((*path, "name"), what, "rename it")
-        yield from _positive(key, path, ("weight",))
         if key.limits is not None:
             yield from _positive(key.limits, (*path, "limits"), _POSITIVE_LIMITS)
 

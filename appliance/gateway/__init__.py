@@ -3,6 +3,7 @@
     pipeline     the story: may the caller, which model, which targets, one or two attempts, the reply
     attempts     one extra attempt at most, before the first byte, where that is safe
     provider_leg a request to a cloud provider and its reply, in the terms of the rest (`converted_reply`)
+    fitting      which targets may be asked this at all: what stays on the box, what only one dialect can carry
     queues       waiting for a slot, fairly
     trials       suspects of a crash wait for their turn
     outcomes     what follows from the end of an attempt: slots, breakers, suspects

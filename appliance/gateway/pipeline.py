@@ -23,12 +23,13 @@ from appliance.gateway.attempts import Attempts, read_all
 from appliance.gateway.counting import count_tokens
 from appliance.gateway.early import EarlyStream
 from appliance.gateway.engine_reply import EngineReply
+from appliance.gateway.fitting import fitting, may_leave
 from appliance.gateway.guarding import Conversation, Guarding, conversation_body, words_of
 from appliance.gateway.opaque import OpaqueBytes, OpaqueEvents
 from appliance.gateway.relay import Relay
 from appliance.gateway.responses import ResponsesRelay
 from appliance.gateway.served import served_by
-from appliance.gateway.translated import NATIVE, messages_relay, translated
+from appliance.gateway.translated import messages_relay, translated
 from appliance.guardrails.rules import Guardrails, Guards
 from appliance.limits.estimate import input_estimate, output_allowed
 from appliance.limits.ledger import Ledger
@@ -127,8 +128,7 @@ class Gateway:
         if self.guardrails.of(model.name) is not None:
             words = f"Model {model.name!r} has guardrails, and those cannot look into a session. Choose another model."
             raise GatewayError("unsupported", words, param="model")
-        targets = _fitting(targets or candidates(model, call.operation, self._fleet), call, model.name, exchange)
-        return self._in_order(model, targets, exchange) if self.attempts.outcomes.panel.tripped else targets
+        return self._worth_trying(call, model, targets or candidates(model, call.operation, self._fleet), exchange)
 
     def _taken_on(
         self, call: Call, caller: Caller, exchange: Exchange, byok: Byok | None = None
@@ -157,7 +157,7 @@ class Gateway:
     def _worth_trying(self, call: Call, model: PublicModel, targets: list[Target], exchange: Exchange) -> list[Target]:
         """Those that may get this call; raises where there is none."""
         if exchange.stays or call.foreign is not None:
-            targets = _fitting(targets, call, model.name, exchange)
+            targets = fitting(targets, call, model.name, exchange)
         return self._in_order(model, targets, exchange) if self.attempts.outcomes.panel.tripped else targets
 
     def _in_order(self, model: PublicModel, targets: list[Target], exchange: Exchange) -> list[Target]:
@@ -210,7 +210,7 @@ class Gateway:
         exchange.model_known(model.name)
         exchange.input_estimate = input_estimate(call)
         targets = candidates(model, call.operation, fleet)
-        targets = self._in_order(model, _fitting(targets, call, model.name, exchange), exchange)
+        targets = self._in_order(model, fitting(targets, call, model.name, exchange), exchange)
         if model.overrides is not None:
             call = model.overrides.applied(call)
         upstream = await self.attempts.first_reply(call, targets, exchange)
@@ -244,7 +244,7 @@ class Gateway:
     def _choice(self, call: Call, caller: Caller, byok: Byok | None = None) -> tuple[PublicModel, list[Target] | None]:
         """The model, and the targets worth trying if they were chosen since the fleet last changed."""
         if byok is not None:
-            _may_leave(caller, f"{byok.provider}/{call.model}")
+            may_leave(caller, f"{byok.provider}/{call.model}")
             return self.catalogue.byok(call, caller.name, byok)
         fleet = self.fleet.snapshot()
         if fleet is not self._fleet:
@@ -355,36 +355,6 @@ class Gateway:
         self.interruption = error
         for relay in list(self._relays):
             relay.interrupt(error)
-
-
-def _may_leave(caller: Caller, model: str) -> None:
-    """Whether a caller may take its own key to a provider's model; patterns see its name as "provider/model"."""
-    if caller.local_only:
-        raise _stays(model)
-    if not may_use(caller, model):
-        raise GatewayError("model_not_allowed", f"This key may not use {model!r}.", param="model")
-
-
-def _fitting(targets: list[Target], call: Call, model: str, exchange: Exchange) -> list[Target]:
-    """The targets that a request may be sent to, and that can be asked it.
-
-    Raises:
-        GatewayError: there is none: `local_only`, or what makes the request one for Anthropic alone.
-    """
-    if exchange.stays:
-        targets = [target for target in targets if target.on_this_box]
-        if not targets:
-            raise _stays(model)
-    if call.foreign is not None and call.foreign.problem is not None:
-        targets = [target for target in targets if target.engine == NATIVE and not exchange.in_chat]
-        if not targets:
-            raise call.foreign.problem
-    return targets
-
-
-def _stays(model: str) -> GatewayError:
-    message = f"This key's requests may not leave the box, and {model!r} is not served on it. Choose another model."
-    return GatewayError("local_only", message, param="model")
 
 
 def _source(exchange: Exchange) -> str:
