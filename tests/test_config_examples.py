@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "config").glob("*.toml"))
 PAGE = (ROOT / "appliance/docs/configuration.md").read_text(encoding="utf-8")
 HEADINGS = {
+    "Parameters": "[parameters]",
+    "KeyParameters": "[keys.parameters]",
     "Server": "[server]",
     "Tls": "[server.tls]",
     "Key": "[[keys]]",
