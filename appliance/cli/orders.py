@@ -100,12 +100,14 @@ def _reload(args: argparse.Namespace) -> int:
     for change in answer["runtimes"]:
         settings = f" ({', '.join(change['settings'])})" if change["settings"] else ""
         print(f"runtime {change['runtime']}: {change['action']}{settings}: {change['detail']}")
-    for what in ("keys", "models", "backends", "guardrails"):
+    for what in ("keys", "models", "backends", "providers", "guardrails"):
         if answer[what]:
             print(f"{what}: {', '.join(answer[what])}")
     if answer["restart"]:
         print(f"after a restart of the appliance only: {', '.join(answer['restart'])}")
-    if not any(answer[what] for what in ("runtimes", "keys", "models", "backends", "guardrails", "restart")):
+    if not any(
+        answer[what] for what in ("runtimes", "keys", "models", "backends", "providers", "guardrails", "restart")
+    ):
         print("Nothing differs.")
     print("Next: appliance reload" if args.dry_run else "It is in effect.")
     return 0

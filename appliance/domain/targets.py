@@ -113,8 +113,10 @@ class Target:
 
     @property
     def on_this_box(self) -> bool:
-        """Whether what is sent to it stays on this machine."""
-        return self.kind == "runtime" or (self.endpoint is not None and self.endpoint.address.on_this_box)
+        """Whether what is sent to it stays on this machine; a provider's address here is only where its way begins."""
+        if self.kind == "provider":
+            return False
+        return self.endpoint is None or self.endpoint.address.on_this_box
 
 
 class LeaseUser(Protocol):

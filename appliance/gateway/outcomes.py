@@ -46,8 +46,8 @@ class Outcomes:
             self.trials.over(target.owner, exchange, well=well or (outcome == "backend_error" and status < 500))
         if exchange.place is not None:
             self.queues.free(exchange, _used(exchange, well=well), now)
-        if well and self.panel.empty:
-            return
+        if target.callers or (well and self.panel.empty):
+            return  # what one caller's own key meets says nothing to the others
         said = verdict(outcome, status, code, target.engine)
         if said is not Verdict.NOTHING:
             self.panel.ended(

@@ -1,5 +1,5 @@
 from appliance.config.diff import Difference, difference, in_effect
-from appliance.config.schema import Backend, Config, Key, Model, Runtime, Server, Usage
+from appliance.config.schema import Backend, Config, Key, Model, Provider, Runtime, Server, Usage
 from appliance.config.units import Seconds
 
 
@@ -49,3 +49,9 @@ def test_some_settings_of_the_server_change_at_once() -> None:
 def test_runtimes_are_the_supervisors_to_judge() -> None:
     assert difference(config(), config(context=2)) == Difference()
     assert in_effect(config(), config(context=2)).runtimes[0].context == 2
+
+
+def test_providers_change_at_once() -> None:
+    old, new = Config(), Config(providers=(Provider(name="openai"),))
+    assert difference(old, new) == Difference(providers=("openai",))
+    assert in_effect(old, new).providers == new.providers

@@ -1,7 +1,7 @@
 import pytest
 
 from appliance.domain.secret import Secret
-from appliance.domain.targets import Address, Endpoint, Lease
+from appliance.domain.targets import Address, Endpoint, Lease, Target
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,24 @@ def test_a_lease_is_given_back_once() -> None:
     lease.release()
     assert given_back == [lease]
     assert lease.replica == "m@1"
+
+
+@pytest.mark.parametrize(
+    ("target", "stays"),
+    [
+        (Target("m", "runtime", "m", "vllm", "m"), True),
+        (Target("b/x", "backend", "b", "vllm", "x", Endpoint(Address.from_url("http://127.0.0.1:9"))), True),
+        (Target("b/x", "backend", "b", "vllm", "x", Endpoint(Address.from_url("http://[::1]:9"))), True),
+        (Target("b/x", "backend", "b", "vllm", "x", Endpoint(Address.from_url("http://localhost"))), True),
+        (Target("b/x", "backend", "b", "vllm", "x", Endpoint(Address("unix", "/run/x.sock"))), True),
+        (Target("b/x", "backend", "b", "vllm", "x", Endpoint(Address.from_url("http://10.0.0.1"))), False),
+        (Target("b/x", "backend", "b", "vllm", "x", Endpoint(Address.from_url("http://gpu2.lan"))), False),
+        (Target("openai/x", "provider", "openai", "openai-api", "x", Endpoint(Address("http", "127.0.0.1", 9))), False),
+    ],
+)
+def test_what_stays_on_the_box(target: Target, *, stays: bool) -> None:
+    assert target.on_this_box is stays
+
+
+def test_a_providers_key_never_shows_itself() -> None:
+    assert "sk-1" not in repr(Target("o", "provider", "o", "openai-api", "x", None, Secret("sk-1")))

@@ -10,7 +10,7 @@ from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
 from appliance.api.routes import Router
 from appliance.breakers.panel import Panel
-from appliance.config.schema import Backend, Guardrail, Limits, Model, Runtime
+from appliance.config.schema import Backend, Guardrail, Limits, Model, Provider, Runtime
 from appliance.domain.http import Headers, Reply, Request
 from appliance.domain.secret import Secret
 from appliance.domain.targets import Address, Endpoint
@@ -28,6 +28,7 @@ from appliance.observe.log import ExchangeRecord, log_exchange
 from appliance.observe.metrics import Metrics
 from appliance.ops.probes import Probes
 from appliance.routing.catalogue import Catalogue
+from appliance.routing.clouds import Clouds
 from appliance.upstream.deadlines import Deadlines
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.upstreams import ScriptedUpstreams
@@ -67,7 +68,7 @@ class Path:
             Model(name="remote", targets=("box/x",)),
             Model(name="m", targets=("m",), kind="chat"),
         ]
-        catalogue = Catalogue(models, runtimes, [BOX])
+        catalogue = Catalogue(models, runtimes, [BOX], Clouds.of([Provider(name="openai")], [], {}))
         deadlines = Deadlines(1, 1, 1, 0)
         ticks = iter(range(10**6))
         clock = clock or (lambda: float(next(ticks)))

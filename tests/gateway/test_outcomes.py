@@ -154,3 +154,14 @@ async def test_a_broken_connection_alone_makes_no_suspect(autojump_clock: trio.t
     path = path_to(ConnectionLost("gone", before_reply=False))
     await ask(path, "m")
     assert not path.trials.suspects.any
+
+
+async def test_what_a_callers_own_key_meets_is_no_verdict_on_its_provider(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    path = path_to(*(bad(500) for _ in range(10)))
+    body = b'{"model":"x","messages":[{"role":"user","content":"hi"}]}'
+    headers = [("x-byok-provider", "openai"), ("x-byok-api-key", "sk-own")]
+    for _ in range(10):
+        assert (await path.ask("POST", "/v1/chat/completions", body, headers=headers)).status == 500
+    assert path.panel.empty

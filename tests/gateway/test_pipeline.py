@@ -173,3 +173,37 @@ async def test_a_cancellation_that_leaves_in_a_group_settles_the_account_too() -
     text = text_of(path.metrics)
     assert 'appliance_requests_total{code="499"' in text
     assert 'appliance_requests_in_flight{model="m"} 0.0' in text
+
+
+BYOK = [("x-byok-provider", "openai"), ("x-byok-api-key", "sk-own-canary")]
+
+
+async def test_a_request_with_its_callers_own_key_goes_to_that_provider_and_is_accounted() -> None:
+    answer = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+    path = Path(ScriptedUpstreams(ScriptedReply(answer, headers=JSON)))
+    reply = await path.ask("POST", "/v1/chat/completions", CHAT, headers=BYOK)
+    assert reply.status == 200
+    endpoint, request = path.upstreams.asked[0]
+    assert endpoint.address.host == "api.openai.com"
+    assert ("authorization", "Bearer sk-own-canary") in request.headers
+    (record,) = path.records
+    assert (record.model, record.target, record.usage.output) == ("byok/openai", "openai", 4)
+    assert "canary" not in repr(record) + repr(reply.headers) + text_of(path.metrics)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "code"),
+    [
+        ([("x-byok-provider", "gemini"), BYOK[1]], CHAT, 400, "invalid_byok_provider"),
+        ([BYOK[1]], CHAT, 400, "invalid_byok_provider"),
+        ([BYOK[0]], CHAT, 400, "missing_byok_key"),
+    ],
+)
+async def test_a_request_for_a_provider_that_cannot_be_asked_goes_nowhere(
+    headers: list[tuple[str, str]], body: bytes, status: int, code: str
+) -> None:
+    path = Path()
+    reply = await path.ask("POST", "/v1/chat/completions", body, headers=headers)
+    assert isinstance(reply.body, bytes)
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (status, code)
+    assert path.upstreams.asked == []

@@ -53,3 +53,8 @@ def test_the_target_nearest_to_serving_speaks_for_the_model() -> None:
 def test_a_runtime_not_started_and_a_model_without_targets_are_stopped() -> None:
     report = readiness(Fleet(), {"a": [RUNTIME], "b": [], "c": [BACKEND]})
     assert {name: entry["state"] for name, entry in report.items()} == {"a": "stopped", "b": "stopped", "c": "stopped"}
+
+
+def test_a_provider_is_not_asked_and_counts_as_ready() -> None:
+    target = Target("openai/x", "provider", "openai", "openai-api", "x", END)
+    assert readiness(Fleet(), {"m": [target]})["m"]["ready"] is True

@@ -2,12 +2,16 @@ from typing import Literal
 
 import pytest
 
-from appliance.config.schema import Backend, Model, Runtime
-from appliance.domain.calls import KINDS
+from appliance.config.schema import Backend, Model, Provider, Runtime
+from appliance.domain.calls import KINDS, Call, Operation
+from appliance.domain.providers import Byok
+from appliance.domain.secret import Secret
 from appliance.domain.status import BackendStatus, ModelCard
 from appliance.domain.targets import Address, Endpoint
 from appliance.fleet.table import Fleet, FleetTable
 from appliance.routing.catalogue import Catalogue
+from appliance.routing.clouds import Clouds
+from appliance.routing.pick import candidates
 
 ENDPOINT = Endpoint(Address("http", "box", 8080))
 QWEN = Runtime(name="qwen", engine="llama.cpp", model="/m/q.gguf")
@@ -73,3 +77,27 @@ def test_the_default_model_is_known_by_name() -> None:
     assert Catalogue([], [QWEN], []).default == ""
     models = [Model(name="a", targets=("qwen",)), Model(name="b", targets=("qwen",), default=True)]
     assert Catalogue(models, [QWEN], []).default == "b"
+
+
+CLOUDS = Clouds.of([Provider(name="openai")], [], {"openai": Secret("sk-owner")})
+
+
+def test_a_model_may_have_a_providers_as_a_target() -> None:
+    catalogue = Catalogue([Model(name="m", targets=("qwen", "openai/org/gpt"))], [QWEN], [], CLOUDS)
+    model = catalogue.resolve("m", Fleet())
+    assert model is not None
+    target = model.targets[1]
+    assert (target.kind, target.owner, target.model, target.key) == (
+        "provider",
+        "openai",
+        "org/gpt",
+        Secret("sk-owner"),
+    )
+    assert target in candidates(model, Operation.CHAT, Fleet())
+
+
+def test_a_callers_own_key_makes_a_model_of_its_own_that_is_not_listed() -> None:
+    catalogue = Catalogue([], [], [], CLOUDS)
+    model, targets = catalogue.byok(Call(Operation.CHAT, "gpt", b"{}"), "bob", Byok("openai", Secret("sk-own")))
+    assert (model.name, [target.model for target in targets]) == ("byok/openai", ["gpt"])
+    assert catalogue.listed(Fleet()) == {}

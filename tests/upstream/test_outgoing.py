@@ -113,3 +113,11 @@ def test_headers_of_one_connection_and_those_that_it_names_do_not_go_on() -> Non
     assert end_to_end(plain) == plain
     hop = [("connection", "keep-alive, X-Hop"), ("x-hop", "1"), ("keep-alive", "5"), ("transfer-encoding", "chunked")]
     assert end_to_end([*hop, *plain]) == plain
+
+
+def test_nothing_is_kept_of_a_request_to_an_endpoint_that_people_share() -> None:
+    outgoing = Outgoing(Endpoint(Address("http", "127.0.0.1", 9, "/p"), shared=True))
+    out = outgoing.prepare(OutRequest("POST", "/v1/x", [("authorization", "Bearer sk-canary")], b"{}", "r"))
+    assert (out.path, out.head) == ("/p/v1/x", b"")
+    assert ("authorization", "Bearer sk-canary") in out.headers
+    assert outgoing._templates == {}
