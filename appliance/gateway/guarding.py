@@ -81,7 +81,7 @@ class Guarding:
             self._settle(guards.inputs, "input", found, failed, exchange)
         if block is not None:
             raise refusal(block)
-        if guards.input is None or guards.input.only_looks:
+        if guards.only_flags:
             return call
         return _rewritten(call, request)  # what was looked at is what is sent, and nothing beside it
 

@@ -321,6 +321,9 @@ class Gateway:
         if guards is not None and status < 300:
             seen = examine(body, exchange.request_id)
             exchange.usage = (seen[1] if seen else None) or exchange.usage  # also where it is blocked
+            if guards.output_models:  # its engine is done, and others may use the slot while they are asked
+                used = exchange.usage.input + exchange.usage.output or None
+                self.attempts.outcomes.queues.free(exchange, used, exchange.accounts.clock())
             body = await self._guarding.whole(body, call, guards, exchange)
         if call.foreign is not None:
             headers = [header for header in headers if header[0] != "content-type"]

@@ -3,6 +3,7 @@
     verdict    what a check found, without the text it found
     prefixes   from a pattern to the pattern of everything that could still become a match of it
     detectors  personal data and secrets: patterns, checksums, placeholders
+    words      one pattern for a list of words
     scanner    many patterns over one text: the next finding, and where an unfinished one may begin
     rules      the guardrails of a configuration, compiled
     check      what is wrong with them

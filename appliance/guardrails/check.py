@@ -7,6 +7,7 @@ from appliance.config.locate import ConfigPath, dotted
 from appliance.config.schema import Config, Guardrail
 from appliance.guardrails.detectors import DETECTORS
 from appliance.guardrails.prefixes import PatternError, beginnings, bounded
+from appliance.guardrails.rules import Guardrails
 from appliance.guardrails.scanner import compiled
 
 # Which kinds a setting is for; the others would ignore it.
@@ -30,15 +31,25 @@ _PLAIN = Guardrail(name="", kind="pii")
 
 def findings(config: Config) -> list[Finding]:
     """Everything that is wrong with them, pattern by pattern."""
-    return [
+    found = [
         *_names(config),
         *(
-            found
+            one
             for index, guard in enumerate(config.guardrails)
-            for found in _guardrail(guard, ("guardrails", index), config)
+            for one in _guardrail(guard, ("guardrails", index), config)
         ),
         *_used(config),
     ]
+    return found or list(_together(config))
+
+
+def _together(config: Config) -> Iterator[Finding]:
+    """Each may be fine by itself, and all of one model too much."""
+    try:
+        Guardrails(config.guardrails, config.models)
+    except PatternError as error:
+        what = f"`guardrails`: those of one model cannot be used together: {error}"
+        yield Finding(("guardrails",), what, "use fewer words or patterns")
 
 
 def _names(config: Config) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ _PLACES = {
     ops.AT_END_STRING: r"\z",
 }
 _FLAGS = (("i", re.IGNORECASE), ("m", re.MULTILINE), ("s", re.DOTALL))
+_OF_SEVERAL = {ops.BRANCH, ops.SUBPATTERN, ops.MAX_REPEAT, ops.MIN_REPEAT}  # nodes that others are inside
 Node = tuple[Any, Any]
 
 
@@ -56,7 +57,7 @@ def bounded(pattern: str) -> int:
 
 
 def beginnings(pattern: str) -> str:
-    """A pattern, in RE2's syntax, that matches every beginning of every match, the empty one included.
+    """A pattern, in RE2's syntax, for texts that end with a beginning of a match, the empty one included.
 
     It matches some texts more: high upper bounds of repeats are left out.
 
@@ -89,25 +90,32 @@ def _parse(pattern: str) -> Any:
 
 
 def _begin(nodes: list[Node]) -> str:
+    """The beginnings of a row of nodes, each with an end of the text of its own.
+
+    One end for all would be a place where all beginnings meet, and such places make RE2 slow to compile.
+    """
     if not nodes:
-        return ""
+        return r"\z"
     first, *rest = nodes
-    partly, tail = _begin_one(first), _begin(rest)
-    return f"(?:{_whole_one(first)}{tail}|{partly})" if partly else f"(?:{_whole_one(first)}{tail})?"
+    partly = _begin_one(first)
+    if not rest and first[0] in _OF_SEVERAL:
+        return partly  # the whole of it is one of its beginnings
+    return f"(?:{_whole_one(first)}{_begin(rest)}|{partly})"
 
 
 def _begin_one(node: Node) -> str:
-    """Beginnings of one node that are shorter than it may be; "" when there is only the empty one."""
+    r"""Beginnings of one node that are shorter than it may be; `\z`, the empty one, where there is no other."""
     op, value = node
     if op is ops.BRANCH:
         return "(?:" + "|".join(_begin(list(branch)) for branch in value[1]) + ")"
     if op is ops.SUBPATTERN:
         return _flagged(value, _begin(list(value[3])))
     if op in (ops.MAX_REPEAT, ops.MIN_REPEAT):
-        _, most, inner = value
+        least, most, inner = value
+        _times(least, most)  # refuses too many
         again = _times(0, most if most == ops.MAXREPEAT else most - 1)
         return f"(?:{_whole(inner)}){again}{_begin(list(inner))}"
-    return ""
+    return r"\z"
 
 
 def _whole(nodes: Any) -> str:

@@ -1,6 +1,5 @@
 """The guardrails of a configuration, compiled for the models that use them."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +9,7 @@ from appliance.domain.patterns import covers
 from appliance.guardrails.detectors import DETECTORS, Detector
 from appliance.guardrails.scanner import Rule, Scanner
 from appliance.guardrails.verdict import Finding
+from appliance.guardrails.words import any_word
 
 Side = Literal["input", "output"]
 _TOO_LONG = "too_long"
@@ -26,6 +26,7 @@ class Guards:
         limits: guardrails with `kind = "max_input"`.
         input_models, output_models: guardrails whose model has to be asked, in order.
         inputs, outputs: the names of all guardrails of each side.
+        only_flags: nothing on the input side blocks or changes a request.
     """
 
     input: Scanner | None = None
@@ -35,6 +36,7 @@ class Guards:
     output_models: tuple[Guardrail, ...] = ()
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    only_flags: bool = False
 
     def too_long(self, characters: int) -> list[Finding]:
         """The findings that the length of a request's text is."""
@@ -104,6 +106,7 @@ def guards(names: Sequence[str], configured: Mapping[str, Guardrail]) -> Guards 
         tuple(guard for guard in models if "output" in guard.on),
         tuple(guard.name for guard in own if "input" in guard.on),
         tuple(guard.name for guard in own if "output" in guard.on),
+        all(guard.action == "flag" for guard in own if "input" in guard.on),
     )
 
 
@@ -120,12 +123,5 @@ def _detectors(guard: Guardrail) -> list[Detector]:
     if guard.kind == "regex":
         return [Detector("pattern", pattern, message="Pattern matched") for pattern in guard.patterns]
     if guard.kind == "keywords":
-        return [Detector("keyword", _word(word.strip()), message="Keyword found") for word in guard.words]
+        return [Detector("keyword", any_word(guard.words), message="Keyword found")]
     return []
-
-
-def _word(word: str) -> str:
-    """Any case, any space between its parts; whole words only where it begins and ends with a letter or digit."""
-    inner = r"\s{1,8}".join(re.escape(part) for part in word.split())
-    front, back = (r"\b" if re.match(r"[A-Za-z0-9_]", end) else "" for end in (word[0], word[-1]))
-    return f"(?i:{front}{inner}{back})"

@@ -72,7 +72,7 @@ class Scanner:
         self._rules = [(rule, compiled(rule.detector.pattern), _stretch(rule)) for rule in rules]
         self._longest = max(stretch for _, _, stretch in self._rules)
         self._any = compiled("|".join(dict.fromkeys(map(loosened, patterns))))
-        self._begun = compiled(rf"(?:{'|'.join(dict.fromkeys(map(beginnings, patterns)))})\z")
+        self._begun = compiled("|".join(dict.fromkeys(map(beginnings, patterns))))
 
     def next(self, text: bytes, at: int, before: int) -> Match | None:
         """The leftmost match that begins at `at` or later and in front of `before`; None when there is none."""

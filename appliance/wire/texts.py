@@ -61,7 +61,7 @@ _SAYS_NOTHING = frozenset(
     {"type", "id", "item_id", "call_id", "status", "role", "object", "model", "phase", "task", "encrypted_content"}
 )
 PLAIN = ("reasoning", "reasoning_content", "content", "refusal")  # texts of a message, in the order of their making
-_CALL = frozenset({"index", "id", "type"})
+_CALL = frozenset({"index", "id", "type", "extra_content"})  # the last one is Gemini's signature of its thoughts
 
 
 class _Format(msgspec.Struct):
