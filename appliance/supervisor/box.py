@@ -43,6 +43,7 @@ class View:
         drain_until: when its exchanges are ended if it drains still; None where it drains to go to sleep.
         to_sleep: it drains in order to sleep where it can, and not to end.
         dying: a process of its last life may still be there.
+        wedged: its processes do not end even when killed; nothing new comes to its GPUs.
         gpus: the GPUs that it uses, or used last.
         choices: the GPUs that it has to have, all of them; None lets the plan choose.
         among: from which the plan may choose; None is all there are.
@@ -66,6 +67,7 @@ class View:
     drain_until: float | None = None
     to_sleep: bool = False
     dying: bool = False
+    wedged: bool = False
     gpus: tuple[int, ...] = ()
     choices: tuple[int, ...] | None = None
     among: tuple[int, ...] | None = None
@@ -203,6 +205,10 @@ class Box:
     def on(self, index: int) -> Iterator[View]:
         """Who is on a GPU."""
         return (other for other in self.views.values() if index in other.gpus and other.loaded)
+
+    def wedged(self, index: int) -> View | None:
+        """Whose processes on a GPU do not end, if there are any."""
+        return next((other for other in self.views.values() if other.wedged and index in other.gpus), None)
 
     def free(self, gpu: Gpu) -> int:
         """Free memory that nobody of ours has been promised: what starts takes its memory bit by bit."""

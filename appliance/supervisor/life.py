@@ -58,6 +58,7 @@ class Life:
         total: memory of the smallest of them, bytes.
         started, ready: monotonic seconds; `ready` is None before it was.
         progressed: when it last showed that it comes nearer to being ready.
+        wedged: it does not end even when killed.
         gave_up: why it is being ended although nobody asked, in words, and as a class.
     """
 
@@ -71,6 +72,7 @@ class Life:
     total: int | None = None
     ready: float | None = None
     progressed: float = 0.0
+    wedged: bool = False
     gave_up: str = ""
     cause: Cause | None = None
     oom_before: int = 0
@@ -99,6 +101,7 @@ class Life:
     async def end(self, grace: float, stubborn: Callable[[list[int]], None]) -> None:
         """Empty its tree, however long that takes; `stubborn` is told the pids that outlive a KILL."""
         while left := await self.tree.stop(grace):
+            self.wedged = True
             stubborn(left)
             grace = 0.0
             await trio.sleep(_STUBBORN_PAUSE)

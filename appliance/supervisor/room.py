@@ -137,7 +137,11 @@ def works(other: View) -> bool:
 def _usable(box: Box, among: Sequence[int] | None) -> list[Gpu]:
     """The GPUs that it may use at all, in good health."""
     named = set(among) if among is not None else None
-    return [gpu for gpu in box.gpus or () if (named is None or gpu.index in named) and gpu.known and not gpu.fault]
+    return [
+        gpu
+        for gpu in box.gpus or ()
+        if (named is None or gpu.index in named) and gpu.known and not gpu.fault and not box.wedged(gpu.index)
+    ]
 
 
 def _look(box: Box, view: View, gpu: Gpu) -> _Spot:
@@ -249,6 +253,8 @@ def _unusable(box: Box, view: View) -> str:
             words.append(f"there is no GPU {index}")
         elif gpu.fault:
             words.append(f"GPU {index}: {gpu.fault}")
+        elif (other := box.wedged(index)) is not None:
+            words.append(f"GPU {index} is held by processes of {other.name} that do not end even when killed")
         elif not gpu.known:
             words.append(f"GPU {index} does not answer")
     return "; ".join(words) or f"it needs {view.width} GPUs and there are {len(by_index)}"

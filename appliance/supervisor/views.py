@@ -38,6 +38,7 @@ def view_of(replica: Replica, queue: Queue, now: float, held: int = 0) -> View:
         resume_at=replica.resume_at,
         drain_until=replica.drain_until,
         to_sleep=replica.to_sleep,
+        wedged=replica.life is not None and replica.life.wedged,
         dying=replica.life is not None and state in (S.BACKOFF, S.STOPPED),
         gpus=row.gpus,
         need=max(1, settings.need - held) if settings.need and state is S.SLEEPING else settings.need,

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.e2e.test_faults import QUICK, ask, starts, state
+from tests.e2e.test_gpus import Driver
 from tests.fakes.product import Product, product, runtime
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.usefixtures("beside")]
@@ -90,17 +91,19 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     core = ("--engine-core", "--style", "vllm", *LONG)
     tables = "".join(
         [
-            runtime("beside", "--token-delay", "0.1", "--tokens", "40"),
-            runtime("killed", *core),
-            runtime("hollow", *core),
-            runtime("stopped", *LONG, extra=quick),
-            runtime("loop", "--exit-after-ready", "0"),
-            runtime("fat"),
-            runtime("frozen", extra=quick),
+            runtime("beside", "--token-delay", "0.1", "--tokens", "40", extra="gpus = []"),
+            runtime("killed", *core, extra="gpus = []"),
+            runtime("hollow", *core, extra="gpus = []"),
+            runtime("stopped", *LONG, extra=f"{quick}\ngpus = []"),
+            runtime("loop", "--exit-after-ready", "0", extra="gpus = []"),
+            runtime("fat", extra="gpus = []"),
+            runtime("frozen", extra=f"{quick}\ngpus = [0]\nmemory = '1GB'"),
+            runtime("neighbour", extra="start = 'on-demand'\ngpus = [0]\nmemory = '1GB'"),
         ]
     )
-    server = f"{QUICK}\nbetween_bytes_timeout = '3s'\nload_wait = '8s'"
-    with product(tmp_path_factory.mktemp("box"), tables, server) as running, ExitStack() as thawed:
+    folder = tmp_path_factory.mktemp("box")
+    server = f"gpu_file = '{Driver(folder, 24_000).file}'\n{QUICK}\nbetween_bytes_timeout = '3s'\nload_wait = '8s'"
+    with product(folder, tables, server) as running, ExitStack() as thawed:
         running.ready("beside", "killed", "hollow", "stopped", "fat", "frozen")
         if (FREEZER / "cgroup.procs").exists():
             place = thawed.enter_context(cgroup(FREEZER, "kill"))
@@ -185,11 +188,15 @@ def test_what_even_kill_does_not_end_is_named_and_holds_up_nobody_else(box: Prod
     reply = ask(box, "frozen")
     assert reply.status_code == 503
     assert int(reply.headers["retry-after"]) >= 1
+    blocked = ask(box, "neighbour")
+    assert (blocked.status_code, blocked.json()["error"]["code"]) == (503, "model_blocked")
+    assert "GPU 0 is held by processes of frozen that do not end" in blocked.json()["error"]["message"]
     box.until(lambda: box.ops("POST", "/restart/beside").json()["ok"], 60)
     (place,) = FREEZER.glob(f"appliance-test-{os.getpid()}-kill")
     (place / "freezer.state").write_text("THAWED")
     box.until(lambda: gone(frozen), 30)
     assert short(box, "frozen") == 200
+    assert short(box, "neighbour") == 200
 
 
 def test_one_that_exits_with_0_again_and_again_is_left_alone_after_five_more_starts(box: Product) -> None:

@@ -46,6 +46,8 @@ def find(*others: View, gpus: list[Gpu], view: View = ASKS, claims: dict[int, Cl
         ([], [gpu(free=4)], Rank.HELD),
         ([], [gpu(free=4, fault="Xid 79")], Rank.NEVER),
         ([], [gpu(free=4, known=False)], Rank.NEVER),
+        ([there(state=S.STOPPING, wedged=True)], [gpu()], Rank.NEVER),
+        ([there(state=S.STOPPING, wedged=True, gpus=(1,))], [gpu()], Rank.FREE),
     ],
 )
 @pytest.mark.parametrize("several", [False, True])
