@@ -18,7 +18,7 @@ Rooms import leftwards only; `tests/test_architecture.py` is the plan:
     decisions   fleet, access, routing, limits, guardrails, queueing, breakers      time is an argument
     outside     upstream, supervisor, health, observe       one room per outsider
     path        gateway                                     a request's story
-    surfaces    door, api, ops                              thin: unpack, call, pack
+    surfaces    door, api, ops, pages                              thin: unpack, call, pack
     assembly    parts, policy, roster, private_door, reload, serve, cli, __main__   `parts` and `serve` know every class
 """
 

@@ -52,6 +52,7 @@ from appliance.ops.keys import KeyRoutes
 from appliance.ops.orders import OrderRoutes
 from appliance.ops.probes import Probes
 from appliance.ops.usage import UsageRoutes
+from appliance.pages.site import Site
 from appliance.policy import outcomes_of, parameters_of
 from appliance.private_door import PrivateDoor
 from appliance.recording import recorder_of
@@ -96,6 +97,7 @@ class Parts:
     readiness: Readiness
     gpus: GpuReader | None
     reloader: Reloader | None
+    table: Sequence[Route]
 
     def interrupt(self, error: GatewayError) -> None:
         """End everything under way: streams with an error event, requests without an answer yet with the error."""
@@ -156,7 +158,8 @@ def build(
     admission = admission_of(config, api_keys, recorder, date)
     keys, ledger = admission.ring, admission.ledger
     gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config), parameters_of(config))
-    hosts = KnownHosts(server.names, socket.gethostname()) if admission.open else None
+    known = KnownHosts(server.names, socket.gethostname())
+    hosts = known if admission.open else None
 
     def account(record: ExchangeRecord) -> None:
         log(record)
@@ -182,8 +185,8 @@ def build(
         lambda: recorder.standing,
     )
     operating = _operating(orders, admission, recorder, Path(server.state_dir), date)
-    routes = endpoints.routes() + probes.routes() + _routes(operating)
-    dispatch = Dispatch(Router(routes), metrics, accounts.new_id, hosts)
+    table = _table(endpoints.routes() + probes.routes() + _routes(operating), known)
+    dispatch = Dispatch(Router(table), metrics, accounts.new_id, hosts)
     app = build_app(
         dispatch,
         max_body=server.max_body,
@@ -217,6 +220,7 @@ def build(
         readiness,
         gpus,
         reloader,
+        table,
     )
 
 
@@ -234,6 +238,13 @@ def _operating(
 
 def _routes(operating: Sequence[OrderRoutes | KeyRoutes | UsageRoutes]) -> list[Route]:
     return [route for part in operating for route in part.routes()]
+
+
+def _table(routes: list[Route], known: KnownHosts) -> list[Route]:
+    """All routes: what is served, and what describes it."""
+    table = routes.copy()
+    table += Site(lambda: table, __version__, known).routes()
+    return table
 
 
 def _certificates(config: Config) -> Certificates | None:

@@ -63,6 +63,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         SETTINGS | {"access", "api", "fleet", "health", "keystore", "limits", "observe", "routing", "usage"},
         {"msgspec", "trio"},
     ),
+    "pages": (VALUES | {"access", "api", "translate", "wire"}, {"msgspec", "trio", "markdown_it"}),
     # beside the product: a model server for tests and `selftest`, sharing nothing with the path it tests
     "scripted": (set(), {"trio", "httptools", "trio_websocket"}),
     # assembly
@@ -142,6 +143,7 @@ PURE_FILES = {
 ONLY_IN = {
     "cryptography": {"config/pem.py"},
     "hypercorn": {"door/handover.py"},
+    "markdown_it": {"pages/markdown.py"},
     "trio_websocket": {"upstream/websocket.py", "scripted/realtime.py"},
     "h2": {"door/handover.py"},
     "httpx": {"upstream/secure.py", "cli/demo.py", "cli/selftest.py", "cli/reach.py"},

@@ -110,6 +110,12 @@ class _Decoders(Generic[_S]):
         self.usual = msgspec.json.Decoder(cast("type[_S]", strict))
 
 
+# What the body of a request for an operation is: for whoever describes it.
+REQUESTS: dict[Operation, type[msgspec.Struct]] = {
+    Operation.CHAT: _SoundChat,
+    Operation.COMPLETION: _SoundCompletion,
+    Operation.EMBEDDING: _SoundEmbedding,
+}
 _CHAT = _Decoders(_SoundChat)
 _COMPLETION = _Decoders(_SoundCompletion)
 _EMBEDDING = _Decoders(_SoundEmbedding)
