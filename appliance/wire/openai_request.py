@@ -16,6 +16,7 @@ from appliance.domain.calls import Call, Operation
 from appliance.errors import GatewayError
 from appliance.wire.members import (
     LONGEST_MODEL,
+    ONCE,
     REQUEST_ID,
     absent,
     check_count,
@@ -40,6 +41,7 @@ _LARGE = 2**16  # bytes of an array of tokens
 _MOST_MESSAGES = 100_000  # as many as Anthropic takes; no model has room for them
 _FIRST_ITEM = re.compile(rb"\[\s*(.)")
 _QUOTE, _BRACKET = b'"['
+_ONCE = (b'"model"', b'"stream"', b'"messages"')  # all that can be twice in most requests for chat
 _INPUT = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDING: "input"}
 
 
@@ -70,7 +72,7 @@ class _SoundGeneration(_Sound, gc=False):
 
 
 class _SoundChat(_SoundGeneration, kw_only=True, gc=False):
-    messages: Annotated[list[_SoundMessage], msgspec.Meta(min_length=1)]
+    messages: msgspec.Raw
 
 
 class _SoundCompletion(_SoundGeneration, kw_only=True, gc=False):
@@ -120,7 +122,7 @@ _CHAT = _Decoders(_SoundChat)
 _COMPLETION = _Decoders(_SoundCompletion)
 _EMBEDDING = _Decoders(_SoundEmbedding)
 _BODY = msgspec.json.Decoder(_Body)
-_MESSAGES = msgspec.json.Decoder(list[_SoundMessage])
+_MESSAGES = msgspec.json.Decoder(Annotated[list[_SoundMessage], msgspec.Meta(min_length=1)])
 # What the first byte of an array's first element says about the whole array.
 _ITEMS: tuple[tuple[bytes, Any, str], ...] = (
     (b'"', list[str], "an array of strings"),
@@ -147,26 +149,13 @@ def _sound_call(operation: Operation, body: bytes) -> Call | None:
     """The call of a body with nothing wrong; None or any ValueError when that is not certain."""
     if not body.isascii():
         body.decode()  # the JSON scanner does not look inside the strings that it skips
-    if not clearly_once(body):
-        return None
     if operation is Operation.EMBEDDING:
         return _sound_embedding(body)
-    fields: _SoundChat | _SoundCompletion
-    if operation is Operation.CHAT:
-        fields, watched = chat, _ = _read(_CHAT, body)
-        remote: dict[str, bytes] = {}
-        for index, message in enumerate(chat.messages):
-            first = memoryview(message.content)[0] if len(message.content) else _QUOTE
-            if first == _BRACKET:
-                elsewhere(message.content, f"messages[{index}].content", remote)
-            # What is not a string or an array may be null, or wrong.
-            elif first != _QUOTE and not absent(message.content):
-                return None
-        watched = _with(watched, remote) if remote else watched
-    else:
-        fields, watched = completion, _ = _read(_COMPLETION, body)
-        require(completion.prompt, "prompt")
-        _check_text(completion.prompt, "prompt")
+    read: tuple[_SoundGeneration, dict[str, bytes] | None] | None
+    read = _sound_chat(body) if operation is Operation.CHAT else _sound_completion(body)
+    if read is None:
+        return None
+    fields, watched = read
     request_id = fields.request_id or None
     if fields.request_id == "" or (request_id and not REQUEST_ID.fullmatch(request_id)):
         return None
@@ -180,8 +169,35 @@ def _sound_call(operation: Operation, body: bytes) -> Call | None:
     return Call(operation, fields.model, body, stream, wants_usage, request_id, most, appendable, watched=watched)
 
 
+def _sound_chat(body: bytes) -> tuple[_SoundChat, dict[str, bytes] | None] | None:
+    chat, watched = _read(_CHAT, body)
+    names = _ONCE if chat.stream_options is chat.request_id is msgspec.UNSET else ONCE
+    if not clearly_once(body, names, (b'"messages"', chat.messages), (b'"tools"', chat.tools)):
+        return None
+    remote: dict[str, bytes] = {}
+    for index, message in enumerate(_MESSAGES.decode(chat.messages)):
+        first = memoryview(message.content)[0] if len(message.content) else _QUOTE
+        if first == _BRACKET:
+            elsewhere(message.content, f"messages[{index}].content", remote)
+        # What is not a string or an array may be null, or wrong.
+        elif first != _QUOTE and not absent(message.content):
+            return None
+    return chat, _with(watched, remote) if remote else watched
+
+
+def _sound_completion(body: bytes) -> tuple[_SoundCompletion, dict[str, bytes] | None] | None:
+    completion, watched = _read(_COMPLETION, body)
+    if not clearly_once(body, ONCE, (b'"prompt"', completion.prompt)):
+        return None
+    require(completion.prompt, "prompt")
+    _check_text(completion.prompt, "prompt")
+    return completion, watched
+
+
 def _sound_embedding(body: bytes) -> Call | None:
     embedding, watched = _read(_EMBEDDING, body)
+    if not clearly_once(body, ONCE, (b'"input"', embedding.input)):
+        return None
     require(embedding.input, "input")
     _check_text(embedding.input, "input")
     request_id = embedding.request_id or None
