@@ -30,7 +30,7 @@ class Lending:
     Attributes:
         queues: by runtime.
         closing: the appliance stops, and lends nothing more.
-        replacing: runtimes whose new configuration takes effect soon.
+        replacing: runtimes that are being stopped only to come again.
     """
 
     def __init__(
@@ -93,6 +93,8 @@ class Lending:
             lease = self.lend(runtime, affinity)
             if lease is not None:
                 return lease
+            if runtime in self.replacing:  # its stops are no reason to give up
+                stops = {replica.name: replica.stops for replica in self._members(runtime)}
             refused = [
                 self._hopeless(replica, deadline, stops.setdefault(replica.name, 0), elsewhere=elsewhere)
                 for replica in self._members(runtime)
@@ -110,7 +112,7 @@ class Lending:
             return refusals.blocked(row, trio.current_time() - row.since)
         if row.state is S.BACKOFF and replica.resume_at > deadline:
             return refusals.crashed(row, replica.resume_at - trio.current_time())
-        if replica.stops > stops and replica.runtime.name not in self.replacing:
+        if replica.stops > stops:
             return refusals.stopped(row)
         return None
 

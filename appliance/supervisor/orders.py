@@ -74,7 +74,8 @@ class Operator:
 
     async def restart(self, name: str) -> Outcome:
         """See `Orders`."""
-        ended = await self.unload(name)
+        with self._supervisor.replacing(name):
+            ended = await self.unload(name)
         return await self.load(name) if ended.ok else ended
 
     async def drain(self, name: str) -> Outcome:

@@ -153,6 +153,7 @@ class Replica:
         if not self.leases:
             self.used = trio.current_time()
             if self.status.state is not S.READY or self._busy_matters:
+                self._busy_matters = False  # whoever still waits asks again
                 self._announce()
 
     _busy_matters = False  # somebody waits for this one to become idle

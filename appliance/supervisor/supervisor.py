@@ -5,7 +5,8 @@ does the rest.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -200,10 +201,12 @@ class Supervisor:
     def views(self) -> list[View]:
         """Every replica as the plan sees it."""
         now = trio.current_time()
-        return [
-            view_of(replica, self._lending.queues[replica.runtime.name], now, self._memory.most(replica.pids()))
-            for replica in self.replicas.values()
-        ]
+        found = []
+        for replica in self.replicas.values():
+            asleep = replica.status.state is S.SLEEPING
+            held = self._memory.most(replica.pids()) if asleep else 0
+            found.append(view_of(replica, self._lending.queues[replica.runtime.name], now, held))
+        return found
 
     def wishes(self, runtimes: Sequence[schema.Runtime]) -> dict[str, list[View]]:
         """The replicas of some runtimes as if somebody asked for them, by runtime."""
@@ -297,6 +300,16 @@ class Supervisor:
     def waiting(self, runtime: str) -> int:
         """Requests that wait for a runtime."""
         return self._lending.queues[runtime].waiting
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[None]:
+        """Whoever waits for a runtime, or one replica of it, goes on waiting although it is told to stop."""
+        runtimes = {replica.runtime.name for replica in self.members(name)}
+        self._lending.replacing |= runtimes
+        try:
+            yield
+        finally:
+            self._lending.replacing -= runtimes
 
     def busy(self, replica: str) -> int:
         """Exchanges that use a replica."""

@@ -212,3 +212,35 @@ async def test_a_live_setting_takes_effect_at_once(tmp_path: Path) -> None:
         await orders.apply([runtime(idle_stop=Seconds(0.2))])
         while box.state() is not S.STOPPED:
             await trio.sleep(0.02)
+
+
+async def test_who_waits_for_a_model_that_is_restarted_goes_on_waiting(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as orders, trio.open_nursery() as nursery:
+        await orders.load("m")
+        lease = await box.supervisor.ensure_ready("m")
+        nursery.start_soon(orders.restart, "m")
+        while box.state() is not S.DRAINING:
+            await trio.sleep(0.02)
+        served = []
+
+        async def ask() -> None:
+            served.append(await box.supervisor.ensure_ready("m"))
+
+        nursery.start_soon(ask)
+        await trio.sleep(0.1)
+        lease.release()
+        while not served:
+            await trio.sleep(0.02)
+        assert served[0].endpoint != lease.endpoint
+
+
+async def test_what_an_operator_has_unloaded_is_not_preloaded_again(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime(preload=True))
+    async with box.running() as orders:
+        while box.state() is not S.READY:
+            await trio.sleep(0.02)
+        assert (await orders.unload("m")).ok
+        await trio.sleep(0.3)
+        assert box.state() is S.STOPPED
+        assert (await orders.load("m")).ok
