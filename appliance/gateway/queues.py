@@ -5,7 +5,7 @@ much.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -147,7 +147,7 @@ class Queues:
         self._metrics.queue_joined(runtime, line.waiting)
         return ticket
 
-    def _call(self, tickets: list[Ticket]) -> None:
+    def _call(self, tickets: Sequence[Ticket]) -> None:
         """These need not wait any more."""
         for ticket in tickets:
             self._events[ticket].set()
@@ -155,8 +155,8 @@ class Queues:
     def free(self, exchange: Exchange, used: int | None, now: float) -> None:
         """The exchange does not need its slot any more; `used` as `Line.release` takes it."""
         ticket, exchange.place = exchange.place, None
-        if ticket is not None:
-            self._call(ticket.line.release(ticket, used, now))
+        if ticket is not None and (called := ticket.line.release(ticket, used, now)):
+            self._call(called)
 
     def replica_changed(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
         """A replica's row was written; a watcher of the fleet table."""

@@ -24,7 +24,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             runtime("ill", "--status", "500"),
             runtime("bad", "--failures", "5"),
             runtime("well"),
-            runtime("mortal", "--poison", POISON, "--token-delay", "0.1", "--tokens", "20"),
+            runtime("mortal", "--poison", POISON, "--token-delay", "0.1", "--tokens", "9"),
             '[[models]]\nname = "both"\ntargets = ["ill", "well"]\n',
             '[[models]]\nname = "one"\ntargets = ["ill"]\n',
         ]
@@ -98,7 +98,7 @@ def test_a_request_that_kills_its_engine_is_refused_and_nobody_else(box: Product
 
     with ThreadPoolExecutor(8) as threads:
         begun = [threads.submit(ask, content) for content in bystanders]
-        time.sleep(0.7)
+        time.sleep(0.4)
         poisoned = ask(POISON)
         assert poisoned[0] == 502
         assert {one.result()[0] for one in begun} == {502}

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 
+from appliance.config.schema import Limits
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.domain.targets import Endpoint
 from appliance.errors import GatewayError
@@ -245,7 +246,9 @@ async def test_ten_thousand_random_cancels_leave_no_slot_and_no_place_taken(
 ) -> None:
     chance = random.Random(6)
     engine = Engine(4, chance)
-    path = Path(engine, rules=QueueRules(size=8, wait=1.0), clock=trio.current_time)  # type: ignore[arg-type]
+    limits = {"env-1": Limits(concurrent=10_000, tokens_per_minute=10**9)}
+    rules = QueueRules(size=8, wait=1.0)
+    path = Path(engine, limits=limits, rules=rules, clock=trio.current_time)  # type: ignore[arg-type]
     path.fleet.set_replica(row(slots=4))
     ends: Counter[int] = Counter()
 
@@ -261,8 +264,10 @@ async def test_ten_thousand_random_cancels_leave_no_slot_and_no_place_taken(
         for number in range(10_000):
             nursery.start_soon(one, number)
     line = path.queues._lines["m"]
-    assert (line.running, line.waiting, line._flows, path.queues._events) == (0, 0, {}, {})
+    assert (line.running, line.waiting, line._backlog, path.queues._events) == (0, 0, {}, {})
     assert (engine.running, engine.most, path.runtime.held) == (0, 4, set())
+    account = path.ledger._keys["env-1"]
+    assert (account.under_way, account.held) == (0, 0)
     assert ends.keys() >= {200, 499, 503}
     assert ends[499] > 1000
     metrics = text_of(path.metrics)
