@@ -22,7 +22,8 @@ from bench.translated import translated_rounds
 from bench.work import Figures, Work, turn, works
 
 _COMPARED = ("requests", "flood", "paced", "wide", "large")
-_ON_DEMAND = ("scrape", "translated", "guarded", "policies", "soak", "memory")
+_ALWAYS = (*_COMPARED, "translated")
+_ON_DEMAND = ("scrape", "guarded", "policies", "soak", "memory")
 _OURS_ALONE = {"scrape", "translated", "guarded", "policies", "soak"}
 Measured = dict[str, list[Figures]]  # by gateway
 
@@ -32,7 +33,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", help=f"rows, of {','.join((*_COMPARED, *_ON_DEMAND))} (default: the first five)")
+    parser.add_argument("--only", help=f"rows, of {','.join((*_ALWAYS, *_ON_DEMAND))} (default: the first six)")
     parser.add_argument("--gateways", default="appliance,vllm-router,nginx,haproxy", help="or direct: none at all")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each gateway; the figures are medians")
     parser.add_argument("--seconds", type=float, default=4, help="of one turn of requests and large")
@@ -44,10 +45,10 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parsed = parser.parse_args(arguments)
     rows = parsed.only.split(",") if parsed.only else []
     rows += [name for name in _ON_DEMAND if getattr(parsed, name)]
-    unknown = set(rows) - {*_COMPARED, *_ON_DEMAND}
+    unknown = set(rows) - {*_ALWAYS, *_ON_DEMAND}
     if unknown:
         parser.error(f"there is no row {', '.join(sorted(unknown))}")
-    parsed.rows = rows or list(_COMPARED)
+    parsed.rows = rows or list(_ALWAYS)
     return parsed
 
 

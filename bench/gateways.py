@@ -58,8 +58,9 @@ class Appliance(Gateway):
 
     name = "appliance"
 
-    def __init__(self, serve: str = "", extra_models: int = 0, more: str = "") -> None:
+    def __init__(self, serve: str = "", extra_models: int = 0, more: str = "", engine: str = "openai") -> None:
         self.serve = serve  # another build: its command line, with {config}
+        self.engine = engine  # what it takes the mock for
         self.extra_models = extra_models  # more names for the same model, for more metrics
         self.more = more  # tables of the configuration
         self.limits = True
@@ -95,7 +96,7 @@ hash = "sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"
 
 [[backends]]
 name = "mock"
-engine = "openai"
+engine = "{self.engine}"
 url = "http://127.0.0.1:{place.upstream}"
 max_connections = 4096
 """

@@ -26,6 +26,7 @@ struct connection {
     size_t written;          /* bytes of output that are gone */
     size_t scanned;          /* bytes of a chunked request's body that were looked at */
     bool streaming, usage;   /* a stream is under way; its request asked for the usage */
+    bool counts;             /* ... in every event, as vLLM gives it when asked */
     long left;               /* pieces of content still to send */
     uint64_t due;            /* when the next one is to be sent, ns */
     struct connection *before, *after;   /* neighbours in the schedule */
@@ -42,6 +43,7 @@ static uint64_t interval;    /* ns */
 static unsigned streams;     /* begun so far; decides each one's phase */
 
 #define EVENT_START "data: {\"id\":\"chatcmpl-tide\",\"object\":\"chat.completion.chunk\",\"created\":1760000000,\"model\":\"mock\","
+#define USAGE ",\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%ld,\"total_tokens\":%ld}}\n\n"
 #define CHOICE_START "\"choices\":[{\"index\":0,\"delta\":"
 
 static const char STREAM_HEAD[] =
@@ -128,8 +130,10 @@ static void append_response(struct connection *c, const char *status, const char
 
 static void append_content(struct connection *c, uint64_t stamp) {
     char event[320];
-    int length = sprintf(event, EVENT_START CHOICE_START "{\"content\":\"@t%llu \"},\"logprobs\":null,\"finish_reason\":null}]}\n\n",
+    int length = sprintf(event, EVENT_START CHOICE_START "{\"content\":\"@t%llu \"},\"logprobs\":null,\"finish_reason\":null}]",
                          (unsigned long long)stamp);
+    length += c->counts ? sprintf(event + length, USAGE, PROMPT_TOKENS, tokens - c->left, tokens - c->left + PROMPT_TOKENS)
+                        : sprintf(event + length, "}\n\n");
     append_chunk(c, event, (size_t)length);
 }
 
@@ -138,15 +142,14 @@ static void append_end(struct connection *c) {
     append_chunk(c, finish, sizeof finish - 1);
     if (c->usage) {
         char event[320];
-        int length = sprintf(event, EVENT_START "\"choices\":[],\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%ld,"
-                             "\"total_tokens\":%ld}}\n\n", PROMPT_TOKENS, tokens, tokens + PROMPT_TOKENS);
+        int length = sprintf(event, EVENT_START "\"choices\":[]" USAGE, PROMPT_TOKENS, tokens, tokens + PROMPT_TOKENS);
         append_chunk(c, event, (size_t)length);
     }
     append_chunk(c, "data: [DONE]\n\n", 14);
     append(&c->output, "0\r\n\r\n", 5);
 }
 
-static void start_stream(struct connection *c, bool usage) {
+static void start_stream(struct connection *c, bool usage, bool counts) {
     static const char role[] = EVENT_START CHOICE_START
         "{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
     append(&c->output, STREAM_HEAD, sizeof STREAM_HEAD - 1);
@@ -156,6 +159,7 @@ static void start_stream(struct connection *c, bool usage) {
     c->due = now() + (uint64_t)((phase - (double)(uint64_t)phase) * (double)interval);
     c->streaming = true;
     c->usage = usage;
+    c->counts = counts;
     c->left = tokens;
     schedule(c);
     flush(c);
@@ -234,7 +238,7 @@ static void answer(struct connection *c, const char *body, size_t length) {
     const char *head = c->input.bytes;
     if (strncmp(head, "POST ", 5) == 0) {
         if (says_true(body, length, "\"stream\""))
-            start_stream(c, says_true(body, length, "\"include_usage\""));
+            start_stream(c, says_true(body, length, "\"include_usage\""), says_true(body, length, "\"continuous_usage_stats\""));
         else
             append_response(c, "200 OK", ANSWER, sizeof ANSWER - 1);
     } else if (strncmp(head, "GET /v1/models", 14) == 0)
