@@ -53,7 +53,7 @@ from appliance.ops.orders import OrderRoutes
 from appliance.ops.probes import Probes
 from appliance.ops.usage import UsageRoutes
 from appliance.pages.site import Site
-from appliance.policy import outcomes_of, parameters_of
+from appliance.policy import outcomes_of, put_into_effect
 from appliance.private_door import PrivateDoor
 from appliance.recording import recorder_of
 from appliance.reload import Fresh, Live, Reloader, endpoints_of, guardrails_of, most_connections
@@ -157,7 +157,8 @@ def build(
     )
     admission = admission_of(config, api_keys, recorder, date)
     keys, ledger = admission.ring, admission.ledger
-    gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config), parameters_of(config))
+    gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config))
+    admission.roster.watch(partial(put_into_effect, outcomes, gateway))
     known = KnownHosts(server.names, socket.gethostname())
     hosts = known if admission.open else None
 
@@ -171,7 +172,7 @@ def build(
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
     operator = Operator(supervisor, state_dir=Path(server.state_dir), patience=server.load_wait, drain=server.drain)
-    live = Live(admission.roster, gateway, prober, operator, metrics, outcomes, recorder)
+    live = Live(admission.roster, gateway, prober, operator, metrics, recorder)
     reloader = Reloader(config, live, reread, api_keys, date) if reread else None
 
     orders = OrderRoutes(
@@ -191,7 +192,7 @@ def build(
         dispatch,
         max_body=server.max_body,
         body_timeout=server.body_timeout,
-        realtime=RealtimeEndpoint(keys, Realtime(gateway), accounts, ledger, metrics, hosts),
+        realtime=RealtimeEndpoint(keys, Realtime(gateway), accounts, ledger, metrics, hosts, dispatch.pace),
     )
     handover = Handover(app, write_stall=server.write_stall)
     watch = Watch()

@@ -8,6 +8,7 @@ from appliance.breakers.panel import Panel
 from appliance.config.schema import Config
 from appliance.fleet.table import FleetTable
 from appliance.gateway.outcomes import Outcomes
+from appliance.gateway.pipeline import Gateway
 from appliance.gateway.queues import QueueRules, Queues, Share
 from appliance.gateway.trials import Trials
 from appliance.observe.metrics import Metrics
@@ -37,6 +38,12 @@ def outcomes_of(config: Config, fleet: FleetTable, metrics: Metrics, clock: Call
 def parameters_of(config: Config) -> ParameterRules:
     """What is judged in requests, for all and for each key."""
     return ParameterRules(config.parameters, config.keys)
+
+
+def put_into_effect(outcomes: Outcomes, gateway: Gateway, config: Config) -> None:
+    """All of it at once; the stored keys are among those of `config`."""
+    change(outcomes, config)
+    gateway.parameters = parameters_of(config)
 
 
 def change(outcomes: Outcomes, config: Config) -> None:

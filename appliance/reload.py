@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 import trio
 
-from appliance import policy
 from appliance.config.diff import difference, in_effect
 from appliance.config.schema import Backend, Config
 from appliance.domain.orders import Reloaded
 from appliance.domain.secret import Secret
 from appliance.domain.targets import Address, Endpoint
 from appliance.errors import OperatorError
-from appliance.gateway.outcomes import Outcomes
 from appliance.gateway.pipeline import Gateway
 from appliance.guardrails.prefixes import PatternError
 from appliance.guardrails.rules import Guardrails
@@ -43,7 +41,6 @@ class Live:
     prober: Prober
     operator: Operator
     metrics: Metrics
-    outcomes: Outcomes
     recorder: Recorder[ExchangeRecord]
 
 
@@ -120,8 +117,6 @@ class Reloader:
         live.roster.configure(config, spent)
         live.prober.change(backends)
         live.recorder.keeping = keeping_of(config)
-        policy.change(live.outcomes, config)
-        live.gateway.parameters = policy.parameters_of(config)
         self._config = in_effect(self._config, config)
         live.metrics.config_loaded(ok=True, at=self._date())
         await live.operator.apply(config.runtimes)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from appliance.access.keys import KeyRing
 from appliance.config.schema import Config, Key
 from appliance.config.secrets import has_stored_keys
@@ -47,9 +49,10 @@ class Roster:
         ledger: Ledger,
         spent: Callable[[], Awaitable[Spendings]],
     ) -> None:
-        self._config = config
+        self._config = self._whole = config
         self._stored = stored
         self._environment = environment
+        self._changed: Callable[[Config], None] = lambda _: None
         self._ring = ring
         self._ledger = ledger
         self.spent = spent
@@ -61,6 +64,11 @@ class Roster:
     def configured(self) -> set[str]:
         """Their names."""
         return {key.name for key in self._config.keys}
+
+    def watch(self, changed: Callable[[Config], None]) -> None:
+        """Tell this one now, and whenever they change, the configuration with the stored keys among its own."""
+        self._changed = changed
+        changed(self._whole)
 
     def configure(self, config: Config, spent: Spendings) -> None:
         """Another configuration is in effect. Waits for nothing, so that no request sees half of it."""
@@ -81,9 +89,11 @@ class Roster:
                 _LOG.warning("the stored key %r opens nothing: the configuration has a key of this name", key.name)
             else:
                 stored.append(key)
-        limits = limits_of(self._config.keys) | limits_of([key.section for key in stored])
+        sections = (*self._config.keys, *(key.section for key in stored))
+        self._whole = msgspec.structs.replace(self._config, keys=sections)
         self._ring.change(self._config.keys, self._environment, credentials(tuple(stored)))
-        self._ledger.change(limits, limits_of(self._config.models), spent)
+        self._ledger.change(limits_of(sections), limits_of(self._config.models), spent)
+        self._changed(self._whole)
 
 
 @dataclass(frozen=True, slots=True)

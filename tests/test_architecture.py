@@ -70,7 +70,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "garbage": (set(), {"trio"}),
     "reload": ({"*"}, {"trio"}),
     "private_door": ({"*"}, {"trio"}),
-    "roster": (SETTINGS | {"access", "limits", "keystore", "observe", "recording", "usage"}, set()),
+    "roster": (SETTINGS | {"access", "limits", "keystore", "observe", "recording", "usage"}, {"msgspec"}),
     "recording": (SETTINGS | {"limits", "observe", "usage"}, {"trio"}),
     "policy": (SETTINGS | {"fleet", "breakers", "gateway", "observe", "parameters"}, set()),
     "parts": ({"*"}, {"trio"}),

@@ -11,6 +11,7 @@ from appliance.domain.targets import Target
 from appliance.fleet.table import FleetTable
 from appliance.observe.metrics import Metrics
 from tests.fakes.accounts import text_of
+from tests.fakes.path import Path
 
 HASH = "sha256:" + "0" * 64
 CONFIG = Config(
@@ -43,3 +44,12 @@ def test_settings_reach_what_they_are_about_now_and_later(caplog: pytest.LogCapt
     assert "the circuit breaker of box/x is closed" in caplog.text
     fleet.drop_replica("m")
     assert outcomes.queues._slots["m"].ready == {}
+
+
+def test_the_keys_shares_and_parameters_come_together() -> None:
+    path = Path()
+    outcomes = policy.outcomes_of(Config(), FleetTable(), Metrics(), lambda: 0.0)
+    before = path.gateway.parameters
+    policy.put_into_effect(outcomes, path.gateway, CONFIG)
+    assert outcomes.queues._rules.shares.keys() == {"heavy"}
+    assert path.gateway.parameters is not before

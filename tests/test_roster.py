@@ -97,3 +97,13 @@ def test_a_store_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     config = Config(keys=(TOML,), server=Server(state_dir=str(tmp_path)))
     with pytest.raises(OperatorError, match="stored keys"):
         admission_of(config, (), recorder_of(config), lambda: NOW)
+
+
+async def test_whoever_watches_is_told_of_the_stored_keys_among_those_of_the_configuration() -> None:
+    live = Live(Config(keys=(TOML,)))
+    told: list[list[tuple[str, int]]] = []
+    live.roster.watch(lambda config: told.append([(key.name, key.weight) for key in config.keys]))
+    heavy = made(NewKey(name="heavy", weight=3, priority=1), "k-heavy", "", NOW)
+    await live.roster.stored_changed((heavy,))
+    live.roster.configure(Config(), Spendings())
+    assert told == [[("toml", 1)], [("toml", 1), ("heavy", 3)], [("heavy", 3)]]

@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import trio
 
 from appliance.access.hosts import KnownHosts
 from appliance.access.keys import KeyRing
+from appliance.access.pace import Pace
 from appliance.access.policy import require_scope
 from appliance.api.endpoints import PREFIXES, client_request_id
 from appliance.api.reply import error_reply
@@ -77,6 +80,7 @@ class RealtimeEndpoint:
 
     Attributes:
         hosts: checked where no key is asked for.
+        pace: slows refusals of keys.
     """
 
     keys: KeyRing
@@ -85,6 +89,7 @@ class RealtimeEndpoint:
     ledger: Ledger
     metrics: Metrics
     hosts: KnownHosts | None
+    pace: Pace = field(default_factory=Pace)
 
     def serves(self, path: str) -> bool:
         """Whether a path is this route's."""
@@ -139,6 +144,8 @@ class RealtimeEndpoint:
         reply = error_reply(error, exchange.request_id)
         if exchange.key:
             reply.headers += self.ledger.headers(exchange.key, exchange.model, self.accounts.clock())
+        if error.code == "invalid_api_key":
+            await trio.sleep(self.pace.wait(handshake.request.peer, trio.current_time()))
         await handshake.refuse(reply)
         return reply.status
 

@@ -61,6 +61,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     create.add_argument("--expires", metavar="WHEN", help="a date (2027-01-31), or a time from now (90d)")
     create.add_argument("--tag", action="append", default=[], metavar="WORD", help="your own word about it")
     create.add_argument("--local-only", action="store_true", help="its requests never leave for a cloud provider")
+    create.add_argument("--weight", type=int, default=1, metavar="N", help="its share where requests wait; default 1")
+    create.add_argument("--priority", type=int, default=0, metavar="N", help="higher ones go first; default 0")
     create.add_argument("--prefix", metavar="TEXT", help="what it begins with, instead of `key_prefix`")
     create.add_argument(
         "--print", action="store_true", dest="only_print", help="store nothing; print a section for the configuration"
@@ -89,6 +91,8 @@ def _create(args: argparse.Namespace) -> int:
         expires=args.expires,
         tags=tuple(args.tag),
         local_only=args.local_only,
+        weight=args.weight,
+        priority=args.priority,
         prefix=args.prefix,
     )
     if args.only_print:

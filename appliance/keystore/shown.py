@@ -45,6 +45,8 @@ def _settings(key: Key) -> dict[str, Any]:
         "limits": _limits(key.limits),
         "tags": list(key.tags),
         "local_only": key.local_only,
+        "weight": key.weight,
+        "priority": key.priority,
         "expires": _date(key.expires),
     }
 
@@ -69,6 +71,8 @@ def toml_of(key: Key) -> str:
         rows.append("limits = { " + ", ".join(f"{name} = {value}" for name, value in facts["limits"].items()) + " }")
     rows += [f"expires = {facts['expires']}"] if facts["expires"] else []
     rows += ["local_only = true"] if key.local_only else []
+    rows += [f"weight = {key.weight}"] if key.weight != 1 else []
+    rows += [f"priority = {key.priority}"] if key.priority else []
     return "\n".join(rows)
 
 

@@ -48,6 +48,8 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires: float | None = None
     tags: tuple[str, ...] = ()
     local_only: bool = False
+    weight: int = 1
+    priority: int = 0
     revoked: float | None = None
     former: tuple[Former, ...] = ()
 
@@ -63,6 +65,8 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             expires=None if self.expires is None else Moment(self.expires),
             tags=self.tags,
             local_only=self.local_only,
+            weight=self.weight,
+            priority=self.priority,
         )
 
     def state(self, now: float) -> Literal["active", "expired", "revoked"]:
@@ -87,6 +91,8 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     expires: str | None = None
     tags: tuple[str, ...] = ()
     local_only: bool = False
+    weight: int = 1
+    priority: int = 0
     prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,20}$")] | None = None
 
 
@@ -115,6 +121,8 @@ def made(wanted: NewKey, text: str, prefix: str, now: float) -> StoredKey:
         expires=_expiry(wanted.expires, now),
         tags=wanted.tags,
         local_only=wanted.local_only,
+        weight=wanted.weight,
+        priority=wanted.priority,
     )
     findings = check(Config(keys=(key.section,)), has_environment_keys=True)
     if findings:

@@ -4,9 +4,11 @@ from typing import Any, cast
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from appliance.access.hosts import KnownHosts
 from appliance.access.keys import Caller, KeyRing
+from appliance.access.pace import Pace
 from appliance.api.realtime import Handshake, RealtimeEndpoint
 from appliance.domain.http import Headers, Request
 from appliance.domain.secret import Secret
@@ -46,6 +48,7 @@ async def talk(
     protocols: list[str] | None = None,
     messages: list[Any] | None = None,
     hosts: KnownHosts | None = None,
+    pace: Pace | None = None,
 ) -> list[Any]:
     """What goes out for one handshake."""
     path, out = Path(), list[Any]()
@@ -59,7 +62,9 @@ async def talk(
         out.append(event)
 
     keys = KeyRing((), [Secret("sk-1")], date=lambda: 1_800_000_000.0, open=hosts is not None)
-    endpoint = RealtimeEndpoint(keys, cast("Realtime", sessions), path.accounts, path.ledger, path.metrics, hosts)
+    endpoint = RealtimeEndpoint(
+        keys, cast("Realtime", sessions), path.accounts, path.ledger, path.metrics, hosts, pace or Pace()
+    )
     request = Request("GET", "/v1/realtime", query, headers, "peer", Bytes(b""))
     await endpoint(Handshake(request, protocols or [], receive, send))
     return out
@@ -112,3 +117,10 @@ async def test_what_fails_before_and_after_the_handshake(error: Exception, caplo
     assert start["status"] in {500, 502}
     _, close = await talk(Sessions(error))
     assert (close["type"], close["code"]) == ("websocket.close", 1011)
+
+
+async def test_bad_keys_are_answered_slower_and_slower_here_too(autojump_clock: MockClock) -> None:
+    pace, began = Pace(), trio.current_time()
+    for _ in range(11):
+        await talk(Sessions(), headers=[("x-api-key", "no")], pace=pace)
+    assert trio.current_time() - began == 1

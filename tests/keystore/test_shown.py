@@ -9,7 +9,15 @@ from appliance.keystore.stored import Former, NewKey, made
 NOW = 1_800_000_000.0
 LIMITS = Limits(requests_per_minute=5, tokens_per_day=1000)
 WANTED = NewKey(
-    name="ci", scopes=("infer", "admin"), models=('a"-*',), limits=LIMITS, expires="1d", tags=("x y",), local_only=True
+    name="ci",
+    scopes=("infer", "admin"),
+    models=('a"-*',),
+    limits=LIMITS,
+    expires="1d",
+    tags=("x y",),
+    local_only=True,
+    weight=3,
+    priority=-1,
 )
 KEY = made(WANTED, "sk-abcdefghij", "sk-", NOW)
 
@@ -26,6 +34,8 @@ def test_a_stored_key_is_shown_without_anything_that_opens() -> None:
         "limits": {"requests_per_minute": 5, "tokens_per_day": 1000},
         "tags": ["x y"],
         "local_only": True,
+        "weight": 3,
+        "priority": -1,
         "expires": "2027-01-16T08:00:00Z",
         "created": "2027-01-15T08:00:00Z",
         "revoked": None,
