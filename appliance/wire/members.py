@@ -15,7 +15,7 @@ LONGEST_MODEL = 512  # characters; the name comes back in error messages and log
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 # What we act on: two of one of these would be read one way by us and perhaps another way by the engine.
-ONCE = tuple(f'"{name}"'.encode() for name in sorted(DECIDING))
+_ONCE = tuple(f'"{name}"'.encode() for name in sorted(DECIDING))
 _SPELT_OUT = re.compile(rb"\\u00[4-7]")  # an escape where a plain letter would do: it may hide one of those names
 _KEY = re.compile(rb'[ \t\r\n]*("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*')
 _NEXT = re.compile(rb"[ \t\r\n]*([,}])")
@@ -45,7 +45,7 @@ def read_json(body: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
         raise GatewayError("invalid_payload", f"The body is not valid JSON: {error}.") from error
     except RecursionError as error:
         raise GatewayError("invalid_payload", "The body is nested too deeply.") from error
-    if not clearly_once(body, ONCE, *((name, getattr(value, text, _NONE)) for text, name in _HEAVY)):
+    if not clearly_once(body, *((name, getattr(value, text, _NONE)) for text, name in _HEAVY)):
         _refuse_repeated(body)
     return value
 
@@ -66,12 +66,11 @@ def refuse_crowd(body: bytes, word: bytes, most: int, what: str) -> None:
         raise GatewayError("invalid_payload", f"The body has more than {most:,} {what}. Send fewer.")
 
 
-def clearly_once(body: bytes, names: tuple[bytes, ...], *heavy: tuple[bytes, msgspec.Raw]) -> bool:
-    """Whether no member of these names can be there twice; False when that takes a closer look.
+def clearly_once(body: bytes, *heavy: tuple[bytes, msgspec.Raw]) -> bool:
+    """Whether no member that we act on can be there twice; False when that takes a closer look.
 
     Args:
         body: a sound object.
-        names: with their quotes.
         heavy: members whose values need not be looked through, name and value: nothing in a value is at the top level.
             Nearly all of most bodies is in one or two of them, and looking for words is not cheap.
     """
@@ -85,7 +84,7 @@ def clearly_once(body: bytes, names: tuple[bytes, ...], *heavy: tuple[bytes, msg
                 return False
             body = body[:start] + body[start + size :]
     count = body.count
-    for name in names:  # a name inside a text has escaped quotes, and is not found
+    for name in _ONCE:  # a name inside a text has escaped quotes, and is not found
         if count(name) > 1:
             return False
     return not _SPELT_OUT.search(body)

@@ -16,7 +16,6 @@ from appliance.domain.calls import Call, Operation
 from appliance.errors import GatewayError
 from appliance.wire.members import (
     LONGEST_MODEL,
-    ONCE,
     REQUEST_ID,
     absent,
     check_count,
@@ -41,7 +40,6 @@ _LARGE = 2**16  # bytes of an array of tokens
 _MOST_MESSAGES = 100_000  # as many as Anthropic takes; no model has room for them
 _FIRST_ITEM = re.compile(rb"\[\s*(.)")
 _QUOTE, _BRACKET = b'"['
-_ONCE = (b'"model"', b'"stream"', b'"messages"')  # all that can be twice in most requests for chat
 _INPUT = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDING: "input"}
 
 
@@ -171,8 +169,7 @@ def _sound_call(operation: Operation, body: bytes) -> Call | None:
 
 def _sound_chat(body: bytes) -> tuple[_SoundChat, dict[str, bytes] | None] | None:
     chat, watched = _read(_CHAT, body)
-    names = _ONCE if chat.stream_options is chat.request_id is msgspec.UNSET else ONCE
-    if not clearly_once(body, names, (b'"messages"', chat.messages), (b'"tools"', chat.tools)):
+    if not clearly_once(body, (b'"messages"', chat.messages), (b'"tools"', chat.tools)):
         return None
     remote: dict[str, bytes] = {}
     for index, message in enumerate(_MESSAGES.decode(chat.messages)):
@@ -187,7 +184,7 @@ def _sound_chat(body: bytes) -> tuple[_SoundChat, dict[str, bytes] | None] | Non
 
 def _sound_completion(body: bytes) -> tuple[_SoundCompletion, dict[str, bytes] | None] | None:
     completion, watched = _read(_COMPLETION, body)
-    if not clearly_once(body, ONCE, (b'"prompt"', completion.prompt)):
+    if not clearly_once(body, (b'"prompt"', completion.prompt)):
         return None
     require(completion.prompt, "prompt")
     _check_text(completion.prompt, "prompt")
@@ -196,7 +193,7 @@ def _sound_completion(body: bytes) -> tuple[_SoundCompletion, dict[str, bytes] |
 
 def _sound_embedding(body: bytes) -> Call | None:
     embedding, watched = _read(_EMBEDDING, body)
-    if not clearly_once(body, ONCE, (b'"input"', embedding.input)):
+    if not clearly_once(body, (b'"input"', embedding.input)):
         return None
     require(embedding.input, "input")
     _check_text(embedding.input, "input")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import GatewayError
-from appliance.wire.members import MEMBERS, ONCE, absent, clearly_once, model_name, read_json, request_id_of, require
+from appliance.wire.members import MEMBERS, absent, clearly_once, model_name, read_json, request_id_of, require
 
 
 def refusal(body: bytes) -> tuple[str, str | None]:
@@ -52,11 +52,11 @@ def test_the_same_word_elsewhere_is_nobodys_business(body: bytes) -> None:
 def test_an_ordinary_body_takes_no_closer_look() -> None:
     body = b'{"model":"a","messages" : [{"model":"user","content":"the \\"model\\" caf\\u0041"}],"x":"\\u00e9"}'
     messages = msgspec.Raw(body[body.index(b"[") : body.index(b"]") + 1])
-    assert clearly_once(body, ONCE, (b'"messages"', messages), (b'"tools"', msgspec.Raw()))
-    assert not clearly_once(body, ONCE)
+    assert clearly_once(body, (b'"messages"', messages), (b'"tools"', msgspec.Raw()))
+    assert not clearly_once(body)
     # What follows the name is not the value that counts: it is there twice, or it is somewhere else as well.
-    assert not clearly_once(b'{"x":{"messages":[]},' + body[1:], ONCE, (b'"messages"', messages))
-    assert not clearly_once(b'{"messages":[],' + body[1:], ONCE, (b'"messages"', messages))
+    assert not clearly_once(b'{"x":{"messages":[]},' + body[1:], (b'"messages"', messages))
+    assert not clearly_once(b'{"messages":[],' + body[1:], (b'"messages"', messages))
 
 
 KEYS = st.sampled_from(["model", "stream", "x", 'a"b', "é", "\\"])
