@@ -233,6 +233,7 @@ class Replica:
 
     def turn(self) -> None:
         """Go to sleep, or wake up."""
+        self.drain_until, self.to_sleep = None, False
         self.turned.set()
 
     async def changed(self) -> None:

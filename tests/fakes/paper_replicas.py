@@ -47,6 +47,7 @@ class Process:
     takes: int
     gpus: tuple[int, ...]
     holds: int = 0
+    asleep: bool = False
 
 
 @dataclass

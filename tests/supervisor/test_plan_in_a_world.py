@@ -78,6 +78,7 @@ class World(RuleBasedStateMachine):
             assert model.process is not None
             free = {gpu.index: gpu.free for gpu in gpus}
             assert all(free[index] + model.process.holds >= model.settings.need for index in model.process.gpus)
+            model.process.asleep = False
             model.to(S.LOADING, self.now)
         elif action.kind == "block":
             if model.state in (S.STOPPED, S.BACKOFF):
@@ -192,7 +193,10 @@ class World(RuleBasedStateMachine):
 
     def progress(self, model: Model) -> None:
         process = model.process
-        if process and model.state in (S.STARTING, S.LOADING):
+        if process and process.asleep and model.state is S.STARTING:
+            model.to(S.SLEEPING, self.now)
+        elif process and model.state in (S.STARTING, S.LOADING):
+            process.asleep = False
             process.holds = process.takes
             model.to(S.READY, self.now)
             model.used, model.urgent = self.now, False
@@ -290,7 +294,8 @@ class World(RuleBasedStateMachine):
             if old.retired:
                 continue
             model = Model(old.name, old.runtime, old.settings, since=self.now)
-            if old.process and old.state in (S.STARTING, S.LOADING, S.READY):
+            if old.process and old.state in (S.STARTING, S.LOADING, S.READY, S.SLEEPING):
+                old.process.asleep = old.state is S.SLEEPING or old.process.asleep
                 model.process, model.wanted = old.process, True
                 model.to(S.STARTING, self.now)
             self.models[old.name] = model
@@ -368,9 +373,9 @@ class World(RuleBasedStateMachine):
     def memory_is_never_promised_twice(self) -> None:
         for index in (0, 1):
             mine = [one for one in getattr(self, "models", {}).values() if one.process and index in one.process.gpus]
-            promised = [one.process.takes for one in mine if one.state in (S.STARTING, S.LOADING, S.READY)]
-            rest = [one.process.holds for one in mine if one.state not in (S.STARTING, S.LOADING, S.READY)]
-            assert sum(promised) + sum(rest) <= TOTAL
+            up = [one for one in mine if one.state in (S.STARTING, S.LOADING, S.READY) and not one.process.asleep]
+            rest = [one.process.holds for one in mine if one not in up]
+            assert sum(one.process.takes for one in up) + sum(rest) <= TOTAL
 
     @invariant()
     def every_waiter_is_counted(self) -> None:
