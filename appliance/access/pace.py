@@ -41,7 +41,8 @@ class Pace:
         self._until[network] = min(until, now + BURST * SPACING + LONGEST)
         return wait
 
-    def __len__(self) -> int:
+    @property
+    def remembered(self) -> int:
         """How many addresses are remembered."""
         return len(self._until)
 

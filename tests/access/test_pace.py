@@ -31,10 +31,10 @@ def test_all_addresses_of_one_ipv6_network_are_one() -> None:
 def test_a_flood_of_addresses_has_bounded_memory_and_strangers_wait() -> None:
     pace = Pace(room=100)
     waits = [pace.wait(f"10.1.{number >> 8}.{number & 255}", 0.0) for number in range(10_000)]
-    assert len(pace) == 100
+    assert pace.remembered == 100
     assert waits == [0.0] * 100 + [LONGEST] * 9_900
     assert pace.wait("10.9.9.9", 2.0) == 0.0, "those before are forgotten"
-    assert len(pace) == 1
+    assert pace.remembered == 1
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 3)), max_size=60))
