@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from appliance.access.byok import byok_of
 from appliance.access.hosts import KnownHosts
 from appliance.access.keys import KeyRing
 from appliance.access.pace import Pace
@@ -128,6 +129,9 @@ class RealtimeEndpoint:
         caller = self.keys.find(headers)
         exchange.key = caller.name
         require_scope(caller, "infer")
+        if byok_of(request.headers, request.known) is not None:
+            words = "No provider offers realtime sessions here. Leave `x-byok-provider` and its key out."
+            raise GatewayError("unsupported", words)
         model, more = asked_for(request.query)
         if not model:
             words = "'model' is required in the query of the address: /v1/realtime?model=NAME."

@@ -41,6 +41,8 @@ def _provider(provider: Provider, path: ConfigPath) -> Iterator[Finding]:
                 wrong = "must start with https://: keys and prompts would cross the network in the clear"
         if wrong:
             yield Finding((*path, "url"), f"`{here}.url` {wrong}", fix)
+    if provider.proxy and (wrong := url_mistake(provider.proxy)):
+        yield Finding((*path, "proxy"), f"`{here}.proxy` {wrong}", 'write for instance "http://proxy.lan:3128"')
     if provider.key_env and provider.key_file:
         what = f"`{here}` has both `key_env` and `key_file`"
         yield Finding((*path, "key_file"), what, "keep the one that holds the owner's key")

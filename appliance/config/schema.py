@@ -232,6 +232,9 @@ class Provider(Section, frozen=True):
 
     name: Annotated[Literal["openai", "anthropic", "gemini"], Doc("which provider; targets are written name/model")]
     url: Annotated[str, Doc("a private endpoint that speaks its API; absent is the provider's own")] = ""
+    proxy: Annotated[
+        str, Doc('HTTP proxy that leads to it, such as "http://proxy.lan:3128"; those of the environment are not used')
+    ] = ""
     key_env: Annotated[str, Doc("environment variable that holds the owner's key, for targets of [[models]]")] = ""
     key_file: Annotated[str, Doc("file that holds the owner's key, for targets of [[models]]")] = ""
     max_connections: Annotated[int, Doc("most connections at once; more requests wait")] = 1024

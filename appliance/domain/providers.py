@@ -5,7 +5,7 @@ November 2026; Gemini is asked through its OpenAI-compatible endpoint, which sha
 the chat API that the rest of the product speaks.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from appliance.domain.calls import Dialect
 from appliance.domain.secret import Secret
@@ -28,13 +28,17 @@ class CloudApi:
     root: str = "/v1"
     dialect: Dialect = Dialect.OPENAI
 
-    def address(self, url: str) -> Address:
+    def address(self, url: str, proxy: str = "") -> Address:
         """Where it is: the given URL, or the official one. A trailing root makes no difference.
+
+        Args:
+            url: as configured; empty for the official one.
+            proxy: URL of the proxy that leads there; empty for the direct way.
 
         Raises:
             ValueError: the text says what is wrong with the URL.
         """
-        return Address.from_url((url or self.url).rstrip("/").removesuffix(self.root))
+        return replace(Address.from_url((url or self.url).rstrip("/").removesuffix(self.root)), proxy=proxy)
 
     def path(self, path: str) -> str:
         """Where it serves what OpenAI and Anthropic serve at this path."""

@@ -19,12 +19,14 @@ class Address:
         host: name or address; for "unix" the socket's path.
         port: 0 for "unix".
         prefix: path in front of `/v1/…`; empty or starting with a slash, never ending in one.
+        proxy: URL of the HTTP proxy that leads there, for "https"; empty for the direct way.
     """
 
     scheme: Literal["unix", "http", "https"]
     host: str
     port: int = 0
     prefix: str = ""
+    proxy: str = ""
 
     @classmethod
     def from_url(cls, url: str) -> "Address":

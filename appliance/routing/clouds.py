@@ -57,7 +57,9 @@ class Clouds:
         """From the configuration; `credentials` as `config.secrets.credentials` names them."""
         allowed: dict[str, Cloud] = {
             one.name: Cloud(
-                one.name, Endpoint(PROVIDERS[one.name].address(one.url), shared=True), credentials.get(one.name)
+                one.name,
+                Endpoint(PROVIDERS[one.name].address(one.url, one.proxy), shared=True),
+                credentials.get(one.name),
             )
             for one in providers
         }

@@ -26,11 +26,17 @@ def system_trust() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def open_client(context: ssl.SSLContext, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
-    """An httpx client for one connection: no proxy, no redirect, no cookie jar shared, no deadline of its own."""
+def open_client(
+    context: ssl.SSLContext, transport: httpx.AsyncBaseTransport | None = None, proxy: str = ""
+) -> httpx.AsyncClient:
+    """An httpx client for one connection: no redirect, no cookie jar shared, no deadline of its own.
+
+    Nothing of the environment is used: the only proxy is the one that is given.
+    """
     return httpx.AsyncClient(
         verify=context,
         transport=transport,
+        proxy=proxy or None,
         limits=_LIMITS,
         timeout=None,  # noqa: S113 - our own deadlines bound every step
         trust_env=False,
@@ -178,6 +184,8 @@ def _mapped(address: Address, connect: float, *, before_reply: bool) -> Iterator
         yield
     except httpx.ConnectTimeout as error:
         raise UpstreamTimeout("connect", connect) from error
+    except httpx.ProxyError as error:
+        raise ConnectFailed(f"the proxy does not connect to {address}: {error}") from error
     except httpx.ConnectError as error:
         raise ConnectFailed(f"cannot connect to {address}: {error}") from error
     except httpx.RemoteProtocolError as error:
@@ -193,4 +201,4 @@ def _mapped(address: Address, connect: float, *, before_reply: bool) -> Iterator
 
 async def open_secure(address: Address, context: ssl.SSLContext) -> SecureConnection:
     """A connection that opens its socket with its first exchange."""
-    return SecureConnection(address, open_client(context))
+    return SecureConnection(address, open_client(context, proxy=address.proxy))

@@ -95,7 +95,13 @@ async def test_a_key_in_any_of_its_places(headers: Headers, protocols: list[str]
 
 @pytest.mark.parametrize(
     ("query", "headers", "status"),
-    [("model=m", [], 401), ("model=m", [("x-api-key", "no")], 401), ("", KEY, 400), ("model=", KEY, 400)],
+    [
+        ("model=m", [], 401),
+        ("model=m", [("x-api-key", "no")], 401),
+        ("", KEY, 400),
+        ("model=", KEY, 400),
+        ("model=m", [*KEY, ("x-byok-provider", "openai")], 501),
+    ],
 )
 async def test_a_handshake_that_is_refused_has_a_status_and_a_body(query: str, headers: Headers, status: int) -> None:
     start, body = await talk(Sessions(), query=query, headers=headers)

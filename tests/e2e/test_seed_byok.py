@@ -127,6 +127,22 @@ def test_embeddings_support_byok(box: Product, prefix: str, clouds: Cloud, provi
     key_went_there_and_ours_did_not(clouds)
 
 
+def test_the_key_is_in_no_log_of_either_door(box: Product, prefix: str, clouds: Cloud) -> None:
+    with chats(box, prefix, "openai") as sdk, pytest.raises(openai.AuthenticationError) as caught:
+        sdk.chat.completions.create(model="echo", messages=HELLO, extra_body={"request_id": "mine-1"})
+    assert caught.value.response.headers["x-request-id"] == "mine-1"
+    assert "request_id" not in clouds.last()["body"]
+    for sink in (str(caught.value), box.log.read_text(), box.metrics()):
+        assert CANARY not in sink
+
+
+def test_one_try_of_an_sdk_is_one_request_to_the_provider(box: Product, prefix: str, clouds: Cloud) -> None:
+    before = len(clouds.requests())
+    with chats(box, prefix, "openai") as sdk, pytest.raises(openai.InternalServerError):
+        sdk.chat.completions.create(model="error-503", messages=HELLO)
+    assert len(clouds.requests()) == before + 1
+
+
 def test_embeddings_do_not_support_byok_with_anthropic(box: Product, prefix: str, clouds: Cloud) -> None:
     before = len(clouds.requests())
     with chats(box, prefix, "anthropic") as sdk, pytest.raises(openai.InternalServerError) as caught:

@@ -1,13 +1,15 @@
 import random
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx
 import pytest
 import trio
 import trustme
 
-from appliance.domain.targets import Address
+from appliance.domain.secret import Secret
+from appliance.domain.targets import Address, Endpoint
 from appliance.errors import ConnectFailed, ConnectionLost, ProtocolViolation, UpstreamTimeout
 from appliance.upstream.connection import OutRequest
 from appliance.upstream.deadlines import Countdown, Deadlines
@@ -185,3 +187,75 @@ async def test_ten_thousand_random_cancellations_leave_no_stuck_slot() -> None:
     with trio.fail_after(5):
         for _ in range(6):
             await use()
+
+
+async def tunnel(link: Link) -> None:
+    """What a proxy does with CONNECT."""
+    head = await link.head()
+    link._server.requests.append(head)
+    host, _, port = head.split(b" ")[1].decode().partition(":")
+    if host == "forbidden":
+        await link.send(reply(403))
+        return
+    await link.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    async with await trio.open_tcp_stream(host, int(port)) as there, trio.open_nursery() as nursery:
+
+        async def carry(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream) -> None:
+            try:
+                while data := await source.receive_some(65536):
+                    await sink.send_all(data)
+            except trio.BrokenResourceError:
+                pass
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(carry, link.stream, there)
+        await carry(there, link.stream)
+
+
+async def test_a_proxy_leads_there_and_sees_only_where(server_tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async with ScriptedHttp(always(OK), tls=server_tls) as server, ScriptedHttp(tunnel) as proxy:
+        through = replace(server.address, proxy=f"http://127.0.0.1:{proxy.address.port}")
+        endpoint = Endpoint(through, Secret("sk-canary"))
+        upstreams = Upstreams(ssl_context=trust)
+        for _ in range(2):
+            answer = await upstreams.send(endpoint, OutRequest("POST", "/v1/x", body=b"prompt"), OFF)
+            assert (answer.status, await answer.read(10)) == (200, b"ok")
+        assert (server.accepted, proxy.accepted) == (1, 1)  # it is kept and used again
+        assert b"Bearer sk-canary" in server.requests[0]
+        (asked,) = proxy.requests
+        assert asked.startswith(b"CONNECT localhost:%d HTTP/1.1" % server.address.port)
+        assert b"canary" not in asked
+        await upstreams.aclose()
+        await proxy.closed()
+        await server.closed()
+
+
+async def test_a_proxy_that_refuses_or_is_not_there_is_connect_failed(trust: ssl.SSLContext) -> None:
+    async with ScriptedHttp(tunnel) as proxy:
+        for port in (proxy.address.port, 1):
+            address = Address("https", "forbidden", 443, proxy=f"http://127.0.0.1:{port}")
+            with pytest.raises(ConnectFailed):
+                await Upstreams(ssl_context=trust).send(Endpoint(address), GET, OFF)
+        await proxy.closed()
+
+
+async def test_leaving_a_stream_that_came_through_a_proxy_closes_both_connections(
+    server_tls: ssl.SSLContext, trust: ssl.SSLContext
+) -> None:
+    async def endless(link: Link) -> None:
+        await link.request()
+        await link.send(EVENTS, chunk(b"data: a\n\n"))
+        await link.gone()
+
+    async with ScriptedHttp(endless, tls=server_tls) as server, ScriptedHttp(tunnel) as proxy:
+        endpoint = Endpoint(replace(server.address, proxy=f"http://127.0.0.1:{proxy.address.port}"))
+        upstreams = Upstreams(ssl_context=trust)
+        answer = await upstreams.send(endpoint, GET, OFF)
+        assert await answer.receive() == b"data: a\n\n"
+        with trio.move_on_after(0.05):
+            await answer.receive()
+        with trio.fail_after(5):
+            await answer.aclose()
+            await proxy.closed()
+            await server.closed()
+        assert next(iter(upstreams._pools.values())).empty
