@@ -1,4 +1,4 @@
-"""What do policies cost? Ours alone: with none, with every one of them, and with guardrails as well.
+"""What do policies cost? Ours alone: with every one of them, with none, with keys only, and with guardrails as well.
 
 The model server is a runtime here, as only those have lines to wait in. There is a slot for every client: what is
 measured is the work of deciding, not waiting.
@@ -17,20 +17,29 @@ _LIMITS = (
     "tokens_per_day = 100000000000, tokens_per_month = 100000000000 }"
 )
 _NONE = '[[models]]\nname = "mock"\nkind = "chat"\ntargets = ["server"]\n'
-_ALL = f"""
+_KEY = f"""
 [[keys]]
 name = "bench"
 hash = "sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"
+"""
+_ALL = f"""
+[parameters]
+most_choices = 2
+most_tools = 64
+{_KEY}
 models = ["mo*"]
 weight = 2
 priority = 1
 limits = {_LIMITS}
+parameters = {{ most_choices = 4, allow = ["grammar"] }}
+
 {_NONE}
 limits = {_LIMITS}
 """
 _GUARDED = f"""
 {_ALL}
 guardrails = ["pii"]
+
 [[guardrails]]
 name = "pii"
 kind = "pii"
@@ -64,6 +73,7 @@ def variants(serve: str) -> dict[str, Policed]:
     return {
         "policies": Policed(serve, _ALL, slots=True),
         "none": Policed(serve, _NONE, slots=False),
+        "keys": Policed(serve, _KEY + _NONE, slots=False),
         "and guardrails": Policed(serve, _GUARDED, slots=True),
     }
 

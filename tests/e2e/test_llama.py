@@ -53,6 +53,18 @@ system = "user"
 [[models]]
 name = "{CHAT}"
 targets = ["{CHAT}"]
+
+[[models]]
+name = "discreet"
+targets = ["{CHAT}"]
+guardrails = ["country"]
+
+[[guardrails]]
+name = "country"
+kind = "keywords"
+words = ["France"]
+on = ["output"]
+action = "redact"
 """
     with product(tmp_path_factory.mktemp("real"), tables, http2=request.param == "quart") as running:
         running.ready(CHAT)
@@ -265,3 +277,17 @@ def test_no_secret_or_prompt_in_any_sink(real: Product, client: openai.OpenAI) -
         assert KEY not in sink
     lines = [json.loads(line) for line in real.log.read_text().splitlines() if line.startswith("{")]
     assert any(line.get("model") == CHAT and line.get("key") == "tester" for line in lines)
+
+
+def test_a_guardrail_takes_a_word_out_of_real_answers(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"prompt": "The capital of France is", "temperature": 0, "max_tokens": 24}
+    said = client.completions.create(model=CHAT, **asked).choices[0].text
+    assert "France" in said
+    redacted = said.replace("France", "[KEYWORD]")
+    whole = client.completions.create(model="discreet", **asked)
+    assert whole.choices[0].text == redacted
+    chunks = list(
+        client.completions.create(model="discreet", stream=True, stream_options={"include_usage": True}, **asked)
+    )
+    assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == redacted
+    assert (chunks[-1].usage, len(chunks) > 5) == (whole.usage, True)  # it stayed a stream
