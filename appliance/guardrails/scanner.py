@@ -74,6 +74,10 @@ class Scanner:
         self._any = compiled("|".join(dict.fromkeys(map(loosened, patterns))))
         self._begun = compiled("|".join(dict.fromkeys(map(beginnings, patterns))))
 
+    def suspects(self, text: str) -> bool:
+        """Whether anything in a whole text may be a match; quick where, as nearly always, nothing is."""
+        return self._any.search(text.encode("utf-8", "replace")) is not None
+
     def next(self, text: bytes, at: int, before: int) -> Match | None:
         """The leftmost match that begins at `at` or later and in front of `before`; None when there is none."""
         while at < before and (suspect := self._any.search(text, at)) is not None:

@@ -44,6 +44,18 @@ def test_what_comes_out_does_not_depend_on_the_cuts(text: str, cuts: list[int]) 
     assert split(SMALL, text, cuts) == whole(SMALL, text)
 
 
+@given(text=st.text(alphabet="abcC 0123", max_size=24))
+def test_a_text_without_any_suspicion_comes_out_as_it_is(text: str) -> None:
+    if not SMALL.suspects(text):
+        assert whole(SMALL, text) == (text, [])
+
+
+@pytest.mark.parametrize("text", SECRETIVE)
+def test_what_is_secret_is_suspected(text: str) -> None:
+    assert PII.suspects(text)
+    assert not PII.suspects("The quick brown fox jumps over the lazy dog.")
+
+
 @pytest.mark.parametrize("text", SECRETIVE)
 def test_nothing_leaks_across_any_cut(text: str) -> None:
     expected = whole(PII, text)
