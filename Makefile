@@ -21,7 +21,7 @@ PIN := $(RESOLVE) pyproject.toml --generate-hashes --constraint $(LOCK_VENV)/pin
 RUN_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run test test-system test-vllm soak-supervisor binary package bench fuzz lock clean
+.PHONY: help run test test-system test-vllm soak-supervisor binary package dashboards bench fuzz lock clean
 
 help:
 	@echo 'make run          serve a real small model here and print a request to paste (ARGS="--port 9000")'
@@ -31,6 +31,7 @@ help:
 	@echo 'make soak-supervisor  the supervisor: a thousand random orders, signals, reloads and crashes on real processes (SEED=2 STEPS=200)'
 	@echo 'make binary       build dist/appliance'
 	@echo 'make package      build dist/appliance_VERSION_amd64.deb, a bill of materials and checksums'
+	@echo 'make dashboards   write dashboards/*.json anew from dashboards/author'
 	@echo 'make bench        the gateway beside vllm-router, nginx and haproxy (ARGS="--only flood --rounds 1")'
 	@echo 'make fuzz         look for requests that are read wrongly (ARGS="-max_total_time=60")'
 	@echo 'make lock         choose all versions anew'
@@ -103,6 +104,9 @@ $(PACKAGE_VENV)/.ready: $(LOCK)/package.txt
 
 package: dist/appliance $(PACKAGE_VENV)/.ready
 	@PYTHONPATH=. $(PACKAGE_VENV)/bin/python packaging/package.py
+
+dashboards: $(DEV_READY)
+	@$(VENV)/bin/python -m dashboards.author
 
 # One resolution for everything first, so that the five files agree on every version.
 lock:

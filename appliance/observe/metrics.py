@@ -100,6 +100,8 @@ class Metrics:
         self._loads = self._make.counter(
             "appliance_config_loads_total", "Configurations that were read at the start or later.", "result"
         )
+        for result in ("ok", "refused"):
+            self._loads[result,].value = 0  # there from the start: what rises from nothing has not risen for Prometheus
         self._loaded = self._make.gauge(
             "appliance_config_loaded_timestamp_seconds", "When the configuration in effect was read, Unix time."
         )
