@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from string import ascii_uppercase
-from typing import Literal
+from typing import Any, Literal, cast
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common as looks
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import prometheus as queries
 
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${DS_PROMETHEUS}")
 Kind = Literal["graph", "stack", "number", "table", "states"]
@@ -47,7 +48,7 @@ class Panel:
 
     def build(self, number: int, at: tuple[int, int]) -> Builder[models.Panel]:
         """The panel with its number on the page, at a column and a row."""
-        made = _BUILDERS[self.kind](self)
+        made: Any = _BUILDERS[self.kind](self)  # all of them have what is called here; the SDK has no name for that
         made.title(self.title).description(self.about).datasource(SOURCE).unit(self.unit)
         made.id(number).grid_pos(models.GridPos(x=at[0], y=at[1], w=self.width, h=self.height))
         if self.limits is not None:
@@ -59,13 +60,13 @@ class Panel:
             made.thresholds(dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(thresholds))
         for letter, query in zip(ascii_uppercase, self.queries, strict=False):
             made.with_target(_target(self, query, letter))
-        return made
+        return cast("Builder[models.Panel]", made)
 
 
 def _target(panel: Panel, query: Query, letter: str) -> prometheus.Dataquery:
     target = prometheus.Dataquery().expr(query.expr).ref_id(letter).legend_format(query.legend or "__auto")
     if panel.kind == "table":
-        return target.instant().format("table")
+        return target.instant().format(queries.PromQueryFormat.TABLE)
     return target.instant() if panel.kind == "number" else target.range()
 
 

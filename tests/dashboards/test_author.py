@@ -27,7 +27,8 @@ def metrics() -> dict[str, set[str]]:
     registry = CollectorRegistry()
     Metrics(registry)
     found = dict(_ALSO)
-    for family in registry._collector_to_names:
+    families: list[Any] = list(registry._collector_to_names)
+    for family in families:
         if hasattr(family, "_labelnames"):
             labels = set(family._labelnames)
             if family._type == "histogram":
@@ -59,7 +60,7 @@ def selectors(expression: str) -> Iterator[tuple[str, set[str]]]:
     text = _VARIABLE.sub("5m", expression).replace('"$instance"', '".*"').replace('"$model"', '".*"')
     for node in walk(promql_parser.parse(text)):
         if isinstance(node, promql_parser.VectorSelector):
-            yield node.name, {matcher.name for matcher in node.matchers.matchers}
+            yield node.name or "", {matcher.name for matcher in node.matchers.matchers}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
