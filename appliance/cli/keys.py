@@ -225,9 +225,9 @@ class File:
 
     def rotate(self, name: str, grace: float) -> dict[str, Any]:
         """As `Store`."""
-        now, text = _now(), fresh_text(self._prefix)
-        keys = self._change(name, lambda keys: rotated(keys, name, text, self._prefix, grace, now))
-        return {"key": text, **stored_key(require(keys, name, ()), now), "asks_for_keys": True}
+        now, letters = _now(), fresh_text("")
+        key = require(self._change(name, lambda keys: rotated(keys, name, letters, grace, now)), name, ())
+        return {"key": key.prefix + letters, **stored_key(key, now), "asks_for_keys": True}
 
     def revoke(self, name: str) -> dict[str, Any]:
         """As `Store`."""

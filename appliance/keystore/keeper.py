@@ -65,13 +65,14 @@ class Keeper:
         Raises:
             OperatorError: there is no such key, it has ended, or it is not ours to change.
         """
-        text, now = fresh_text(self._prefix), self._date()
+        letters, now = fresh_text(""), self._date()
 
         def edit(keys: Keys) -> Keys:
             require(keys, name, self._configured())
-            return rotated(keys, name, text, self._prefix, grace, now)
+            return rotated(keys, name, letters, grace, now)
 
-        return text, require(await self._change(edit), name, ())
+        key = require(await self._change(edit), name, ())
+        return key.prefix + letters, key
 
     async def revoke(self, name: str) -> tuple[bool, StoredKey]:
         """End a key at once; whether it had not ended before.

@@ -54,6 +54,11 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     former: tuple[Former, ...] = ()
 
     @property
+    def prefix(self) -> str:
+        """What its text begins with, before the random letters."""
+        return self.start[:-_SHOWN]
+
+    @property
     def section(self) -> Key:
         """The same as a section of the configuration."""
         return Key(
@@ -146,8 +151,15 @@ def with_new(keys: Keys, new: StoredKey, configured: Collection[str], now: float
     return (*(key for key in keys if key.name != new.name), new)
 
 
-def rotated(keys: Keys, name: str, text: str, prefix: str, grace: float, now: float) -> Keys:
+def rotated(keys: Keys, name: str, letters: str, grace: float, now: float) -> Keys:
     """The keys, one of them with a fresh text; its old one works for `grace` seconds more.
+
+    Args:
+        keys: one of them has the name.
+        name: of the key.
+        letters: of the fresh text, after the prefix that the key has (`StoredKey.prefix`).
+        grace: seconds.
+        now: seconds since 1970.
 
     Raises:
         OperatorError: it has ended.
@@ -158,8 +170,8 @@ def rotated(keys: Keys, name: str, text: str, prefix: str, grace: float, now: fl
     former = [Former(old.hash, now + grace), *(one for one in old.former if one.until + _REMEMBERED > now)]
     fresh = msgspec.structs.replace(
         old,
-        hash=hash_of(text),
-        start=text[: len(prefix) + _SHOWN],
+        hash=hash_of(old.prefix + letters),
+        start=old.prefix + letters[:_SHOWN],
         created=now,
         former=tuple(former[:_MOST_FORMER]),
     )

@@ -46,6 +46,10 @@ def only(text: str) -> str:
         'server.tls = { cert = "c", key = "k" }',
         '[server]\nhttp2 = true\ntls = [{ cert = "c", key = "k" }, { cert = "d", key = "l" }]',
         KEY % "requests_per_minute = 1, tokens_per_minute = 200_000, concurrent = 8",
+        KEY % "tokens_per_day = 1, tokens_per_month = 1",
+        '[server]\nkey_prefix = ""',
+        '[server]\nkey_prefix = "org_live-"',
+        LLAMA % "" + 'models = [{ name = "m", targets = ["a"], limits = { tokens_per_day = 5 } }]',
         KEY % "",
         LLAMA % ', gpus = [0], idle_stop = "1h", replicas = 2, exclusive = "big", preload = true',
     ],
@@ -300,3 +304,15 @@ def test_only_runtimes_have_replicas_to_choose_from() -> None:
     assert "has a meaning for runtimes only" in what
     assert "list a runtime" in fix
     assert problems(LLAMA % "" + 'models = [{ name = "m", targets = ["a"], balance = "prefix" }]') == []
+
+
+@pytest.mark.parametrize("prefix", ["a b", "x" * 21, "ü", "a.b"])
+def test_a_prefix_that_no_key_may_have(prefix: str) -> None:
+    assert "`server.key_prefix`" in only(f'[server]\nkey_prefix = "{prefix}"')
+
+
+@pytest.mark.parametrize("name", ["tokens_per_day", "tokens_per_month", "concurrent"])
+def test_a_limit_of_nothing_is_refused_for_keys_and_for_models(name: str) -> None:
+    assert f"`keys[0].limits.{name}` must be more than 0" in only(KEY % f"{name} = 0")
+    model = f'models = [{{ name = "m", targets = ["a"], limits = {{ {name} = 0 }} }}]'
+    assert f"`models[0].limits.{name}` must be more than 0" in only(LLAMA % "" + model)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from appliance.config.load import Problem, inspect, load_config, parse
 from appliance.config.schema import Config, Tls
-from appliance.config.units import Seconds, Size
+from appliance.config.units import Moment, Seconds, Size
 from appliance.errors import OperatorError
 
 RUNTIME = '[[runtimes]]\nname = "a"\nengine = "llama.cpp"\nmodel = "m.gguf"\n'
@@ -225,3 +225,21 @@ LINES = st.lists(
 def test_any_text_gives_either_a_config_or_problems(lines: list[str]) -> None:
     config, problems = parse("\n".join(lines))
     assert (config is None) == bool(problems)
+
+
+def test_stored_keys_are_keys_enough_to_listen_to_other_machines(tmp_path: Path) -> None:
+    text = f'[server]\nlisten = "0.0.0.0:1"\nstate_dir = "{tmp_path}"\n'
+    assert [problem.path for problem in inspect(text, has_environment_keys=False)[1]] == [("server", "listen")]
+    (tmp_path / "keys.json").touch()
+    assert inspect(text, has_environment_keys=False)[1] == []
+
+
+def test_an_expiry_is_a_date() -> None:
+    key = 'keys = [{ name = "a", hash = "sha256:' + "0" * 64 + '", expires = %s }]'
+    config, _ = inspect(key % "2027-01-31", has_environment_keys=False)
+    assert config is not None
+    assert config.keys[0].expires == Moment(1_801_353_600)
+    _, problems = inspect(key % "5", has_environment_keys=False)
+    assert [(problem.what, problem.fix) for problem in problems] == [
+        ("`keys[0].expires` must be a date", "for instance 2027-01-31 or 2027-01-31T18:00:00Z")
+    ]

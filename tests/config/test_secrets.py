@@ -3,7 +3,13 @@ from pathlib import Path
 import pytest
 
 from appliance.config.schema import Backend, Config, Key, Provider
-from appliance.config.secrets import credentials, environment_keys, process_environment
+from appliance.config.secrets import (
+    KEYS_FILE,
+    credentials,
+    environment_keys,
+    has_stored_keys,
+    process_environment,
+)
 from appliance.domain.secret import Secret
 from appliance.errors import OperatorError
 
@@ -85,3 +91,18 @@ def test_a_missing_file_of_a_key_names_the_key_and_the_setting() -> None:
     config = Config(keys=(Key(name="alice", hash="sha256:0", provider_keys={"gemini": "/gone"}),))
     with pytest.raises(OperatorError, match=r'key "alice": cannot read.*remove `provider_keys.gemini`'):
         credentials(config, {})
+
+
+def test_stored_keys_are_known_by_their_file_and_taken_to_be_there_where_we_may_not_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not has_stored_keys(str(tmp_path))
+    assert not has_stored_keys(str(tmp_path / "nowhere"))
+    (tmp_path / KEYS_FILE).write_text("whatever is in it")
+    assert has_stored_keys(str(tmp_path))
+
+    def denied(_: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "stat", denied)
+    assert has_stored_keys(str(tmp_path / "not ours"))

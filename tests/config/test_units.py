@@ -1,6 +1,8 @@
+from datetime import UTC, date, datetime, timedelta, timezone
+
 import pytest
 
-from appliance.config.units import Seconds, Size
+from appliance.config.units import Moment, Seconds, Size
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,29 @@ def test_sizes_as_people_write_them(text: object, size: int) -> None:
 def test_anything_else_is_not_a_size_and_the_text_gives_an_example(text: object) -> None:
     with pytest.raises(ValueError, match='such as "18GiB"'):
         Size.parse(text)
+
+
+_MIDNIGHT = datetime(2027, 1, 31, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (date(2027, 1, 31), _MIDNIGHT),
+        ("2027-01-31", _MIDNIGHT),
+        ("2027-01-31T18:00:00Z", _MIDNIGHT + 18 * 3600),
+        ("2027-01-31T18:00:00+02:00", _MIDNIGHT + 16 * 3600),
+        (datetime(2027, 1, 31, 18, tzinfo=timezone(timedelta(hours=2))), _MIDNIGHT + 16 * 3600),
+    ],
+)
+def test_a_date_is_its_beginning_in_utc_and_a_time_has_a_zone(value: object, seconds: float) -> None:
+    assert Moment.parse(value) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "soon", "2027-02-30", "2027-01-31T18:00:00", datetime.fromisoformat("2027-01-31T18:00"), 5, True, None],
+)
+def test_anything_else_is_no_date_and_the_text_gives_an_example(value: object) -> None:
+    with pytest.raises(ValueError, match="such as 2027-01-31"):
+        Moment.parse(value)

@@ -41,6 +41,9 @@ async def test_what_is_made_is_in_the_file_and_in_effect_when_its_text_is_told(t
     assert kept.effect[-1] == kept.file.read() == (ended,)
     text, _ = await kept.keeper.create(NewKey(name="b", prefix="org-"))
     assert text.startswith("org-")
+    text, rotated = await kept.keeper.rotate("b", 0)
+    assert text.startswith("org-"), "a key keeps its prefix"
+    assert (rotated.start, rotated.hash) == (text[:8], hash_of(text))
 
 
 async def test_keys_of_the_configuration_are_not_ours_to_change(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ FULL = NewKey(
 
 
 def key(name: str, text: str, now: float = NOW, **more: object) -> StoredKey:
-    return msgspec.structs.replace(made(NewKey(name=name), text, "sk-", now), **more)
+    return msgspec.structs.replace(made(NewKey(name=name), text, "", now), **more)
 
 
 def opens(keys: Keys, text: str, now: float) -> str:
@@ -92,17 +92,17 @@ def test_a_name_is_taken_while_its_key_works_or_the_configuration_has_it() -> No
 
 
 def test_a_rotated_key_has_a_new_text_and_the_old_one_works_for_its_grace() -> None:
-    keys = rotated((key("a", "1"), key("b", "9")), "a", "2", "", 60, NOW + 5)
+    keys = rotated((key("a", "1"), key("b", "9")), "a", "2", 60, NOW + 5)
     assert opens(keys, "2", NOW + 5) == opens(keys, "1", NOW + 64.9) == "a"
     assert opens(keys, "1", NOW + 65) == "This key was replaced by a new one"
     assert opens(keys, "9", NOW) == "b"
-    twice = rotated(keys, "a", "3", "", 0, NOW + 6)
+    twice = rotated(keys, "a", "3", 0, NOW + 6)
     assert opens(twice, "1", NOW + 6) == opens(twice, "3", NOW + 6) == "a"
     assert opens(twice, "2", NOW + 6) == "This key was replaced by a new one"
 
 
 def test_a_revoked_key_ends_with_all_its_texts() -> None:
-    keys = revoked(rotated((key("a", "1"),), "a", "2", "", 10**6, NOW), "a", NOW + 1)
+    keys = revoked(rotated((key("a", "1"),), "a", "2", 10**6, NOW), "a", NOW + 1)
     assert opens(keys, "2", NOW + 1) == "This key was revoked"
     assert opens(keys, "1", NOW + 1) == "This key was replaced by a new one"
     assert opens(keys, "2", NOW + 0.5) == "a"
@@ -119,15 +119,15 @@ def test_an_expired_key_ends_with_all_its_texts() -> None:
 @pytest.mark.parametrize("ended", [{"revoked": NOW}, {"expires": NOW}])
 def test_what_has_ended_is_not_rotated(ended: dict[str, float]) -> None:
     with pytest.raises(OperatorError, match="make a new one"):
-        rotated((key("a", "1", **ended),), "a", "2", "", 0, NOW)
+        rotated((key("a", "1", **ended),), "a", "2", 0, NOW)
 
 
 def test_old_texts_are_forgotten_in_the_end() -> None:
     keys: Keys = (key("a", "0"),)
     for number in range(1, 50):
-        keys = rotated(keys, "a", str(number), "", 0, NOW + number)
+        keys = rotated(keys, "a", str(number), 0, NOW + number)
     assert len(keys[0].former) == 10
-    late = rotated(keys, "a", "late", "", 0, NOW + 100 * DAY)
+    late = rotated(keys, "a", "late", 0, NOW + 100 * DAY)
     assert [former.hash for former in late[0].former] == [hash_of("49")]
 
 
@@ -153,7 +153,7 @@ def test_only_what_was_not_ended_opens_whatever_was_done(steps: list[tuple[str, 
                 ends = {one: kept for one, kept in ends.items() if kept[0] != name} | {text: (name, float("inf"))}
             elif step == "r":
                 require(keys, name, ())
-                keys = rotated(keys, name, text, "", seconds, now)
+                keys = rotated(keys, name, text, seconds, now)
                 ends[last[name]] = (name, now + seconds)
                 ends[text] = (name, float("inf"))
             else:
