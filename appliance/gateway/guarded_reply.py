@@ -31,7 +31,7 @@ class GuardedReply:
         judge: asked about all of the answer so far, from time to time; None asks nobody.
         window: characters that have to come before it is asked again.
         holds: what it has not judged yet stays here; else it only looks.
-        settle: called once, when no more of the answer will be looked at.
+        settle: called once, when no more of the answer will be looked at, with the seconds that looking took.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class GuardedReply:
         judge: Judge | None = None,
         window: int = 0,
         holds: bool = False,
-        settle: Callable[[Block | None], None] = lambda _: None,
+        settle: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.status: int = inner.status
         self.headers: Headers = inner.headers
@@ -55,7 +55,9 @@ class GuardedReply:
         self._judge = judge
         self._window = window
         self._holds = holds
-        self._settle: Callable[[Block | None], None] | None = settle
+        self._settle: Callable[[float], None] | None = settle
+        self._clock = exchange.accounts.clock
+        self._spent = 0.0
         self._splitter = Splitter()
         self._held: list[bytes] = []
         self._judged = 0  # characters
@@ -114,7 +116,7 @@ class GuardedReply:
         await self._inner.aclose()
 
     def _passed(self, data: bytes) -> bytes:
-        stream = self._stream
+        stream, began = self._stream, self._clock()
         if data:
             run = self._splitter.feed(data)
             out = stream.feed(run) if run else b""
@@ -125,6 +127,7 @@ class GuardedReply:
                 out += b"data: "  # half an event: whoever reads on finds that there is no end
         self._exchange.swallowed = stream.swallowed
         self._blocked = stream.block
+        self._spent += self._clock() - began
         return out
 
     async def _after_judgement(self, out: bytes, judge: Judge) -> bytes:
@@ -154,4 +157,4 @@ class GuardedReply:
     def _done(self) -> None:
         settle, self._settle = self._settle, None
         if settle is not None:
-            settle(self._blocked)
+            settle(self._spent)

@@ -101,7 +101,9 @@ class Guarding:
             found.clear()  # it sees all of the answer each time
             return await self._ask_all(models, _about(call, answer), exchange, "output", found, failed)
 
-        def settle(_: Block | None) -> None:
+        def settle(seconds: float) -> None:
+            if guards.output is not None:
+                self.metrics.guardrail_took("text", "output", seconds)
             self._settle(guards.outputs, "output", stream.findings | found, failed, exchange)
 
         return GuardedReply(

@@ -88,12 +88,13 @@ class JsonText:
             self._window, self._in_string = Window(self._scanner, self.findings), True
             return end + 1
         word = _WORD.match(text, end)
-        if word is not None and word.end() == len(text) and len(word[0]) <= _LONGEST_WORD:
-            self._held = word[0]
-            return len(text)
-        if word is not None and text[word.end() :][:1] in _BEHIND_A_VALUE and _VALUE.fullmatch(word[0]):
-            out.append(self._value(word[0]))
-            return word.end()
+        if word is not None and len(word[0]) <= _LONGEST_WORD:
+            if word.end() == len(text):
+                self._held = word[0]
+                return len(text)
+            if text[word.end()] in _BEHIND_A_VALUE and _VALUE.fullmatch(word[0]):
+                out.append(self._value(word[0]))
+                return word.end()
         self._window, self._in_string = Window(self._scanner, self.findings), False
         return end
 

@@ -79,6 +79,8 @@ class _Asked(msgspec.Struct):
 
 
 _ASKED = msgspec.json.Decoder(_Asked)
+_MOST_MEMBERS = 50_000
+_TOO_MANY = f"The request has more than {_MOST_MEMBERS:,} members, and a guardrail of this model has to look at each."
 _EXACT = msgspec.json.Decoder(float_hook=lambda digits: msgspec.Raw(digits.encode()))
 _ANY = msgspec.json.Decoder()
 
@@ -132,7 +134,8 @@ def request_texts(request: dict[str, Any]) -> list[Text]:
     """Every text of a request, in its order; the names of members last.
 
     Raises:
-        GatewayError: `invalid_payload`: it holds numbers of tokens instead of text, which cannot be looked at.
+        GatewayError: `invalid_payload`: it holds numbers of tokens instead of text, which cannot be looked at, or so
+            many members that looking at them would hold up others.
     """
     for name in _TOKENS:
         if _has_numbers(request.get(name)):
@@ -142,27 +145,33 @@ def request_texts(request: dict[str, Any]) -> list[Text]:
             raise _unreadable(name)
     texts: list[Text] = []
     keys: list[Text] = []
-    for name in request:
-        if name not in _NOT_READ:
-            _collect(request, name, texts, keys)
-    return texts + keys
-
-
-def _collect(holder: Any, key: Any, texts: list[Text], keys: list[Text]) -> None:
-    waiting: list[tuple[Any, Any, bool]] = [(holder, key, False)]
-    while waiting:
-        holder, key, free = waiting.pop()
+    for holder, key, free in _members(request):
         value = holder[key]
         if isinstance(value, str):
             if value and not _no_text(holder, key, value, free=free):
                 texts.append(Text(holder, key, json=key == "arguments"))
-        elif isinstance(value, list):
-            waiting += [(value, place, free) for place in reversed(range(len(value)))]
-        elif isinstance(value, dict):
-            free = free or key in _FREE
-            if free:
-                keys += [Text(value, name, is_key=True) for name in value if name not in _SCHEMA]
-            waiting += [(value, name, free) for name in reversed(value)]
+        elif isinstance(value, dict) and (free or key in _FREE):
+            keys += [Text(value, name, is_key=True) for name in value if name not in _SCHEMA]
+    return texts + keys
+
+
+def _members(request: dict[str, Any]) -> Iterator[tuple[Any, Any, bool]]:
+    """Holder and key of everything in a request, in its order; and whether it is inside what clients name freely."""
+    waiting: list[tuple[Any, Any, bool]] = [(request, name, False) for name in reversed(request)]
+    seen = 0
+    while waiting:
+        holder, key, free = waiting.pop()
+        if holder is request and key in _NOT_READ:
+            continue
+        yield holder, key, free
+        value = holder[key]
+        if isinstance(value, list | dict):
+            seen += len(value)
+            if seen > _MOST_MEMBERS:
+                raise GatewayError("invalid_payload", _TOO_MANY)
+            free = free or (isinstance(value, dict) and key in _FREE)
+            places = range(len(value)) if isinstance(value, list) else value
+            waiting += [(value, place, free) for place in reversed(places)]
 
 
 def _no_text(holder: Any, key: Any, value: str, *, free: bool) -> bool:

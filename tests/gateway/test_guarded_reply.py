@@ -230,7 +230,7 @@ async def test_a_server_that_goes_away_does_not_wait_for_a_guard_model() -> None
 
 
 async def test_what_was_found_is_settled_once_whatever_happens() -> None:
-    told: list[Block | None] = []
+    told: list[float] = []
     for pieces in (streamed(["a "]), streamed(["bob@example.com "]), [chunk({"content": "a "})]):
         account = exchange()
         reply = guarded(ScriptedReply(*pieces), scanner("block", "pii"), account, settle=told.append)

@@ -112,3 +112,12 @@ def test_text_that_a_cut_leaves_open_waits_as_little_as_possible() -> None:
     assert window.feed('{"city": "Paris", "n": 12') == '{"city": "Paris", "n": '
     assert window.feed("3}") == "123}"
     assert window.pause() == ""
+
+
+@pytest.mark.parametrize("size", [399, 400, 401, 450])
+def test_a_number_longer_than_any_is_the_same_however_it_is_cut(size: int) -> None:
+    text = f"[{'7' * size}, 4111111111111111]"
+    whole = through(PII, text)
+    assert "4111" not in whole
+    for cut in (1, 300, size, size + 1, size + 2):
+        assert through(PII, text, [cut]) == whole

@@ -204,3 +204,13 @@ def test_texts_of_a_transcript() -> None:
         "words": [{"word": "t3"}],
     }
     assert sorted(text.value for text in reply_texts(answer)) == ["t1", "t2", "t3"]
+
+
+@pytest.mark.parametrize(
+    "body", [{"documents": ["a"] * 50_001}, {"x": [[1] * 1000] * 51}, {"y": {str(n): 1 for n in range(50_001)}}]
+)
+def test_a_request_with_too_many_parts_is_refused_before_it_holds_up_others(body: dict[str, Any]) -> None:
+    with pytest.raises(GatewayError) as caught:
+        request_texts(body)
+    assert caught.value.code == "invalid_payload"
+    assert request_texts({"input": ["a"] * 2048 + [f"{'b' * 100_000}"]})
