@@ -49,6 +49,7 @@ class Exchange:
         aim: the target of the present attempt.
         place: its slot of a runtime that has a line.
         queued: seconds in line so far.
+        inside: it belongs to another one that has a slot and waits for it, so it waits for nothing itself.
         content: what its engine was asked, while that may crash.
         trial: digest of that, while it is let in as the one suspect of a crash.
         swallowed: content chunks that a guardrail held back or joined to others, less those that it made.
@@ -85,6 +86,7 @@ class Exchange:
     aim: Target | None = None
     place: Ticket | None = None
     queued: float = 0.0
+    inside: bool = False
     content: bytes | str = b""
     trial: bytes | None = None
     swallowed: int = 0

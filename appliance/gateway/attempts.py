@@ -154,6 +154,8 @@ class Attempts:
     ) -> Lease:
         """The use of a ready replica and, where its runtime has a line, of a slot; a suspect waits for its turn."""
         lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
+        if exchange.inside:
+            return lease
         trials, queues = self.outcomes.trials, self.outcomes.queues
         if trials.suspects.any and await trials.turn(runtime, body, exchange):
             lease = await self._ready(runtime, exchange, elsewhere=elsewhere)

@@ -187,6 +187,7 @@ class Gateway:
         """
         exchange = parent.accounts.open(Operation.CHAT, parent.peer, parent.request_id)
         exchange.key, exchange.stays = parent.key, parent.stays
+        exchange.inside = parent.place is not None  # or both might wait for one slot for ever
         call = Call(Operation.CHAT, guard.model, conversation_body(guard, conversation))
         with trio.move_on_after(guard.timeout) as deadline:
             try:

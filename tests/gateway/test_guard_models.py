@@ -9,9 +9,11 @@ import trio.testing
 
 from appliance.config.schema import Guardrail
 from appliance.config.units import Seconds
+from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.errors import ConnectFailed
 from tests.fakes.accounts import text_of
 from tests.fakes.path import Path, header
+from tests.fakes.runtime import SOCKET
 from tests.fakes.upstream_reply import ScriptedReply
 from tests.fakes.upstreams import ScriptedUpstreams
 from tests.gateway.test_guarding import BOTH, HELLO, JSON, chat, error, said, sent
@@ -157,3 +159,22 @@ async def test_a_stream_is_judged_by_a_guard_model_before_it_leaves() -> None:
     await reply.body.aclose()
     assert 'action="pass",guardrail="llama-guard",on="output"} 1.0' in text_of(path.metrics)
     assert sent(path, 1)["messages"] == [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+async def test_an_answer_that_is_looked_at_does_not_wait_for_the_slot_that_it_has_itself() -> None:
+    """The guard model is the model itself, and has one slot."""
+    rules = Guardrail(name="g", kind="model", model="m", models=("m",), on=BOTH)
+    path = Path(ScriptedUpstreams(said("safe"), ScriptedReply(HELLO), said("safe")), guardrails=[rules])
+    path.fleet.set_replica(
+        ReplicaStatus("m", "m", "llama.cpp", ReplicaState.READY, since=0.0, endpoint=SOCKET, slots=1)
+    )
+    with trio.fail_after(5):
+        reply = await path.ask(
+            "POST", "/v1/chat/completions", b'{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}'
+        )
+        assert not isinstance(reply.body, bytes)
+        text = b"".join([piece async for piece in reply.body])
+        await reply.body.aclose()
+    assert text.endswith(b"data: [DONE]\n\n")
+    line = path.queues._lines["m"]
+    assert (line.running, line.waiting) == (0, 0)
