@@ -1,7 +1,15 @@
 """JSON on the wire: from a client's bytes to a Call, and from our values to the bytes that a client gets.
 
-    openai_request   the body of a request -> Call, and the body that an engine gets
-    chunk            one event of a streamed answer
+    openai_request   the body of a request for text or embeddings -> Call
+    named_request    the same where the model's name is what matters: responses, rerank, speech and more
+    form             the same for a form with a recording
+    members          single members of a body: what each must be
+    watched          members that can hurt an engine or others
+    overrides        what a model's owner changes in requests for it
+    outgoing         the body that an engine gets
+    chunk            one event of a streamed chat or completion; `token_shape`: many of them at once
+    response_event   one event of a streamed response
+    no_route         whether a refusal means that the engine has no such route
     reply            a whole answer
     texts            where the texts of a body are, and a body with other texts
     affinity         what requests have in common that share a beginning

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -36,9 +35,7 @@ def ask(box: Product, body: dict[str, Any], path: str = "/v1/chat/completions") 
 
 def engines_own(box: Product, runtime: str, body: dict[str, Any]) -> bytes:
     """What the engine itself answers, over its own socket."""
-    words = Path("/proc/net/unix").read_text().split()
-    found = next(word for word in words if word.startswith(str(box.state)) and f"/{runtime}" in word)
-    with httpx.Client(transport=httpx.HTTPTransport(uds=found)) as engine:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=box.socket_of(runtime))) as engine:
         return engine.post("http://x/v1/chat/completions", json=body).content
 
 
@@ -182,4 +179,4 @@ def test_embeddings_without_an_engine_for_them_are_not_tried_again(documents: Pr
 def test_the_wish_for_base64_reaches_the_engine(documents: Product, sdk: openai.OpenAI) -> None:
     vector = sdk.embeddings.create(model="basics-embed-small", input=["x"]).data[0].embedding
     assert all(isinstance(number, float) for number in vector)
-    assert json.loads(documents.last_request("text-embedding")["body"])["encoding_format"] == "base64"
+    assert json.loads(documents.last_request("text-embedding-3-small")["body"])["encoding_format"] == "base64"

@@ -1,13 +1,16 @@
 """What is not chat, as the official client sees it: through the product, to a scripted engine in a process of its own."""
 
 import json
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
+from appliance.domain.calls import Operation
 from tests.fakes.product import KEY, Product, product, runtime
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -23,7 +26,7 @@ SOUND = b"RIFF" + b"\x00\xff\r\n" * 40_000
 
 @pytest.fixture(scope="module", params=[False, True], ids=["door", "quart"])
 def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    all_kinds = '["chat", "rerank", "audio", "moderation", "image"]'
+    all_kinds = '["chat", "embedding", "rerank", "audio", "moderation", "image"]'
     tables = "\n".join(
         [
             runtime("all", kinds=all_kinds),
@@ -31,6 +34,7 @@ def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             runtime("short", "--truncate-after-tokens", "3", kinds=all_kinds),
             runtime("less", "--lacks", "/v1/responses,/v1/rerank,/v1/audio/speech", kinds=all_kinds),
             '[[models]]\nname = "alias"\ntargets = ["all"]\n',
+            '[[models]]\nname = "every"\ntargets = ["all"]\n',
         ]
     )
     with product(tmp_path_factory.mktemp("routes"), tables, http2=request.param) as running:
@@ -151,6 +155,53 @@ def test_tokens_there_and_back(box: Product) -> None:
         assert box.post(f"{prefix}/detokenize", {"model": "alias", "tokens": tokens}).json()["prompt"] == "x xxx"
     assert box.post("/v1/responses/input_tokens", {"model": "alias", "input": "a b"}).json()["input_tokens"] == 2
     assert box.post("/v1/score", {"model": "alias", "text_1": "a", "text_2": ["b"]}).json()["data"][0]["score"] == 0.5
+
+
+def good(operation: Operation, model: str) -> dict[str, Any]:
+    """Something to send to an operation: a form, or JSON that is good for all of them."""
+    if operation.form:
+        return {"data": {"model": model}, "files": {"file": ("a.wav", b"RIFF")}}
+    texts = {"messages": [{"role": "user", "content": "x"}], "prompt": "x", "input": "x", "query": "x"}
+    return {"json": {"model": model, "documents": ["x"], "tokens": [1], "text_1": "x", "text_2": "x"} | texts}
+
+
+OPERATIONS = [operation for operation in Operation if not operation.socket]
+SPOILT = [b"", b"[]", b'{"model":', b'{"model":"alias","x":NaN}', b'{"model":"alias","x":"\\ud800"}', b"\xff"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_bad_input_is_refused_at_either_door_and_good_is_not(box: Product, operation: Operation) -> None:
+    with box.client() as client:
+        for prefix in ("/v1", "/api/client/v1"):
+            url = box.url + prefix + operation.path.removeprefix("/v1")
+            for body in [*SPOILT, b'{"model":"alias","x":' + b"[" * 2**21]:
+                reply = client.post(url, content=body, headers=box.headers | {"content-type": "application/json"})
+                assert reply.status_code in {400, 422}
+                assert reply.json()["request_id"] == reply.headers["x-request-id"]
+            unknown = client.post(url, **good(operation, "nobody"), headers=box.headers)
+            assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
+            fine = client.post(url, **good(operation, "every"), headers=box.headers)
+            # The scripted engine cannot count; the product says so.
+            assert fine.status_code == (501 if operation is Operation.COUNT_TOKENS else 200), fine.text
+            assert box.last_request("all")["path"] == operation.engine_path
+
+
+def test_changes_hold_from_a_reload_on_and_headers_can_be_switched_off(tmp_path: Path) -> None:
+    tables = runtime("m") + '[[models]]\nname = "alias"\ntargets = ["m"]\nforced = { seed = 1 }\n'
+    with product(tmp_path, tables, "gateway_headers = false") as running:
+        running.ready("alias")
+
+        def seed() -> int:
+            reply = running.post("/v1/chat/completions", good(Operation.CHAT, "alias")["json"])
+            assert reply.status_code == 200
+            assert not [name for name in reply.headers if name.startswith("x-gateway-")]
+            number: int = json.loads(running.last_request("m")["body"])["seed"]
+            return number
+
+        assert seed() == 1
+        running.config.write_text(running.config.read_text().replace("seed = 1", "seed = 2"))
+        running.process.send_signal(signal.SIGHUP)
+        running.until(lambda: seed() == 2, 20)
 
 
 @pytest.mark.parametrize(

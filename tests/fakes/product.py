@@ -162,11 +162,19 @@ class Product:
                     found.append(pid)
         return sorted(found)
 
+    def socket_of(self, runtime: str) -> str:
+        """Where the scripted engine of a runtime listens."""
+        mark = f"APPLIANCE_REPLICA={runtime}".encode()
+        for pid in self.engines():
+            with contextlib.suppress(OSError, ValueError):
+                if mark in (Path("/proc") / str(pid) / "environ").read_bytes().split(b"\0"):
+                    argv = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode().split("\0")
+                    return argv[argv.index("--socket") + 1]
+        raise AssertionError(f"no engine of {runtime}")
+
     def last_request(self, runtime: str) -> dict[str, Any]:
         """What the scripted engine of a runtime was asked last, with its path, headers and body."""
-        words = Path("/proc/net/unix").read_text().split()
-        found = next(word for word in words if word.startswith(str(self.state)) and f"/{runtime}" in word)
-        with httpx.Client(transport=httpx.HTTPTransport(uds=found)) as engine:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=self.socket_of(runtime))) as engine:
             asked: dict[str, Any] = engine.get("http://x/_state").json()["last_request"]
             return asked
 

@@ -47,6 +47,11 @@ def test_with_gpus_the_whole_model_is_on_them_and_with_none_it_stays_off() -> No
     assert off[off.index("--device") + 1] == "none"
 
 
+def test_it_ranks_only_when_it_does_nothing_else() -> None:
+    assert "--reranking" in argv(Runtime(name="m", engine="llama.cpp", kinds=("rerank",)))
+    assert "--reranking" not in argv(Runtime(name="m", engine="llama.cpp", kinds=("chat", "rerank")))
+
+
 @pytest.mark.parametrize(
     ("kinds", "expected"), [(("embedding",), True), (("chat",), False), (("chat", "embedding"), False)]
 )

@@ -34,6 +34,12 @@ async def test_an_embedding_model_is_asked_for_an_embedding() -> None:
     assert engine.asked == [("POST", "/v1/embeddings", {"model": "e", "input": "."})]
 
 
+async def test_a_ranking_model_is_asked_to_rank() -> None:
+    engine = Engine()
+    assert await canary(engine.send, Runtime(name="r", engine="llama.cpp", kinds=("rerank",))) == ""
+    assert engine.asked == [("POST", "/v1/rerank", {"model": "r", "query": ".", "documents": ["."]})]
+
+
 @pytest.mark.parametrize(("status", "why"), [(500, "answered 500"), (401, "answered 401"), (404, ""), (501, "")])
 async def test_what_its_answer_means(status: int, why: str) -> None:
     said = await canary(Engine(status).send, CHAT)

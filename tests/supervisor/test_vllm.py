@@ -54,6 +54,12 @@ def test_embedding_models_pool() -> None:
     assert (after(words, "--runner"), after(words, "--convert")) == ("pooling", "embed")
 
 
+def test_ranking_models_pool_and_what_they_are_converted_to_is_left_to_them() -> None:
+    words = argv(Runtime(name="m", engine="vllm", model="/m", kinds=("rerank",)))
+    assert after(words, "--runner") == "pooling"
+    assert "--convert" not in words
+
+
 def test_what_it_compiles_is_kept_in_the_state_directory() -> None:
     made = environment(PLAIN, Path("/var/lib/a"), sleep=False)
     assert {made[name] for name in ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")} == {
