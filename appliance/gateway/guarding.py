@@ -79,8 +79,10 @@ class Guarding:
             if block is None and guards.input_models and call.operation is not Operation.COUNT_TOKENS:
                 asked: Conversation = [{"role": "user", "content": _joined(texts)}]
                 block = await self._ask_all(guards.input_models, asked, exchange, "input", found, failed)
-        finally:
+        except GatewayError:
             self._settle(guards.inputs, "input", found, failed, exchange)
+            raise
+        self._settle(guards.inputs, "input", found, failed, exchange)
         if block is not None:
             raise refusal(block)
         if guards.only_flags:
@@ -144,8 +146,10 @@ class Guarding:
             if block is None and guards.output_models:
                 conversation = _about(call, _joined(texts))
                 block = await self._ask_all(guards.output_models, conversation, exchange, "output", found, failed)
-        finally:
+        except GatewayError:
             self._settle(guards.outputs, "output", found, failed, exchange)
+            raise
+        self._settle(guards.outputs, "output", found, failed, exchange)
         if block is not None:
             raise refusal(block)
         if guards.output is None or guards.output.only_looks:

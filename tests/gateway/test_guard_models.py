@@ -145,6 +145,7 @@ async def test_a_client_that_leaves_meanwhile_leaves_nothing_behind() -> None:
         ("m", "client_gone"),
         ("remote", "client_gone"),
     ]
+    assert "evaluations_total{" not in text_of(path.metrics)  # it has not looked
     assert not path.runtime.held
 
 

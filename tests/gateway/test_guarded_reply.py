@@ -15,6 +15,7 @@ from appliance.gateway.relay import Relay
 from appliance.gateway.translated import TranslatingRelay
 from appliance.guardrails.scanner import Scanner
 from appliance.guardrails.verdict import Block, Finding
+from appliance.sse import cut
 from tests.fakes.accounts import exchange
 from tests.fakes.messages import events_of, message_of
 from tests.fakes.upstream_reply import ScriptedReply
@@ -177,6 +178,21 @@ async def test_what_a_guard_model_finds_unsafe_never_leaves() -> None:
     assert json.loads(last.removeprefix(b"data: "))["error"]["guardrail_key"] == "model"
     assert heard(out.removesuffix(last + b"\n\n")) == "".join(words[:10])
     assert relay.broken
+
+
+async def test_a_guard_model_on_every_cut_of_the_text() -> None:
+    async def dreads(text: str) -> Block | None:
+        return Block("model", (FOUND,)) if "bomb" in text else None
+
+    text = "A long and harmless text about a bomb, and more of it."
+    for at in range(1, len(text)):
+        for pieces in ([text[:at], text[at:]], [*text[:at], text[at:]]):
+            out, relay, _ = await relayed(*streamed(pieces), look=None, judge=dreads, window=12, holds=True)
+            said = heard(b"".join(one for one in cut(out) if b'"error"' not in one))
+            assert text.startswith(said)
+            assert "bomb" not in said
+            assert relay.broken
+            assert b'"guardrail_key":"model"' in out
 
 
 async def test_a_guard_model_that_only_flags_holds_nothing_and_is_asked_at_the_end() -> None:
