@@ -46,6 +46,13 @@ async def test_every_split_gives_the_same_bytes() -> None:
         assert out == whole
 
 
+async def test_a_flood_is_counted_like_single_events() -> None:
+    for pieces in ([HI] * 50, [HI * 50], [HI * 25 + CREATED, HI * 25], [HI.replace(b": ", b":") * 50]):
+        out, _, account, _ = await run(CREATED, *pieces, ConnectionLost("reset", before_reply=False))
+        assert account.usage == Usage(output=50, estimated=True)
+        assert f'"sequence_number":{out.count(b"event: response") + out.count(b"event:response")}'.encode() in out
+
+
 async def test_nothing_follows_the_last_event_and_no_done_is_passed_on() -> None:
     out, relay, *_ = await run(CREATED + b"data: [DONE]\n\n" + HI + COMPLETED + b"data: [DONE]\n\n" + HI)
     assert out == CREATED + HI + COMPLETED
