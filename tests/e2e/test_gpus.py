@@ -189,10 +189,19 @@ def test_a_gpu_that_falls_off_the_bus_is_left_and_the_model_goes_on_elsewhere(tm
 
 def test_with_nowhere_to_go_it_says_so(tmp_path: Path) -> None:
     driver = Driver(tmp_path, 24_000)
-    tables = engine(driver, "m", 1_000, extra='gpus = [0]\nmemory = "1000MB"')
-    with product(tmp_path, tables, settings(driver)) as box:
+    slow = ("--token-delay", "0.1", "--tokens", "600")
+    tables = engine(driver, "m", 1_000, *slow, extra='gpus = [0]\nmemory = "1000MB"')
+    with product(tmp_path, tables, settings(driver, "drain = '1s'")) as box:
         box.ready("m")
-        driver.change(0, xid=79)
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        with httpx.stream(
+            "POST", f"{box.url}/v1/chat/completions", json=body, headers=box.headers, timeout=60
+        ) as stream:
+            lines = filter(None, stream.iter_lines())
+            next(lines)
+            driver.change(0, xid=79)
+            last = list(lines)[-1]
+        assert json.loads(last.removeprefix("data: "))["error"]["code"], "what runs there ends with an error"
         box.until(lambda: state(box, "m")["state"] == "blocked", 60)
         assert box.engines() == []
         reply = ask(box, "m")
