@@ -5,6 +5,7 @@ Everything that ends in the same way is counted in the same cells, which are loo
 
 from dataclasses import dataclass
 
+from appliance.domain.calls import Usage
 from appliance.observe.families import Buckets, Cell
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.maker import Maker
@@ -30,15 +31,18 @@ class _End:
     requests: Cell
     duration: Buckets
     rejected: Cell | None
+    used: "_Used | None" = None  # where its tokens are counted, once an engine has reported some
 
 
 @dataclass(slots=True)
 class _Used:
-    """Where the tokens of one model are counted."""
+    """Where the tokens that engines report are counted."""
 
     input: Cell
     output: Cell
     cached: Cell
+    input_size: Buckets
+    output_size: Buckets
 
 
 @dataclass(slots=True)
@@ -70,8 +74,6 @@ class ExchangeMetrics:
 
     def __init__(self, make: Maker) -> None:
         self._ends: dict[tuple[str, str, str, int, str, str], _End] = {}
-        self._used: dict[tuple[str, bool], _Used] = {}
-        self._sizes: dict[tuple[str, str, str], tuple[Buckets, Buckets]] = {}
         self._keys: dict[str, _Key] = {}
         self._stages: dict[str, _Stages] = {}
         self._requests = make.counter(
@@ -145,15 +147,15 @@ class ExchangeMetrics:
         if record.ttft_s is not None:
             self._streamed(record, record.ttft_s)
         usage = record.usage
-        if usage.input or usage.output:
-            used = self._used.get((model, usage.estimated)) or self._used_by(model, estimated=usage.estimated)
+        if usage.estimated:
+            self._guessed(model, usage)
+        elif usage.input or usage.output:
+            used = end.used or self._used_by(end, record)
             used.input.value += usage.input
             used.output.value += usage.output
             used.cached.value += usage.cached
-            if not usage.estimated:
-                sizes = self._sizes.get(kind[:3]) or self._sizes_of(*kind[:3])
-                sizes[0].observe(usage.input)
-                sizes[1].observe(usage.output)
+            used.input_size.observe(usage.input)
+            used.output_size.observe(usage.output)
         if record.key:
             key = self._keys.get(record.key) or self._key(record.key)
             (key.ok if record.outcome == "ok" else key.failed).value += 1
@@ -181,20 +183,21 @@ class ExchangeMetrics:
         )
         return end
 
-    def _used_by(self, model: str, *, estimated: bool) -> _Used:
-        tokens = self._estimated if estimated else self._tokens
-        used = self._used[model, estimated] = _Used(
-            tokens[model, "input"], tokens[model, "output"], tokens[model, "cached"]
-        )
-        return used
-
-    def _sizes_of(self, model: str, operation: str, engine: str) -> tuple[Buckets, Buckets]:
-        labels = (operation, provider(engine), model)
-        sizes = self._sizes[model, operation, engine] = (
+    def _used_by(self, end: _End, record: ExchangeRecord) -> _Used:
+        labels, tokens = (record.operation, provider(record.engine), record.model), self._tokens
+        used = end.used = _Used(
+            tokens[record.model, "input"],
+            tokens[record.model, "output"],
+            tokens[record.model, "cached"],
             self._usage[*labels, "input"],
             self._usage[*labels, "output"],
         )
-        return sizes
+        return used
+
+    def _guessed(self, model: str, usage: Usage) -> None:
+        tokens = self._estimated
+        tokens[model, "input"].value += usage.input
+        tokens[model, "output"].value += usage.output
 
     def _stages_of(self, model: str) -> _Stages:
         seconds = self._stage_seconds
