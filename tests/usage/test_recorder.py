@@ -1,6 +1,8 @@
 import logging
+import shutil
 import sqlite3
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from appliance.usage.recorder import Keeping, Recorder
-from appliance.usage.store import DAY, Row
+from appliance.usage.store import DAY, Row, Store
 
 ROW = Row(1_800_000_000.0, "r", "alice", "m", "chat", "t", 200, "ok", "", False, 3, 4, 0, False, None, 0.1, 10)
 KEEPING = Keeping(30 * DAY, 2**30)
@@ -161,5 +163,60 @@ async def test_old_rows_are_removed_now_and_then(tmp_path: Path) -> None:
     await own.flush()
     assert rows(tmp_path / "usage.db") == 1
     now += 31 * DAY
+    await own.flush()
+    assert rows(tmp_path / "usage.db") == 0
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A usage file that nobody may write, root included, until it is unmounted."""
+    path = tmp_path / "usage.db"
+    Store.open(path).close()
+    bind = ["mount", "--bind", str(path), str(path)]
+    if shutil.which("mount") is None or subprocess.run(bind, capture_output=True, check=False).returncode != 0:
+        pytest.skip("may not mount a file here")
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(path)], check=True)
+    yield path
+    unmount(path)
+
+
+def unmount(path: Path) -> None:
+    subprocess.run(["umount", "-l", str(path)], check=False, capture_output=True)
+
+
+async def test_a_file_that_may_not_be_written_is_told_and_written_once_it_may(read_only: Path) -> None:
+    own = recorder(read_only)
+    own.take(ROW)
+    assert not await own.flush()
+    assert own.standing == {
+        "recording": False,
+        "trouble": own.trouble,
+        "waiting": 1,
+        "dropped": 0,
+        "broken_files": 0,
+    }
+    assert "readonly" in own.trouble or "Read-only" in own.trouble
+    unmount(read_only)
+    assert await own.flush()
+    assert own.standing["recording"] is True
+    assert rows(read_only) == 1
+
+
+async def test_a_broken_file_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "usage.db"
+    path.write_bytes(b"no database " * 1000)
+    own = recorder(path)
+    own.take(ROW)
+    assert await own.flush()
+    assert own.standing["broken_files"] == 1
+
+
+async def test_what_is_kept_may_change_while_it_runs(tmp_path: Path) -> None:
+    now = ROW.at
+    own = recorder(tmp_path / "usage.db", now=lambda: now)
+    own.take(ROW)
+    await own.flush()
+    own.keeping = Keeping(60, 2**30)
+    now += 700
     await own.flush()
     assert rows(tmp_path / "usage.db") == 0
