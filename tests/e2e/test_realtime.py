@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,14 @@ from tests.fakes.product import KEY, Product, product, runtime
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 KINDS = '["realtime"]'
+
+
+HANDSHAKE = {
+    "connection": "Upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "sec-websocket-version": "13",
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +42,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             '[[models]]\nname = "talk"\ntargets = ["talk"]\nkind = "realtime"\n',
         ]
     )
-    with product(tmp_path_factory.mktemp("box"), tables) as running:
+    with product(tmp_path_factory.mktemp("box"), tables, "write_stall = '5s'") as running:
         running.ready("talk", "many", "closes", "mute", "ill", "chat")
         yield running
 
@@ -125,6 +134,24 @@ async def test_a_reader_that_pauses_gets_everything_in_order(box: Product) -> No
     assert text == next(event["text"] for event in found if event["type"] == "response.output_text.done")
 
 
+def test_a_reader_that_stops_reading_is_cut_and_the_engine_is_free(box: Product) -> None:
+    lines = [f"{name}: {value}\r\n" for name, value in (HANDSHAKE | {"host": "x", "x-api-key": KEY}).items()]
+    event = b'{"type":"response.create"}'
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", box.port))
+        client.sendall(f"GET /v1/realtime?model=many HTTP/1.1\r\n{''.join(lines)}\r\n".encode())
+        assert client.recv(12) == b"HTTP/1.1 101"
+        client.sendall(b"\x81" + bytes([0x80 | len(event)]) + bytes(4) + event)  # masked with nothing
+
+        def stalled() -> bool:
+            found = [line for line in box.log.read_text().splitlines() if '"model":"many"' in line]
+            return bool(found) and '"bytes_out":0' not in found[-1]
+
+        box.until(stalled, 25)
+
+
 async def test_the_engines_close_code_and_reason_reach_the_client(box: Product) -> None:
     async with session(box, "model=closes") as connection:
         await events(connection, "session.created")
@@ -145,14 +172,6 @@ async def test_an_engine_that_dies_is_an_error_event_and_a_close(box: Product) -
             await connection.get_message()
         assert closed.value.reason is not None
         assert closed.value.reason.code == 1011
-
-
-HANDSHAKE = {
-    "connection": "Upgrade",
-    "upgrade": "websocket",
-    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
-    "sec-websocket-version": "13",
-}
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_the_demo_serves_the_request_that_it_prints_and_leaves_no_process(
     assert not left
 
 
-def test_it_speaks_tls_and_http2(tmp_path: Path) -> None:
+def test_it_speaks_tls_and_http2_and_has_its_documents(tmp_path: Path) -> None:
     authority, port = Authority(tmp_path), free_port()
     tls = authority.write("box", "127.0.0.1")
     config = tmp_path / "appliance.toml"
@@ -153,6 +153,9 @@ def test_it_speaks_tls_and_http2(tmp_path: Path) -> None:
                 with httpx.Client(transport=transport, timeout=30) as client:
                     reply = client.get(f"https://127.0.0.1:{port}/healthz")
                     assert (reply.status_code, reply.http_version) == (200, version)
+                    page = client.get(f"https://127.0.0.1:{port}/docs/routes")
+                    assert "<table>" in page.text, "the documents are inside"
+                    assert "/v1/realtime" in client.get(f"https://127.0.0.1:{port}/openapi.json").json()["paths"]
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
