@@ -19,7 +19,7 @@ from appliance.sse import cut
 from tests.fakes.accounts import exchange
 from tests.fakes.messages import events_of, message_of
 from tests.fakes.upstream_reply import ScriptedReply
-from tests.gateway.test_guarded_stream import DONE, SECRET, chunk, heard, scanner, streamed
+from tests.gateway.test_guarded_stream import DONE, SECRET, TOOL, call, chunk, heard, scanner, streamed
 
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13}}\n\n'
 FOUND = Finding("model", "block", "S1", "found")
@@ -112,6 +112,29 @@ async def test_messages_clients_read_the_guarded_text_and_its_error() -> None:
     last = events_of(b"".join([part async for part in relay]))[-1]
     assert last["type"] == "error"
     assert (last["error"]["type"], last["error"]["guardrail_key"]) == ("invalid_request_error", "pii")
+
+
+async def test_tools_are_called_by_messages_clients_with_redacted_json() -> None:
+    for at in range(1, len(TOOL)):
+        account = exchange()
+        pieces = [
+            chunk({"reasoning": "I ask ann@example.org"}),
+            chunk({"content": "One moment"}),
+            chunk(call("", 0, id="call_1", type="function", name="send")),
+            chunk(call(TOOL[:at], 0)),
+            chunk(call(TOOL[at:], 0)),
+            chunk({}, "tool_calls"),
+            DONE,
+        ]
+        relay = TranslatingRelay(
+            guarded(ScriptedReply(*pieces), scanner("redact", "pii"), account), account, on_close=lambda _: None
+        )
+        await relay.prime()
+        message = message_of(b"".join([part async for part in relay]))
+        thinking, text, tool = message["content"]
+        assert (thinking["thinking"], text["text"], tool["name"]) == ("I ask [EMAIL]", "One moment", "send")
+        assert json.loads(tool["partial"]) == {"to": "[EMAIL]", "note": "café\n[EMAIL]", "card": "[CARD]"}
+        assert message["stop_reason"] == "tool_use"
 
 
 @pytest.mark.parametrize("end", [b"", b'data: {"choices":[{"ind'])
