@@ -11,6 +11,8 @@ from typing import Any
 from appliance.api.endpoints import PREFIXES
 from appliance.api.routes import Route
 from appliance.domain.calls import Dialect, Grammar, Operation
+from appliance.domain.engines import ENGINES
+from appliance.domain.providers import PROVIDERS
 from appliance.errors import TABLE
 from appliance.pages.described import OPERATIONS, OTHERS, Words
 from appliance.pages.schema import Schemas
@@ -92,6 +94,24 @@ _MESSAGES_ERROR: Document = _ERROR | {
 }
 
 
+_BYOK: list[Document] = [
+    {
+        "name": "x-byok-provider",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "enum": sorted(PROVIDERS)},
+        "description": "Ask this provider, with a key of your own.",
+    },
+    {
+        "name": "x-byok-api-key",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string"},
+        "description": "That key; it goes to the provider and nowhere else.",
+    },
+]
+
+
 def _about() -> str:
     first, second = PREFIXES
     return (
@@ -113,6 +133,8 @@ def _operation(operation: Operation, schema: Document) -> Document:
     if operation.socket:
         query = {"name": "model", "in": "query", "required": True, "schema": {"type": "string"}}
         return described | {"parameters": [query]}
+    if any(engine.cloud and operation in engine.operations for engine in ENGINES.values()):
+        described["parameters"] = _BYOK
     kind = "multipart/form-data" if operation.form else "application/json"
     return described | {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
 

@@ -4,8 +4,9 @@ httpcore's pool loses slots when requests are cancelled, so none is shared: the 
 """
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,9 +22,30 @@ from appliance.upstream.deadlines import Countdown
 _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
 
 
-def system_trust() -> ssl.SSLContext:
-    """A context that trusts the system's certificate authorities. Loading them takes milliseconds: make one."""
-    return ssl.create_default_context()
+# Where distributions keep all authorities in one file. The binary was built on one of them and runs on the others.
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, Red Hat
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",  # Alpine, others
+)
+
+
+def system_trust(bundles: Sequence[str] = _BUNDLES) -> ssl.SSLContext:
+    """A context that trusts the system's certificate authorities. Loading them takes milliseconds: make one.
+
+    `SSL_CERT_FILE` and `SSL_CERT_DIR` come first, then the places that OpenSSL was built with.
+
+    Args:
+        bundles: where else to look when none of these exists.
+    """
+    context = ssl.create_default_context()
+    places = ssl.get_default_verify_paths()
+    if not any((places.cafile, places.capath)):  # nothing is there
+        found = next((bundle for bundle in bundles if Path(bundle).is_file()), None)
+        if found is not None:
+            context.load_verify_locations(found)
+    return context
 
 
 def open_client(

@@ -86,3 +86,18 @@ async def test_what_a_key_needs_is_said_and_open_routes_need_none(document: dict
     assert list(paths["/v1/realtime"]["get"]["responses"])[0] == "101"  # noqa: RUF015 - the first is what is shown first
     assert list(paths["/v1/audio/transcriptions"]["post"]["requestBody"]["content"]) == ["multipart/form-data"]
     assert "/rerank" in paths["/v1/rerank"]["post"]["description"]
+
+
+async def test_the_headers_of_a_callers_own_key_stand_where_a_provider_can_be_asked(document: dict[str, Any]) -> None:
+    with_them = {
+        path
+        for path, methods in document["paths"].items()
+        if "x-byok-provider" in [one["name"] for one in methods.get("post", {}).get("parameters", [])]
+    }
+    assert with_them == {
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+    }

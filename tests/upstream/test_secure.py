@@ -2,6 +2,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -259,3 +260,16 @@ async def test_leaving_a_stream_that_came_through_a_proxy_closes_both_connection
             await proxy.closed()
             await server.closed()
         assert next(iter(upstreams._pools.values())).empty
+
+
+def test_authorities_are_found_where_another_distribution_keeps_them(
+    tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "ca-bundle.crt"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "nowhere"))
+    assert system_trust([str(tmp_path / "no")]).get_ca_certs() == []
+    assert len(system_trust([str(tmp_path / "no"), str(bundle)]).get_ca_certs()) == 1
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    assert len(system_trust([]).get_ca_certs()) == 1
