@@ -184,6 +184,7 @@ def build(
         gpus.last if gpus else tuple,
         reloader.reload if reloader else None,
         lambda: recorder.standing,
+        outcomes.report,
     )
     operating = _operating(orders, admission, recorder, Path(server.state_dir), date)
     table = _table(endpoints.routes() + probes.routes() + _routes(operating), known)

@@ -72,6 +72,20 @@ class Panel:
         breaker = self._breakers.get(target.name)
         return breaker is None or breaker.allows(now) or self._down(target.owner)
 
+    def report(self, now: float) -> list[dict[str, object]]:
+        """Every target that is left alone or being tried, why, and in how many seconds it may be tried next."""
+        return [
+            {
+                "target": name,
+                "state": breaker.state.name.lower(),
+                "reason": breaker.reason,
+                "failures": breaker.in_a_row,
+                "next_try": round(breaker.wait(now), 1),
+            }
+            for name, breaker in self._breakers.items()
+            if name in self.tripped
+        ]
+
     def begin(self, target: str, now: float) -> None:
         """A request is sent to a tripped target."""
         breaker = self._breakers.get(target)

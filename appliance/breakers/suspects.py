@@ -53,6 +53,12 @@ class Suspects:
         self._sweep_at = 0.0
         self.trials: dict[str, Content] = {}
 
+    def count(self, now: float) -> tuple[int, int]:
+        """How many requests are suspects, and how many are refused."""
+        live = [entry for entry in self._known.values() if now < entry.until]
+        banned = sum(entry.banned for entry in live)
+        return len(live) - banned, banned
+
     @property
     def any(self) -> bool:
         """There are suspects: requests have to be looked at."""

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -60,6 +61,8 @@ def _status(args: argparse.Namespace) -> int:
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
     for gpu in answer.get("gpus", ()):
         print(_gpu(gpu))
+    for words in _overload(answer):
+        print(words)
     usage = answer.get("usage") or {"recording": True}
     if not usage["recording"]:
         print(f"Usage is not being recorded: {usage['trouble']}. {usage['waiting']} wait, {usage['dropped']} are lost.")
@@ -67,6 +70,17 @@ def _status(args: argparse.Namespace) -> int:
     if stuck:
         print(f"Next: mend what WHY says, then run: appliance load {stuck[0]}")
     return 0
+
+
+def _overload(answer: dict[str, Any]) -> Iterator[str]:
+    """What waits, and what is left alone."""
+    for line in answer.get("queues", ()):
+        if line["waiting"]:
+            busy = f"{line['running']} of {line['slots']} slots are busy"
+            yield f"{line['runtime']}: {busy}, {line['waiting']} requests wait"
+    for circuit in answer.get("circuits", ()):
+        why = f"{circuit['failures']} failures in a row ({circuit['reason']})"
+        yield f"{circuit['target']} is left alone: {why}; tried again in {circuit['next_try']:g} s"
 
 
 def _gpu(gpu: dict[str, Any]) -> str:
@@ -100,14 +114,13 @@ def _reload(args: argparse.Namespace) -> int:
     for change in answer["runtimes"]:
         settings = f" ({', '.join(change['settings'])})" if change["settings"] else ""
         print(f"runtime {change['runtime']}: {change['action']}{settings}: {change['detail']}")
-    for what in ("keys", "models", "backends", "providers", "guardrails"):
-        if answer[what]:
+    named = ("keys", "models", "backends", "providers", "guardrails", "settings")
+    for what in named:
+        if answer.get(what):
             print(f"{what}: {', '.join(answer[what])}")
     if answer["restart"]:
         print(f"after a restart of the appliance only: {', '.join(answer['restart'])}")
-    if not any(
-        answer[what] for what in ("runtimes", "keys", "models", "backends", "providers", "guardrails", "restart")
-    ):
+    if not any(answer.get(what) for what in ("runtimes", *named, "restart")):
         print("Nothing differs.")
     print("Next: appliance reload" if args.dry_run else "It is in effect.")
     return 0

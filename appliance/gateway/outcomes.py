@@ -26,6 +26,15 @@ class Outcomes:
         self.queues = queues
         self.trials = trials
 
+    def report(self, now: float) -> dict[str, object]:
+        """Lines, targets that are left alone, suspects of crashes: for the operator."""
+        suspects, refused = self.trials.suspects.count(now)
+        return {
+            "queues": self.queues.report(),
+            "circuits": self.panel.report(now),
+            "suspects": {"suspected": suspects, "refused": refused},
+        }
+
     def ended(self, exchange: Exchange, outcome: str, status: int, code: str, now: float) -> None:
         """An attempt has ended, with its exchange or before another one; the exchange still has what it held.
 

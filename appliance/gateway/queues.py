@@ -90,6 +90,13 @@ class Queues:
         """Streams that have to wait are answered at once."""
         return self._rules.early
 
+    def report(self) -> list[dict[str, object]]:
+        """The line of each runtime: slots, how many have one, how many wait."""
+        return [
+            {"runtime": name, "slots": line.capacity, "running": line.running, "waiting": line.waiting}
+            for name, line in self._lines.items()
+        ]
+
     def full(self, runtime: str) -> bool:
         """Whoever asks now has to wait."""
         line = self._lines.get(runtime)

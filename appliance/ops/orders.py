@@ -31,6 +31,7 @@ class OrderRoutes:
         busy: exchanges under way by replica.
         gpus: as last seen.
         usage: how its recording does.
+        overload: lines, circuits and suspects at a time of `clock`.
         reload: puts the configuration file into effect, or with True says what that would change; None without a file.
     """
 
@@ -42,6 +43,7 @@ class OrderRoutes:
     gpus: Callable[[], Sequence[Gpu]] = tuple
     reload: Callable[[bool], Awaitable[Reloaded]] | None = None
     usage: Callable[[], dict[str, object]] = dict
+    overload: Callable[[float], dict[str, object]] = lambda _: {}
 
     def routes(self) -> list[Route]:
         """The routes; `{id}` is a runtime or one replica of it."""
@@ -71,7 +73,8 @@ class OrderRoutes:
             for row in fleet.backends.values()
         ]
         gpus = [asdict(gpu) for gpu in self.gpus()]
-        return json_reply({"replicas": replicas, "backends": backends, "gpus": gpus, "usage": self.usage()})
+        told = {"replicas": replicas, "backends": backends, "gpus": gpus, "usage": self.usage()}
+        return json_reply(told | self.overload(now))
 
     def _replica(self, row: ReplicaStatus, now: float) -> dict[str, object]:
         facts = asdict(row)

@@ -38,6 +38,15 @@ def test_a_tripped_target_comes_last() -> None:
     assert on.order("both", [A, B], 0, 0) == [B, A]
 
 
+def test_an_operator_sees_who_is_left_alone_and_why() -> None:
+    on = panel(A)
+    on.ended(B, BAD, 0, 0, "status 500")  # once is nothing yet
+    expected = {"target": "a/x", "state": "open", "reason": "no connection", "failures": 5, "next_try": 3.5}
+    assert on.report(1.5) == [expected]
+    on.begin("a/x", 5)
+    assert [row["state"] for row in on.report(5)] == ["half_open"]
+
+
 def test_it_goes_first_again_when_it_is_time_for_a_probe() -> None:
     on = panel(A)
     assert on.order("both", [A, B], 0, 5) == [A, B]

@@ -73,6 +73,8 @@ def test_only_the_sole_suspect_inside_at_a_second_crash_is_banned() -> None:
     suspects.crashed("m", 20)
     opinions = [suspects.opinion("m", content, 20) for content in (b"poison", b"bystander", b"new")]
     assert opinions == [BAN, SUSPECT, SUSPECT]
+    assert suspects.count(20) == (2, 1)
+    assert suspects.count(20 + BANNED) == (0, 0)
     suspects.end("m", b"poison", well=True)  # another copy of it, elsewhere
     assert suspects.opinion("m", b"poison", 20) is BAN
     assert suspects.opinion("m", b"poison", 20 + BANNED) is CLEAR

@@ -73,6 +73,28 @@ def test_status_shows_the_gpus_and_what_is_wrong_with_them(server: Server, capsy
     assert "66 °C, it has fallen off the bus (Xid 79)" in out
 
 
+def test_status_shows_who_waits_and_who_is_left_alone(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    idle = {"runtime": "idle", "slots": 4, "running": 1, "waiting": 0}
+    full = {"runtime": "qwen", "slots": 4, "running": 4, "waiting": 12}
+    circuit = {"target": "box/x", "state": "open", "reason": "no connection", "failures": 5, "next_try": 3.5}
+    server.answer = (200, {"replicas": [], "backends": [], "queues": [idle, full], "circuits": [circuit]})
+    assert run(server, "status") == 0
+    said = capsys.readouterr().out
+    assert "qwen: 4 of 4 slots are busy, 12 requests wait" in said
+    assert "idle" not in said
+    assert "box/x is left alone: 5 failures in a row (no connection); tried again in 3.5 s" in said
+
+
+def test_a_reload_that_changes_settings_only_says_so(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    what = ("problems", "runtimes", "keys", "models", "backends", "providers", "guardrails", "restart")
+    nothing: dict[str, list[str]] = {name: [] for name in what}
+    server.answer = (200, {"ok": True, "settings": ["server.queue_wait"]} | nothing)
+    assert run(server, "reload") == 0
+    said = capsys.readouterr().out
+    assert "settings: server.queue_wait" in said
+    assert "Nothing differs" not in said
+
+
 def test_status_is_a_table_and_says_what_to_do(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     backend = {"name": "box", "healthy": False, "reason": "refused"}
     server.answer = 200, {"replicas": [ROW, ROW | {"replica": "n", "percent": 41.6}], "backends": [backend]}

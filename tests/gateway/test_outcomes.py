@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from appliance.breakers.suspects import Opinion
+from appliance.domain.calls import Operation
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.errors import ConnectFailed, ConnectionLost, UpstreamTimeout
 from appliance.gateway.trials import digest_of, remembered
@@ -148,6 +149,17 @@ async def test_a_crash_makes_suspects_of_what_broke_with_it(autojump_clock: trio
     path.fleet.set_replica(row(S.BACKOFF))
     content = digest_of(remembered(path.upstreams.asked[0][1].body))
     assert path.trials.suspects.opinion("m", content, trio.current_time()) is Opinion.SUSPECT
+
+
+async def test_an_operator_sees_lines_circuits_and_suspects(autojump_clock: trio.testing.MockClock) -> None:
+    path = path_to(*(ConnectFailed("no") for _ in range(5)))
+    for _ in range(5):
+        await ask(path, "remote")
+    assert path.queues.take("m", path.accounts.open(Operation.CHAT, "", None), 1)
+    told = path.outcomes.report(trio.current_time())
+    assert told["queues"] == [{"runtime": "m", "slots": 1, "running": 1, "waiting": 0}]
+    assert told["suspects"] == {"suspected": 0, "refused": 0}
+    assert [row["target"] for row in path.panel.report(trio.current_time())] == ["box/x"]
 
 
 async def test_a_broken_connection_alone_makes_no_suspect(autojump_clock: trio.testing.MockClock) -> None:
