@@ -26,6 +26,7 @@ COMMANDS = MappingProxyType(
         "connect": ("connect", "say how to point a client at this server"),
         "dashboards": ("dashboards", "write the dashboards for Grafana and the rules for Prometheus"),
         "demo": ("demo", "serve a small real model on the CPU and print a request to paste"),
+        "doctor": ("doctor", "say what is wrong with this machine, and what to do"),
         "install": ("install", "become a service of this machine"),
         "uninstall": ("install", "cease to be a service of this machine"),
         "reap": ("reap", "end what a server that is gone has left running"),

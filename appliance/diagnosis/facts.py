@@ -1,0 +1,191 @@
+"""What the machine says. Everything that may hang has a deadline, and everything that may fail is a fact, too."""
+
+import errno
+import os
+import platform
+import resource
+import socket
+import ssl
+import stat
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from appliance.config.check import split_listen
+from appliance.config.load import inspect, read_text
+from appliance.config.pem import BadPairError, pairs_of, read_pair
+from appliance.config.schema import Config, Runtime
+from appliance.diagnosis.checks import BackendFact, DiskFact, EngineFact, Facts
+from appliance.domain.targets import Address
+from appliance.errors import OperatorError
+from appliance.gpus.reader import reader_of
+from appliance.observe.host import space
+from appliance.supervisor import cgroup, environment
+
+_PATIENCE = 5.0  # seconds for a program, a disk or a host to answer
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What there is to look with: the configuration's file and the environment."""
+
+    config: Path
+    environ: Mapping[str, str]
+    has_environment_keys: bool
+
+
+async def gather(told: Told) -> Facts:
+    """Look at everything; takes a few seconds, whatever hangs."""
+    config, problems = _configuration(told)
+    gpu_trouble, gpus = await _gpus(config)
+    return Facts(
+        config=str(told.config),
+        problems=problems,
+        glibc=" ".join(platform.libc_ver()).removeprefix("glibc").strip(),
+        open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        cgroup=cgroup.home() is not None,
+        synchronised=await _synchronised(),
+        gpu_trouble=gpu_trouble,
+        gpus=gpus,
+        engines=[await _engine(runtime) for runtime in config.runtimes],
+        backends=[await _backend(item.name, item.url) for item in config.backends],
+        disks=[await _disk(purpose, path) for purpose, path in _places(config)],
+        port_trouble=_port(config),
+        served=(Path(config.server.state_dir) / "ops.sock").exists(),
+        state_trouble=_state(Path(config.server.state_dir)),
+        config_open=_open_to_all(told.config),
+        certificates=list(_certificates(config)),
+        proxies=[name for name in _PROXIES if told.environ.get(name)],
+    )
+
+
+def _configuration(told: Told) -> tuple[Config, Sequence[str]]:
+    try:
+        config, problems = inspect(read_text(told.config), has_environment_keys=told.has_environment_keys)
+    except OperatorError as error:
+        return Config(), [str(error)]
+    return config or Config(), [problem.render(str(told.config)) for problem in problems]
+
+
+async def _gpus(config: Config) -> tuple[str, Sequence[tuple[str, str]]]:
+    reader = reader_of(config.server.gpu_file, environment.inherited({}), lambda _gpus, _timeouts: None)
+    if reader is None:
+        return "", ()
+    try:
+        seen = await reader.read()
+    finally:
+        with trio.CancelScope(shield=True):
+            await reader.aclose()
+    return reader.trouble, [(gpu.name, gpu.fault) for gpu in seen.gpus]
+
+
+async def _engine(runtime: Runtime) -> EngineFact:
+    model = "" if not runtime.model.startswith("/") else _model(Path(runtime.model))
+    try:
+        program, extra = environment.find_binary(runtime)
+    except OperatorError as error:
+        return EngineFact(runtime.name, trouble=str(error), model_trouble=model)
+    version = await _said([program, "--version"], environment.inherited(extra)) if runtime.engine != "command" else ""
+    return EngineFact(runtime.name, program, version=version, model_trouble=model)
+
+
+def _model(path: Path) -> str:
+    try:
+        if path.is_dir():
+            next(path.iterdir(), None)
+        else:
+            with path.open("rb") as file:
+                file.read(1)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return ""
+
+
+async def _said(command: Sequence[str], environ: Mapping[str, str]) -> str:
+    def ask() -> str:
+        done = subprocess.run(
+            command, env=dict(environ), capture_output=True, text=True, timeout=_PATIENCE, check=False
+        )
+        return next(iter((done.stdout + done.stderr).strip().splitlines()), "")[:100]
+
+    with suppress(OSError, subprocess.TimeoutExpired):
+        return await trio.to_thread.run_sync(ask)
+    return ""
+
+
+async def _synchronised() -> bool | None:
+    said = await _said(["timedatectl", "show", "--property=NTPSynchronized", "--value"], environment.inherited({}))
+    return {"yes": True, "no": False}.get(said)
+
+
+async def _backend(name: str, url: str) -> BackendFact:
+    try:
+        address = Address.from_url(url)
+        with trio.fail_after(_PATIENCE):
+            stream = await trio.open_tcp_stream(address.host, address.port)
+            await stream.aclose()
+    except trio.TooSlowError:
+        return BackendFact(name, f"no answer within {_PATIENCE:g} s")
+    except (OSError, ValueError) as error:
+        return BackendFact(name, getattr(error, "strerror", None) or str(error))
+    return BackendFact(name)
+
+
+def _places(config: Config) -> Iterator[tuple[str, str]]:
+    yield "state", config.server.state_dir
+    models = {str(Path(runtime.model).parent) for runtime in config.runtimes if runtime.model.startswith("/")}
+    yield from (("models", path) for path in sorted(models))
+
+
+async def _disk(purpose: str, path: str) -> DiskFact:
+    free: float | None = None
+    with suppress(OSError), trio.move_on_after(_PATIENCE):
+        free, _ = await trio.to_thread.run_sync(space, path, abandon_on_cancel=True)
+    return DiskFact(purpose, path, free)
+
+
+def _port(config: Config) -> str:
+    try:
+        host, port = split_listen(config.server.listen)
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+        with socket.socket(family, kind) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+    except OSError as error:
+        why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        return f"{config.server.listen}: {why}"
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _state(path: Path) -> str:
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"{path} cannot be written by us"
+    if place == path and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return f"{path} is open to others; it has to have mode 0700"
+    return ""
+
+
+def _open_to_all(path: Path) -> bool:
+    with suppress(OSError):
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    return False
+
+
+def _certificates(config: Config) -> Iterator[tuple[str, float]]:
+    now = time.clock_gettime(time.CLOCK_REALTIME)
+    for pair in pairs_of(config.server.tls):
+        with suppress(BadPairError):  # what is wrong with the files is told with the configuration
+            yield pair.cert, read_pair(pair, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)).not_after - now

@@ -1,0 +1,56 @@
+import socket
+from pathlib import Path
+
+from appliance.diagnosis.checks import Facts
+from appliance.diagnosis.facts import Told, gather
+
+
+async def facts(tmp_path: Path, text: str, **environ: str) -> Facts:
+    config = tmp_path / "a.toml"
+    config.write_text(text)
+    config.chmod(0o600)
+    return await gather(Told(config, environ, has_environment_keys=False))
+
+
+async def test_a_machine_tells_about_itself(tmp_path: Path) -> None:
+    model = tmp_path / "m.gguf"
+    model.write_bytes(b"GGUF")
+    found = await facts(
+        tmp_path,
+        f'[server]\nstate_dir = "{tmp_path}/state"\nlisten = "127.0.0.1:0"\n'
+        f'[[runtimes]]\nname = "m"\nengine = "llama.cpp"\nmodel = "{model}"\nbinary = "/bin/echo"\n'
+        f'[[runtimes]]\nname = "n"\nengine = "llama.cpp"\nmodel = "{tmp_path}/none.gguf"\nbinary = "/bin/echo"\n',
+    )
+    assert found.problems == []
+    assert found.glibc[0].isdigit()
+    assert found.open_files > 0
+    assert [(engine.program, engine.model_trouble) for engine in found.engines] == [
+        ("/bin/echo", ""),
+        ("/bin/echo", f"{tmp_path}/none.gguf: No such file or directory"),
+    ]
+    assert found.engines[0].version
+    assert [disk.purpose for disk in found.disks] == ["state", "models"]
+    assert all(disk.free for disk in found.disks)
+    assert (found.port_trouble, found.state_trouble, found.config_open) == ("", "", False)
+
+
+async def test_what_cannot_be_used_is_a_fact_and_no_traceback(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = await facts(
+            tmp_path,
+            f'[server]\nstate_dir = "{tmp_path}"\nlisten = "127.0.0.1:{port}"\n'
+            '[[backends]]\nname = "gone"\nengine = "openai"\nurl = "http://127.0.0.1:1"\n',
+            HTTPS_PROXY="http://proxy",
+        )
+    assert "another program listens there" in found.port_trouble
+    assert found.backends[0].trouble
+    assert found.proxies == ["HTTPS_PROXY"]
+
+
+async def test_a_configuration_that_is_none_is_told_and_the_rest_is_looked_at(tmp_path: Path) -> None:
+    found = await facts(tmp_path, "[server\n")
+    assert found.problems
+    missing = await gather(Told(tmp_path / "none.toml", {}, has_environment_keys=False))
+    assert "none.toml" in missing.problems[0]
+    assert missing.open_files > 0
