@@ -12,6 +12,8 @@ from functools import partial
 from math import inf
 from pathlib import Path
 
+import trio
+
 from appliance import __version__
 from appliance.access.hosts import KnownHosts
 from appliance.api.dispatch import Dispatch
@@ -179,7 +181,7 @@ def build(
         Gate(keys),
         fleet,
         operator,
-        time.monotonic,
+        trio.current_time,  # as in the rows: its zero is another one than that of other clocks
         supervisor.busy,
         gpus.last if gpus else tuple,
         reloader.reload if reloader else None,

@@ -39,6 +39,7 @@ class View:
         asked_since: since when there have been such without a break.
         busy: exchanges that use it.
         used: when the last of them ended, or it became ready.
+        grew: when its memory last grew: it became ready, or ended before that.
         resume_at: in backoff, when the next start is due.
         drain_until: when its exchanges are ended if it drains still; None where it drains to go to sleep.
         to_sleep: it drains in order to sleep where it can, and not to end.
@@ -63,6 +64,7 @@ class View:
     asked_since: float = 0.0
     busy: int = 0
     used: float = 0.0
+    grew: float = 0.0
     resume_at: float = 0.0
     drain_until: float | None = None
     to_sleep: bool = False
@@ -163,6 +165,7 @@ class Box:
         gpus: None on a box without.
         now: monotonic seconds.
         residence: seconds that a model stays at least once it is ready.
+        seen: when the GPUs were looked at last.
         made: the actions so far.
         claims: by GPU.
         groups: of each `exclusive` group, who is next.
@@ -172,6 +175,7 @@ class Box:
     gpus: Sequence[Gpu] | None
     now: float
     residence: float
+    seen: float = inf
     made: Plan = field(default_factory=Plan)
     claims: dict[int, Claim] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
@@ -190,7 +194,8 @@ class Box:
         self.made.actions.append(Action(kind, view.name, view.gpus, reason, making_room_for, to_sleep, hopeless))
         after = _AFTER.get(kind)
         if after is not None:
-            self.views[view.name] = replace(view, state=after, since=self.now)
+            grew = self.now if view.state in COMING else view.grew
+            self.views[view.name] = replace(view, state=after, since=self.now, grew=grew)
         if after in COMING:
             self.claims |= {
                 index: Claim(claim.left - view.need, claim.by)
@@ -210,9 +215,13 @@ class Box:
         """Whose processes on a GPU do not end, if there are any."""
         return next((other for other in self.views.values() if other.wedged and index in other.gpus), None)
 
+    def settling(self, view: View) -> bool:
+        """Not all of its memory has been seen to be taken: it loads, or has done so until after the last look."""
+        return view.state in COMING or (view.state is not S.SLEEPING and view.loaded and view.grew >= self.seen)
+
     def free(self, gpu: Gpu) -> int:
         """Free memory that nobody of ours has been promised: what starts takes its memory bit by bit."""
-        return gpu.free - sum(other.need for other in self.on(gpu.index) if other.state in COMING)
+        return gpu.free - sum(other.need for other in self.on(gpu.index) if self.settling(other))
 
     def claim(self, gpu: Gpu) -> Claim:
         """What is left of a GPU by those who are before in line."""

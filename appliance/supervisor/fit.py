@@ -16,6 +16,7 @@ from appliance.supervisor.box import Box, View
 from appliance.supervisor.room import Rank, Room
 
 S = ReplicaState
+_COMES = -inf  # since when somebody is there who comes with the same change
 
 
 def with_fit(
@@ -76,14 +77,14 @@ def _words(view: View, found: Room, going: Sequence[View]) -> str:
 
 
 def _doing(view: View) -> str:
-    if view.since == inf:
+    if view.since == _COMES:
         return "comes, too"
     return "works" if room.works(view) else "idle"
 
 
 def _come(box: Box, view: View) -> None:
     """It is there, and has taken its memory."""
-    box.views[view.name] = replace(view, since=inf)
+    box.views[view.name] = replace(view, since=_COMES)
     box.gpus = [replace(gpu, free=gpu.free - view.need) if gpu.index in view.gpus else gpu for gpu in box.gpus or ()]
 
 

@@ -30,6 +30,9 @@ class GpuMemory:
     Args:
         read: looks at the GPUs; must not hang. None on a box without any.
         state_dir: where `learned.json` is.
+
+    Attributes:
+        looked: when the last look began, as `trio.current_time` says it.
     """
 
     def __init__(self, read: Gpus | None, state_dir: Path) -> None:
@@ -38,6 +41,7 @@ class GpuMemory:
         self._looks: tuple[GpuSnapshot, ...] = ()  # the last two
         self._learned: dict[str, int] = {}
         self._limiter = trio.CapacityLimiter(1)
+        self.looked = 0.0
 
     @property
     def watched(self) -> bool:
@@ -52,7 +56,8 @@ class GpuMemory:
     async def look(self) -> None:
         """Ask once more."""
         if self._read is not None:
-            self._looks = (*self._looks, await self._read())[-2:]
+            began = trio.current_time()
+            self._looks, self.looked = (*self._looks, await self._read())[-2:], began
 
     def gpus(self, ours: Container[int] = ()) -> tuple[Gpu, ...] | None:
         """The GPUs, each with the least free memory of the last two looks; None on a box without.

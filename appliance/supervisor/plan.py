@@ -22,6 +22,7 @@ The rules, in the order in which they apply:
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from operator import attrgetter
 
 from appliance.domain.gpus import Gpu
@@ -34,7 +35,9 @@ S = ReplicaState
 _WAITS = {S.STOPPED, S.BACKOFF, S.BLOCKED, S.SLEEPING}  # from these a start or a wake may follow
 
 
-def plan(views: Sequence[View], gpus: Sequence[Gpu] | None, now: float, *, residence: float = 30.0) -> Plan:
+def plan(
+    views: Sequence[View], gpus: Sequence[Gpu] | None, now: float, *, residence: float = 30.0, seen: float = inf
+) -> Plan:
     """What to do now.
 
     Args:
@@ -42,8 +45,9 @@ def plan(views: Sequence[View], gpus: Sequence[Gpu] | None, now: float, *, resid
         gpus: as last seen, each with the least free memory of the last two looks; None on a box without GPUs.
         now: monotonic seconds.
         residence: seconds that a model stays at least once it is ready, before it can make room for another.
+        seen: when the GPUs were looked at last, monotonic seconds.
     """
-    box = Box({view.name: view for view in views}, gpus, now, residence)
+    box = Box({view.name: view for view in views}, gpus, now, residence, seen)
     for view in views:
         _drained(box, view)
         _idle(box, view)

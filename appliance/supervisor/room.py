@@ -150,13 +150,17 @@ def _look(box: Box, view: View, gpu: Gpu) -> _Spot:
         return _alone(box, view, gpu, [other for other in there if other.state is not S.SLEEPING])
     where = f"GPU {gpu.index}"
     claim, real = box.claim(gpu), box.free(gpu)
-    loading = [other for other in there if other.state in COMING]
+    loading = [other for other in there if box.settling(other)]
     if min(real, claim.left) >= view.need:
         rank = Rank.LOADING if loading else Rank.FREE
         reason = f"waits for {loading[0].name} to load" if loading else ""
         return _Spot(gpu, rank, reason, left=min(real, claim.left) - view.need)
     if real >= view.need:
         return _Spot(gpu, Rank.TAKEN, f"waits for its turn on {where} after {claim.by}")
+    unseen = [other for other in loading if other.state not in COMING]
+    if unseen:  # the free memory that was seen may hold theirs, or not: nobody goes on a guess
+        reason = f"waits for the memory of {_names(unseen)} on {where} to be seen"
+        return _Spot(gpu, Rank.RISING, reason, left=min(real, claim.left) - view.need)
     if real + gpu.rising >= view.need:
         reason = f"waits for free memory on {where} to be seen twice"
         return _Spot(gpu, Rank.RISING, reason, left=min(real + gpu.rising, claim.left) - view.need)

@@ -196,7 +196,8 @@ class Supervisor:
             return Plan()
         if self._memory.unseen:
             return Plan()  # nothing starts before the GPUs have been looked at
-        return plan(self.views(), self.gpus(), trio.current_time(), residence=self._residence)
+        now, seen = trio.current_time(), self._memory.looked
+        return plan(self.views(), self.gpus(), now, residence=self._residence, seen=seen)
 
     def views(self) -> list[View]:
         """Every replica as the plan sees it."""

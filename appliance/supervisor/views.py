@@ -35,6 +35,7 @@ def view_of(replica: Replica, queue: Queue, now: float, held: int = 0) -> View:
         asked_since=queue.since if asked else 0.0,
         busy=len(replica.leases),
         used=replica.used,
+        grew=_grew(replica),
         resume_at=replica.resume_at,
         drain_until=replica.drain_until,
         to_sleep=replica.to_sleep,
@@ -45,6 +46,13 @@ def view_of(replica: Replica, queue: Queue, now: float, held: int = 0) -> View:
         preload=runtime.preload and not replica.unloaded,
         sleep=replica.can_sleep,
     )
+
+
+def _grew(replica: Replica) -> float:
+    life = replica.life
+    if life is None:
+        return 0.0
+    return replica.status.since if life.ready is None else life.ready
 
 
 def wish_of(runtime: Runtime, name: str, need: int) -> View:

@@ -252,6 +252,7 @@ def test_a_model_that_was_placed_automatically_is_taken_over_with_its_gpu_and_co
     try:
         assert ask(box, "m").status_code == 200
         assert box.row("m")["gpus"] == [1]
+        assert 0 <= box.row("m")["seconds"] < 120
         (before,) = box.engines()
         box.process.kill()
         box.process.wait()

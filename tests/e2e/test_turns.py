@@ -81,6 +81,7 @@ def test_a_model_that_is_never_idle_makes_room_for_one_that_is_asked_for_and_the
         ends = {*of_a, *of_b}
         assert ends == {("200", "data: [DONE]")}, "no stream was cut, and everybody was answered"
     assert min(stays(log)) >= RESIDENCE - 0.2, "each has its time"
+    assert not [row for row in log if row["state"] == "backoff"], "nobody started before the memory was free"
 
 
 def test_a_model_that_dies_while_it_loads_gives_the_room_back_before_it_is_tried_again(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from appliance.domain.status import ReplicaState
 from appliance.supervisor import states
-from appliance.supervisor.box import View
+from appliance.supervisor.box import COMING, View
 from appliance.supervisor.queues import Queue
 
 S = ReplicaState
@@ -64,6 +64,7 @@ class Model:
     unloaded: bool = False
     busy: int = 0
     used: float = 0.0
+    grew: float = 0.0
     resume_at: float = 0.0
     drain_until: float | None = None
     to_sleep: bool = False
@@ -71,6 +72,8 @@ class Model:
     process: Process | None = None
 
     def to(self, state: ReplicaState, now: float) -> None:
+        if self.state in COMING:
+            self.grew = now
         self.state = states.move(self.state, state)
         self.since = now
 
@@ -88,6 +91,7 @@ class Model:
             asked_since=queue.since,
             busy=self.busy,
             used=self.used,
+            grew=self.grew,
             resume_at=self.resume_at,
             drain_until=self.drain_until,
             to_sleep=self.to_sleep,
@@ -111,3 +115,21 @@ class Line:
     deadlines: list[float] = field(default_factory=list)
     served: int = 0
     refused: int = 0
+
+    def expire(self, now: float) -> None:
+        """Who has waited for too long is told so."""
+        for deadline in [one for one in self.deadlines if one <= now]:
+            self.deadlines.remove(deadline)
+            self.queue.leave()
+            self.queue.sent_away(now, 10.0)
+            self.refused += 1
+
+    def serve(self, now: float) -> int:
+        """Everybody who waits is served; how many."""
+        self.queue.served(now)
+        served = len(self.deadlines)
+        for _ in self.deadlines:
+            self.queue.leave()
+        self.served += served
+        self.deadlines.clear()
+        return served

@@ -55,3 +55,19 @@ def test_the_earliest_look_counts() -> None:
     for when in (5.0, 3.0, 4.0):
         made.until(when)
     assert made.look_again == 3.0
+
+
+@pytest.mark.parametrize("state", [S.READY, S.DRAINING, S.STOPPING])
+def test_memory_that_was_taken_after_the_last_look_is_not_free(state: ReplicaState) -> None:
+    there = box(view("a", state, need=5, grew=50.0))
+    there.seen = 49.0
+    assert there.free(GPU) == 15
+    there.seen = 51.0
+    assert there.free(GPU) == 20
+
+
+def test_what_ends_while_it_loads_may_have_taken_memory_until_now() -> None:
+    there = box(view("a", S.LOADING, need=5))
+    there.seen = 99.0
+    there.do("condemn", there.views["a"])
+    assert there.free(GPU) == 15

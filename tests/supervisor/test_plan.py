@@ -301,3 +301,19 @@ def test_what_is_preloaded_is_not_stopped_for_being_idle_but_may_sleep() -> None
     idle = view(state=S.READY, preload=True, idle_stop=60, used=NOW - 60)
     assert actions(idle) == []
     assert actions(replace(idle, sleep=True)) == [("sleep", "a")]
+
+
+def test_what_has_just_become_ready_has_its_memory_before_that_is_seen() -> None:
+    fresh = view(state=S.READY, since=NOW - 0.1, grew=NOW - 0.1, gpus=(0,), need=20 * GIB)
+    other = view("b", wanted=True, need=8 * GIB)
+    done = plan([fresh, other], [gpu(free=24)], NOW, seen=NOW - 0.2).actions
+    waits = "waits for the memory of a on GPU 0 to be seen"
+    assert [(action.kind, action.reason) for action in done] == [("wait", waits)]
+    asked = replace(other, wanted=False, asked=1, need=20 * GIB)
+    old = view("old", S.READY, gpus=(0,), need=12 * GIB)
+    seen_already = plan([replace(fresh, need=4 * GIB), old, asked], [gpu(free=8)], NOW, residence=0, seen=NOW - 0.2)
+    assert [action.kind for action in seen_already.actions] == ["wait"], "nobody goes on a guess"
+    small = replace(fresh, need=4 * GIB)
+    done = plan([small, other], [gpu(free=24)], NOW, seen=NOW - 0.2).actions
+    assert [(action.kind, action.reason) for action in done] == [("wait", "waits for a to load")]
+    assert plan([small, other], [gpu(free=20)], NOW, seen=NOW).actions[0].kind == "start"

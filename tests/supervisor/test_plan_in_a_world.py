@@ -35,6 +35,8 @@ class World(RuleBasedStateMachine):
         self.swaps = Swaps()
         self.foreign, self.fault, self.silent = [0, 0], ["", ""], [False, False]
         self.now = 1000.0
+        self.looks = [self.gpus(), self.gpus()]
+        self.looked = self.now
         for name, conf in zip(RUNTIMES, chosen, strict=True):
             self.admit(name, conf)
 
@@ -55,14 +57,24 @@ class World(RuleBasedStateMachine):
             found.append(replace(gpu, known=not self.silent[index]))
         return found
 
+    def seen(self) -> list[Gpu]:
+        """As they were seen last, with the least free memory of the last two looks."""
+        pairs = zip(*self.looks, strict=True)
+        return [replace(last, free=min(first.free, last.free)) for first, last in pairs]
+
     # ── what the supervisor does ──
+
+    @rule()
+    def the_gpus_are_looked_at(self) -> None:
+        self.looks, self.looked = [self.looks[1], self.gpus()], self.now
+        self.now += 0.25
 
     @rule()
     def look(self) -> None:
         self.expire()
-        gpus = self.gpus()
+        gpus = self.seen()
         views = [one.view(self.lines[one.runtime].queue, self.now) for one in self.models.values()]
-        for action in plan(views, gpus, self.now, residence=RESIDENCE).actions:
+        for action in plan(views, gpus, self.now, residence=RESIDENCE, seen=self.looked).actions:
             self.act(action, self.models[action.replica], gpus)
 
     def act(self, action: Action, model: Model, gpus: list[Gpu]) -> None:
@@ -143,21 +155,7 @@ class World(RuleBasedStateMachine):
     def expire(self) -> None:
         """Who has waited for too long is told so."""
         for line in self.lines.values():
-            late = [deadline for deadline in line.deadlines if deadline <= self.now]
-            for deadline in late:
-                line.deadlines.remove(deadline)
-                line.queue.leave()
-                line.queue.sent_away(self.now, 10.0)
-                line.refused += 1
-
-    def serve(self, model: Model) -> None:
-        line = self.lines[model.runtime]
-        line.queue.served(self.now)
-        for _ in line.deadlines:
-            line.queue.leave()
-        line.served += len(line.deadlines)
-        model.busy += len(line.deadlines)
-        line.deadlines.clear()
+            line.expire(self.now)
 
     # ── what happens to it ──
 
@@ -201,7 +199,7 @@ class World(RuleBasedStateMachine):
             model.to(S.READY, self.now)
             model.used, model.urgent = self.now, False
             self.settle(model)
-            self.serve(model)
+            model.busy += self.lines[model.runtime].serve(self.now)
         elif model.state is S.DRAINING and model.drain_until is None and process:
             process.holds = min(process.holds, KEPT)
             model.to(S.SLEEPING, self.now)
@@ -299,6 +297,8 @@ class World(RuleBasedStateMachine):
                 model.process, model.wanted = old.process, True
                 model.to(S.STARTING, self.now)
             self.models[old.name] = model
+        self.the_gpus_are_looked_at()
+        self.the_gpus_are_looked_at()
 
     # ── what must come of it ──
 
@@ -321,6 +321,8 @@ class World(RuleBasedStateMachine):
         served = self.lines[name].served
         self.requests(name, 1)
         for _ in range(40):
+            self.the_gpus_are_looked_at()
+            self.the_gpus_are_looked_at()
             self.look()
             for model in list(self.models.values()):
                 if model.runtime != name or model.state is not S.READY:
@@ -341,6 +343,8 @@ class World(RuleBasedStateMachine):
             for name in sorted(names):
                 if not self.lines[name].deadlines:
                     self.requests(name, 1)
+            self.the_gpus_are_looked_at()
+            self.the_gpus_are_looked_at()
             self.look()
             for model in list(self.models.values()):
                 if model.state is S.READY:
@@ -359,6 +363,8 @@ class World(RuleBasedStateMachine):
         """With nobody asking, every state that is meant to pass has passed."""
         self.peace()
         for _ in range(12):
+            self.the_gpus_are_looked_at()
+            self.the_gpus_are_looked_at()
             self.look()
             for model in list(self.models.values()):
                 self.progress(model)
