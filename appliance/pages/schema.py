@@ -1,6 +1,7 @@
 """The JSON schema of what requests are read into.
 
-msgspec has one of its own, which cannot describe members that stay undecoded: here they may be anything.
+msgspec has one of its own, which cannot describe members that stay undecoded: here they may be anything,
+or what their annotation says.
 """
 
 from typing import Any
@@ -40,6 +41,8 @@ class Schemas:
 
     def _of(self, kind: inspect.Type) -> Schema:
         match kind:
+            case inspect.Metadata():  # words of its own, where the type says less
+                return self._of(kind.type) | (kind.extra_json_schema or {})
             case inspect.StructType():
                 return self._structure(kind)
             case inspect.UnionType():

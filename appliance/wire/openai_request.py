@@ -43,6 +43,14 @@ _QUOTE, _BRACKET = b'"['
 _INPUT = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDING: "input"}
 
 
+# What `messages` is, for the documents: it is read on its own, and stays bytes in what is read first.
+_CONVERSATION = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "object", "required": ["role"], "properties": {"role": {"enum": list(_ROLES)}, "content": {}}},
+}
+
+
 class _SoundMessage(msgspec.Struct, gc=False):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: msgspec.Raw = msgspec.Raw()
@@ -70,7 +78,7 @@ class _SoundGeneration(_Sound, gc=False):
 
 
 class _SoundChat(_SoundGeneration, kw_only=True, gc=False):
-    messages: msgspec.Raw
+    messages: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_CONVERSATION)]
 
 
 class _SoundCompletion(_SoundGeneration, kw_only=True, gc=False):

@@ -17,6 +17,7 @@ class Outer(msgspec.Struct):
     items: Annotated[list[int], msgspec.Meta(min_length=3)] = []
     inner: _Inner | None = None
     anything: msgspec.Raw = msgspec.Raw()
+    told: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array"})] = msgspec.Raw()
     mapping: dict[str, Any] = {}
     flag: bool | msgspec.UnsetType = msgspec.UNSET
 
@@ -34,6 +35,7 @@ def test_every_kind_of_member_is_described_with_its_bounds() -> None:
         "items": {"type": "array", "items": {"type": "integer"}, "minItems": 3},
         "inner": {"anyOf": [{"$ref": "#/components/schemas/Inner"}, {"type": "null"}]},
         "anything": {},
+        "told": {"type": "array"},
         "mapping": {"type": "object"},
         "flag": {"type": "boolean"},
     }
