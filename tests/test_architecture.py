@@ -48,7 +48,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "usage": (VALUES, {"trio"}),
     "service": (set(), {"trio"}),
     "installation": (VALUES, set()),
-    "diagnosis": (SETTINGS | {"gpus", "observe", "supervisor"}, {"trio"}),
+    "diagnosis": (SETTINGS | {"gpus", "guardrails", "observe", "supervisor"}, {"trio"}),
     "durable": (set(), set()),
     "keystore": (SETTINGS | {"access", "durable"}, {"trio", "msgspec"}),
     "observe": (VALUES, {"prometheus_client", "msgspec", "trio"}),

@@ -24,6 +24,7 @@ from appliance.diagnosis.checks import BackendFact, DiskFact, EngineFact, Facts
 from appliance.domain.targets import Address
 from appliance.errors import OperatorError
 from appliance.gpus.reader import reader_of
+from appliance.guardrails.check import findings as guardrails
 from appliance.observe.host import space
 from appliance.supervisor import cgroup, environment
 
@@ -67,7 +68,8 @@ async def gather(told: Told) -> Facts:
 
 def _configuration(told: Told) -> tuple[Config, Sequence[str]]:
     try:
-        config, problems = inspect(read_text(told.config), has_environment_keys=told.has_environment_keys)
+        text = read_text(told.config)
+        config, problems = inspect(text, has_environment_keys=told.has_environment_keys, also=(guardrails,))
     except OperatorError as error:
         return Config(), [str(error)]
     return config or Config(), [problem.render(str(told.config)) for problem in problems]
