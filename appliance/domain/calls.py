@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from appliance.errors import GatewayError
 
@@ -159,9 +159,9 @@ class Foreign(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class Call:
-    """One client request after parsing, before routing.
+    """One client request after parsing, before routing. Nobody changes one.
 
     Attributes:
         operation: what is asked.
@@ -191,8 +191,7 @@ class Call:
     watched: Mapping[str, bytes] | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Token counts of one exchange.
 
     Attributes:
