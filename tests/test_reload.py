@@ -136,6 +136,8 @@ def test_the_command_says_what_changed(box: Product, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["runtimes"][0]["runtime"] == "two"
     assert main(["reload", *reach]) == 0
     assert "Nothing differs." in capsys.readouterr().out
+    assert main(["reload", "--dry-run", *reach]) == 0
+    assert capsys.readouterr().out == "Nothing differs.\n"
     change(box, "[[models]]")
     assert main(["reload", *reach]) == 1
     assert "refused" in capsys.readouterr().out

@@ -93,7 +93,8 @@ def _carry_out(args: argparse.Namespace, steps: list[Step]) -> list[Done]:
 def _ourselves(root: Path) -> Ourselves:
     """What to install: the binary that runs, or nothing where we are no binary."""
     if not getattr(sys, "frozen", False):
-        return Ourselves(shutil.which(sys.argv[0], path=search_path()) or str(Path(sys.argv[0]).resolve()))
+        found = shutil.which(sys.argv[0], path=search_path()) or sys.argv[0]
+        return Ourselves(str(Path(found).absolute()))  # a unit wants a whole path; a link in a virtualenv stays one
     program = Path(sys.executable).resolve()
     if program.is_relative_to("/usr") and not program.is_relative_to(PROGRAM.parent):
         return Ourselves(str(program))  # a package's: it looks after the program itself

@@ -248,7 +248,7 @@ def _limit(text: str) -> tuple[str, int]:
     name, _, value = text.partition("=")
     digits = value.replace("_", "")
     if name not in _LIMITS or not digits.isdecimal():
-        raise argparse.ArgumentTypeError(f'"{text}" is no limit: write for instance requests_per_minute=120')
+        raise argparse.ArgumentTypeError(f'"{text}" is no limit: write NAME=N with one of {", ".join(_LIMITS)}')
     return name, int(digits)
 
 

@@ -31,6 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OperatorError as error:
         print(f"appliance: {error}", file=sys.stderr)
         return 2
+    except PermissionError as error:  # whatever place it is, the way out is the same
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"appliance: {where}{error.strerror}. Run this as the appliance's own user or as root (sudo).",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

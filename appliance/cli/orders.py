@@ -51,7 +51,9 @@ def _status(args: argparse.Namespace) -> int:
     for name in ("REPLICA", "STATE", "FOR", "BUSY", "STARTS", "PID", "WHY"):
         table.add_column(name, overflow="fold")
     for row in answer["replicas"]:
-        why = " ".join(part for part in (row["stage"] or row["progress"], row["reason"], row["advice"]) if part)
+        why = ". ".join(
+            part for part in (row["stage"] or row["progress"], row["reason"].rstrip("."), row["advice"]) if part
+        )
         state = f"{row['state']} {row['percent']:.0f} %" if row["percent"] is not None else row["state"]
         values = (row["replica"], state, _ago(row["seconds"]), row["busy"], row["starts"], row["pid"] or "-", why)
         table.add_row(*(str(value) for value in values))
@@ -120,9 +122,13 @@ def _reload(args: argparse.Namespace) -> int:
             print(f"{what}: {', '.join(answer[what])}")
     if answer["restart"]:
         print(f"after a restart of the appliance only: {', '.join(answer['restart'])}")
-    if not any(answer.get(what) for what in ("runtimes", *named, "restart")):
+    differs = any(answer.get(what) for what in ("runtimes", *named, "restart"))
+    if not differs:
         print("Nothing differs.")
-    print("Next: appliance reload" if args.dry_run else "It is in effect.")
+    if not args.dry_run:
+        print("It is in effect.")
+    elif differs:
+        print("Next: appliance reload")
     return 0
 
 

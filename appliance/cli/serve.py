@@ -10,6 +10,7 @@ import trio
 
 from appliance.config.load import load_config
 from appliance.config.secrets import credentials, environment_keys, process_environment
+from appliance.errors import OperatorError
 from appliance.guardrails.check import findings as guardrails
 from appliance.observe.sink import configure
 from appliance.reload import Fresh
@@ -28,6 +29,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until INT or TERM; 0 after a clean stop, 130 when interrupted before the server ran or after it ended."""
+    if args.config == DEFAULT_CONFIG and not Path(DEFAULT_CONFIG).exists():
+        raise OperatorError(
+            f"there is no {DEFAULT_CONFIG}: name another file with --config, let `appliance install` make one, or try "
+            "`appliance demo`"
+        )
     environment = process_environment()
     keys = environment_keys(environment)
     load = partial(load_config, Path(args.config), has_environment_keys=bool(keys), also=(guardrails,))

@@ -19,14 +19,14 @@ class EngineFact:
     Attributes:
         trouble: why its program was not found; "" when it was.
         version: the first line that it says about itself; "" when it says nothing.
-        model_trouble: why its model cannot be read; "" when it can.
+        model_trouble: why its model cannot be read; "" when it can, None where it names no file.
     """
 
     runtime: str
     program: str = ""
     trouble: str = ""
     version: str = ""
-    model_trouble: str = ""
+    model_trouble: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class Facts:
         gpus: name and fault of each, or "".
         port_trouble: why the address of the configuration cannot be used; "" when it can.
         served: a server of ours has it.
-        state_trouble: why the state directory cannot be used; "" when it can.
+        state: the state directory.
+        state_trouble: why it cannot be used; "" when it can.
         config_open: everybody may read the configuration.
         certificates: days left, by file.
         proxies: variables that send requests to a proxy, and not to where they are meant for.
@@ -80,6 +81,7 @@ class Facts:
     disks: Sequence[DiskFact] = ()
     port_trouble: str = ""
     served: bool = False
+    state: str = ""
     state_trouble: str = ""
     config_open: bool = False
     certificates: Sequence[tuple[str, float]] = ()
@@ -139,7 +141,9 @@ def _host(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            "host.clock", "ok", "the clock is synchronised" if facts.synchronised else "no word about the clock"
+            "host.clock",
+            "ok",
+            "the clock is synchronised" if facts.synchronised else "nothing here says whether the clock is right",
         )
     for disk in facts.disks:
         name = f"{disk.purpose} ({disk.path})"
@@ -178,7 +182,7 @@ def _engines(facts: Facts) -> Iterator[Finding]:
         if engine.model_trouble:
             fix = "correct `model`, or let the appliance's user read it"
             yield Finding("engine.model", "error", f"{name}: {engine.model_trouble}", fix)
-        else:
+        elif engine.model_trouble is not None:
             yield Finding("engine.model", "ok", f"{name}: its model can be read")
 
 
@@ -227,7 +231,7 @@ def _files(facts: Facts) -> Iterator[Finding]:
     else:
         yield Finding("config.mode", "ok", "the configuration is not for everybody")
     if facts.state_trouble:
-        fix = "let the appliance's user own it: chown -R appliance: DIR"
+        fix = f"it is for the appliance's user alone: chown -R appliance: {facts.state} && chmod 700 {facts.state}"
         yield Finding("state.directory", "error", facts.state_trouble, fix)
     else:
         yield Finding("state.directory", "ok", "the state directory can be used")

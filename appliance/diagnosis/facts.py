@@ -27,6 +27,7 @@ from appliance.gpus.reader import reader_of
 from appliance.guardrails.check import findings as guardrails
 from appliance.observe.host import space
 from appliance.supervisor import cgroup, environment
+from appliance.supervisor.state_dir import OPS
 
 _PATIENCE = 5.0  # seconds for a program, a disk or a host to answer
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -45,6 +46,7 @@ async def gather(told: Told) -> Facts:
     """Look at everything; takes a few seconds, whatever hangs."""
     config, problems = _configuration(told)
     gpu_trouble, gpus = await _gpus(config)
+    port_trouble = _port(config)
     return Facts(
         config=str(told.config),
         problems=problems,
@@ -57,8 +59,9 @@ async def gather(told: Told) -> Facts:
         engines=[await _engine(runtime) for runtime in config.runtimes],
         backends=[await _backend(item.name, item.url) for item in config.backends],
         disks=[await _disk(purpose, path) for purpose, path in _places(config)],
-        port_trouble=_port(config),
-        served=(Path(config.server.state_dir) / "ops.sock").exists(),
+        port_trouble=port_trouble,
+        served=_served(Path(config.server.state_dir) / OPS, taken=bool(port_trouble)),
+        state=config.server.state_dir,
         state_trouble=_state(Path(config.server.state_dir)),
         config_open=_open_to_all(told.config),
         certificates=list(_certificates(config)),
@@ -88,7 +91,7 @@ async def _gpus(config: Config) -> tuple[str, Sequence[tuple[str, str]]]:
 
 
 async def _engine(runtime: Runtime) -> EngineFact:
-    model = "" if not runtime.model.startswith("/") else _model(Path(runtime.model))
+    model = _model(Path(runtime.model)) if runtime.model.startswith("/") else None
     try:
         program, extra = environment.find_binary(runtime)
     except OperatorError as error:
@@ -169,11 +172,24 @@ def _port(config: Config) -> str:
     return ""
 
 
+def _served(path: Path, *, taken: bool) -> bool:
+    """Whether a server of ours takes orders there; a socket that a killed one has left does not count."""
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(_PATIENCE)
+            sock.connect(str(path))
+    except PermissionError:  # only its owner may ask, and then it is most likely ours
+        return taken
+    except OSError:
+        return False
+    return True
+
+
 def _state(path: Path) -> str:
     place = path
-    while not place.exists() and place != place.parent:
+    while not os.path.exists(place) and place != place.parent:  # noqa: PTH110 - says no where Path raises: we may not look
         place = place.parent
-    if not os.access(place, os.W_OK | os.X_OK):
+    if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         return f"{path} cannot be written by us"
     if place == path and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         return f"{path} is open to others; it has to have mode 0700"

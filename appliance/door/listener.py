@@ -115,7 +115,7 @@ class Listener:
                 sock.close()
             why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
             raise OperatorError(
-                f"cannot listen on {host}:{port}: {why}; choose another address with `listen` or --port"
+                f"cannot listen on {host}:{port}: {why}; choose another address with `listen`"
             ) from error
         return cls(sockets, desk, caps)
 

@@ -133,7 +133,7 @@ class Operator:
 
     def _why(self, replicas: Sequence[Replica]) -> str:
         row = refusals.nearest([replica.status for replica in replicas])
-        return " ".join(part for part in (row.reason, row.advice) if part)
+        return ". ".join(part for part in (row.reason.rstrip("."), row.advice) if part)
 
     def _outcome(self, replicas: Sequence[Replica], *, ok: bool, changed: bool, detail: str = "") -> Outcome:
         row = refusals.nearest([replica.status for replica in replicas])

@@ -43,10 +43,18 @@ def locked(state_dir: Path) -> Iterator[None]:
 
 
 def known_instance(state_dir: Path) -> str | None:
-    """The id that tags the processes of this state directory; None when nothing was ever started from it."""
-    with suppress(OSError, ValueError):
-        return str(uuid.UUID((state_dir / "instance").read_text("ascii").strip()))
-    return None
+    """The id that tags the processes of this state directory; None when nothing was ever started from it.
+
+    Raises:
+        OperatorError: it cannot be read, so that nobody knows.
+    """
+    path = state_dir / "instance"
+    try:
+        return str(uuid.UUID(path.read_text("ascii").strip()))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        raise OperatorError(f"cannot read {path}: {error.strerror}") from error
 
 
 def instance_of(state_dir: Path) -> str:

@@ -291,7 +291,10 @@ class Supervisor:
             return [self.replicas[name]]
         if found := [replica for replica in self.replicas.values() if replica.runtime.name == name]:
             return found
-        raise GatewayError("model_not_found", f"There is no runtime and no replica called {name!r} here.")
+        raise GatewayError(
+            "model_not_found",
+            f"There is no runtime and no replica called {name!r} here; `appliance status` lists them.",
+        )
 
     async def ensure_ready(self, runtime: str, affinity: bytes = b"", *, elsewhere: bool = False) -> Lease:
         """See `domain.targets.Runtime`."""

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,14 @@ def test_only_root_changes_the_system(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main(["install"]) == 2
     assert "run it as root" in capsys.readouterr().err
+
+
+def test_the_unit_starts_a_program_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "appliance"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bin/appliance"])
+    assert main(["install", "--root", str(tmp_path / "root")]) == 0
+    unit = (tmp_path / "root/etc/systemd/system/appliance.service").read_text()
+    assert f"ExecStart={program} serve" in unit

@@ -101,10 +101,14 @@ def test_what_cannot_be_done_is_told_in_one_line(
 @pytest.mark.parametrize(
     "words", [("--limit", "speed=3"), ("--limit", "concurrent"), ("--limit", "concurrent=x"), ("--scope", "root")]
 )
-def test_mistakes_in_the_call_are_told_with_an_example(config: Path, words: tuple[str, ...]) -> None:
+def test_mistakes_in_the_call_are_told_with_what_there_is(
+    config: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         keys(config, "create", "a", *words)
     assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert "requests_per_minute, tokens_per_minute, concurrent" in told or "'infer', 'metrics', 'admin'" in told
 
 
 def test_only_printing_stores_nothing(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from appliance.cli.main import build_parser, main
+from tests.fakes.users import somebody_else
 
 
 def test_no_command_is_told_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,8 +22,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str
 
 
 def test_every_listed_command_is_documented() -> None:
-    from pathlib import Path
-
     page = (Path(__file__).parents[2] / "appliance" / "docs" / "commands.md").read_text()
     parser = build_parser()
     commands = next(
@@ -36,3 +37,12 @@ def test_every_listed_command_is_documented() -> None:
             row += page.partition("| SERVER |")[2]
         for action in sub._actions:
             assert all(flag in row for flag in action.option_strings if flag not in {"-h", "--help"}), (name, action)
+
+
+def test_what_one_may_not_read_is_one_line_with_the_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shut = tmp_path / "state"
+    shut.mkdir(mode=0)
+    with somebody_else():
+        assert main(["usage", "--state-dir", str(shut)]) == 2
+    told = capsys.readouterr().err
+    assert f"{shut}/usage.db: Permission denied. Run this as the appliance's own user or as root (sudo)." in told

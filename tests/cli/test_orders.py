@@ -101,7 +101,7 @@ def test_status_is_a_table_and_says_what_to_do(server: Server, capsys: pytest.Ca
     assert run(server, "status") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:6] == ["m", "quarantined", "2h", "0", "1", "-"]
-    assert "exit code 1 Correct `model`." in lines[1]
+    assert "exit code 1. Correct `model`." in lines[1]
     assert "42 %" in lines[2]
     assert lines[3].split()[:2] == ["box", "unhealthy"]
     assert lines[-1].endswith("appliance load m")

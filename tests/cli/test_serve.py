@@ -60,6 +60,16 @@ def test_every_problem_of_the_file_is_told_at_once(tmp_path: Path, capsys: pytes
     assert "a.toml:2:1" in told
 
 
+def test_without_any_configuration_it_is_told_where_one_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("appliance.cli.serve.DEFAULT_CONFIG", str(tmp_path / "none.toml"))
+    assert main(["serve"]) == 2
+    told = capsys.readouterr().err
+    assert "appliance install" in told
+    assert "appliance demo" in told
+
+
 def test_the_log_has_the_last_words_of_the_server(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,11 @@ def test_our_own_server_may_have_the_address() -> None:
     assert worst(examine(replace(WELL, port_trouble="in use", served=True))) == "ok"
 
 
+def test_the_fix_of_a_state_directory_can_be_pasted() -> None:
+    found = only(replace(WELL, state="/s", state_trouble="/s is open to others"))
+    assert "chown -R appliance: /s && chmod 700 /s" in found.fix
+
+
 def test_every_id_is_explained() -> None:
     page = (Path(appliance.__file__).parent / "docs" / "doctor.md").read_text()
     documented = re.findall(r"^\| `([a-z.-]+)` \|", page, re.MULTILINE)

@@ -1,8 +1,15 @@
+import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from appliance.diagnosis.checks import Facts
+import pytest
+import trio
+
+from appliance.diagnosis.checks import Facts, examine
 from appliance.diagnosis.facts import Told, gather
+from tests.fakes.users import somebody_else
 
 
 async def facts(tmp_path: Path, text: str, **environ: str) -> Facts:
@@ -54,3 +61,40 @@ async def test_a_configuration_that_is_none_is_told_and_the_rest_is_looked_at(tm
     missing = await gather(Told(tmp_path / "none.toml", {}, has_environment_keys=False))
     assert "none.toml" in missing.problems[0]
     assert missing.open_files > 0
+
+
+async def test_a_socket_that_a_killed_server_has_left_is_no_server(tmp_path: Path) -> None:
+    text = f'[server]\nstate_dir = "{tmp_path}"\nlisten = "127.0.0.1:0"\n'
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "ops.sock"))
+        assert not (await facts(tmp_path, text)).served
+        left.listen()
+        assert (await facts(tmp_path, text)).served
+
+
+@pytest.fixture
+def shut() -> Iterator[Path]:
+    """A directory that only its owner may look into, in one where everybody may (unlike `tmp_path`)."""
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        (place / "state").mkdir(mode=0o700 if os.geteuid() == 0 else 0)
+        yield place / "state"
+
+
+async def test_a_state_directory_of_somebody_else_is_a_fact(shut: Path) -> None:
+    text = f'[server]\nstate_dir = "{shut}"\nlisten = "127.0.0.1:0"\n'
+    config = shut.with_name("a.toml")
+    await trio.Path(config).write_text(text)
+    with somebody_else():
+        found = await gather(Told(config, {}, has_environment_keys=False))
+    assert found.problems == []
+    assert not found.served
+    assert found.state_trouble == f"{shut} cannot be written by us"
+
+
+async def test_a_command_without_a_model_has_none_to_be_read(tmp_path: Path) -> None:
+    text = '[[runtimes]]\nname = "c"\nengine = "command"\ncommand = ["/bin/echo", "{port}"]\n'
+    found = await facts(tmp_path, text)
+    assert [engine.model_trouble for engine in found.engines] == [None]
+    assert "engine.model" not in [finding.id for finding in examine(found)]

@@ -34,3 +34,10 @@ def test_the_instance_is_made_once(tmp_path: Path) -> None:
     (tmp_path / "instance").write_text("broken")
     assert known_instance(tmp_path) is None
     assert instance_of(tmp_path) != made
+
+
+def test_an_instance_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    assert known_instance(tmp_path / "nowhere") is None
+    (tmp_path / "instance").mkdir()
+    with pytest.raises(OperatorError, match="cannot read"):
+        known_instance(tmp_path)
