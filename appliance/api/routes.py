@@ -58,7 +58,8 @@ class Router:
         if not found:
             raise GatewayError(
                 "unknown_url",
-                f"There is no {path[:200]!r} here. The API is under /v1; a client's base URL ends in /v1.",
+                f"There is no {path[:200]!r} here. The API is under /v1; a client's base URL ends in /v1. "
+                "What there is: /docs.",
             )
         wanted = "GET" if method == "HEAD" else method
         for match in found:

@@ -14,7 +14,7 @@ _LEFT_OUT = ("author", "tests", "__pycache__")  # how they are made and tested
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
     parser = commands.add_parser("dashboards", help="write the dashboards for Grafana and the rules for Prometheus")
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="export", required=True)
     export = actions.add_parser(
         "export",
         help="write them into a directory",

@@ -50,7 +50,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "asked; where none runs, the file is changed. Keys of the configuration file are listed and not changed.",
         epilog=_EXIT,
     )
-    actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = keys.add_subparsers(dest="action", metavar="create|list|rotate|revoke", required=True)
     create = actions.add_parser("create", help="make a key and print it, once", epilog=_EXIT)
     create.add_argument("name", metavar="NAME", help="shown in logs, metrics and usage")
     create.add_argument(

@@ -20,7 +20,7 @@ _GIB = 2**30
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
     parser = commands.add_parser("models", help="say how a model is launched")
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="explain", required=True)
     told = actions.add_parser(
         "explain",
         help="the command line of a runtime, with where each part of it comes from",

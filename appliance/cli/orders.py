@@ -51,9 +51,8 @@ def _status(args: argparse.Namespace) -> int:
     for name in ("REPLICA", "STATE", "FOR", "BUSY", "STARTS", "PID", "WHY"):
         table.add_column(name, overflow="fold")
     for row in answer["replicas"]:
-        why = ". ".join(
-            part for part in (row["stage"] or row["progress"], row["reason"].rstrip("."), row["advice"]) if part
-        )
+        words = ". ".join(part for part in (row["reason"].rstrip("."), row["advice"]) if part)
+        why = " ".join(part for part in (row["stage"] or row["progress"], words) if part)
         state = f"{row['state']} {row['percent']:.0f} %" if row["percent"] is not None else row["state"]
         values = (row["replica"], state, _ago(row["seconds"]), row["busy"], row["starts"], row["pid"] or "-", why)
         table.add_row(*(str(value) for value in values))

@@ -33,7 +33,9 @@ def locked(state_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise OperatorError(f"another appliance (pid {pid}) uses {state_dir}") from None
+            raise OperatorError(
+                f"another appliance (pid {pid}) uses {state_dir}: stop it first, or name another state_dir"
+            ) from None
         with suppress(OSError):  # on a full disk the lock holds all the same
             os.truncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -95,6 +95,13 @@ def test_a_reload_that_changes_settings_only_says_so(server: Server, capsys: pyt
     assert "Nothing differs" not in said
 
 
+def test_what_a_model_does_and_why_are_one_sentence(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    again = {"state": "loading", "stage": "loading weights", "reason": "after killed by signal 9.", "advice": ""}
+    server.answer = 200, {"replicas": [ROW | again], "backends": []}
+    assert run(server, "status") == 0
+    assert "loading weights after killed by signal 9" in capsys.readouterr().out
+
+
 def test_status_is_a_table_and_says_what_to_do(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     backend = {"name": "box", "healthy": False, "reason": "refused"}
     server.answer = 200, {"replicas": [ROW, ROW | {"replica": "n", "percent": 41.6}], "backends": [backend]}
