@@ -160,27 +160,32 @@ def _first_mistake(group: BaseExceptionGroup[OperatorError]) -> OperatorError:
 
 
 async def _stop(parts: Parts, listener: Listener, drain: float, signals: AsyncIterator[int]) -> None:
-    """Drain; a second signal skips the wait."""
+    """Drain; a second signal skips the wait for answers under way, a third one that for their error events."""
+    waiting = trio.CancelScope()
     async with trio.open_nursery() as nursery:
 
         async def hurry() -> None:
             async for number in signals:
-                if number != signal.SIGHUP:
+                if number == signal.SIGHUP:
+                    continue
+                if waiting.cancel_called:
                     nursery.cancel_scope.cancel()
+                waiting.cancel()
 
         nursery.start_soon(hurry, name="second signal")
-        await _drain(parts, listener, drain)
+        await _drain(parts, listener, drain, waiting)
         nursery.cancel_scope.cancel()
 
 
-async def _drain(parts: Parts, listener: Listener, drain: float) -> None:
+async def _drain(parts: Parts, listener: Listener, drain: float, waiting: trio.CancelScope) -> None:
     _LOG.info("stopping: streams may finish for %g s; a second signal skips the wait", drain)
     parts.gateway.draining = True
     parts.supervisor.drain()
     listener.stop_accepting()
     parts.reception.close_idle()
     await parts.handover.close_idle()
-    with trio.move_on_after(drain):
+    waiting.deadline = trio.current_time() + drain
+    with waiting:
         await _connections_end(listener)
     message = "The server is going away and could not wait for the end of this answer. Try again."
     parts.interrupt(GatewayError("draining", message, retry_after=5))

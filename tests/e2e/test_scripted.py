@@ -357,6 +357,22 @@ def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event(tmp_path: Pat
         assert "[DONE]" not in rest
 
 
+def test_a_second_signal_ends_streams_with_an_error_event_at_once(tmp_path: Path) -> None:
+    with product(tmp_path, runtime("m", "--token-delay", "0.5", "--tokens", "200"), "drain = '90s'") as running:
+        running.ready("m")
+        url = f"{running.url}/v1/chat/completions"
+        with httpx.stream("POST", url, json=STREAM, headers=running.headers, timeout=60) as reply:
+            lines = reply.iter_lines()
+            next(lines)
+            running.terminate()
+            running.until(lambda: "stopping: streams may finish" in running.log.read_text(), 20)
+            running.process.send_signal(signal.SIGTERM)
+            rest = "\n".join(lines)
+        assert '"draining"' in rest
+        assert running.process.wait(30) == 0
+        assert "client_gone" not in running.log.read_text()
+
+
 def test_a_second_appliance_on_the_same_state_is_refused_in_one_line(box: Product) -> None:
     import subprocess
     import sys
