@@ -35,6 +35,7 @@ Done to processes:
 
 Owned by tasks:
 
+    orphans      children that nobody waits for
     life         one process, from its start or adoption to the proof that its tree is gone
     watching     whether it becomes ready and stays well; `questions` is what it is asked, `sleep` how vLLM sleeps
     replica      one owner task for each replica

@@ -28,13 +28,14 @@ from appliance.supervisor.explain import log_path, replica_names, share_of
 from appliance.supervisor.lending import Lending
 from appliance.supervisor.life import Place
 from appliance.supervisor.memory import GpuMemory, Gpus
+from appliance.supervisor.orphans import collect_orphans, dead_leaders
 from appliance.supervisor.plan import plan
 from appliance.supervisor.queues import Queue
 from appliance.supervisor.replica import Replica
 from appliance.supervisor.socket_paths import socket_paths, sweep
 from appliance.supervisor.state_dir import RUN, instance_of, locked
 from appliance.supervisor.swaps import Swaps
-from appliance.supervisor.tree import become_subreaper
+from appliance.supervisor.tree import become_subreaper, reap_orphans
 from appliance.supervisor.views import view_of, wish_of
 from appliance.supervisor.watching import Senses
 
@@ -143,17 +144,24 @@ class Supervisor:
 
             adopted = await adopt(self.replicas, self._state_dir / RUN, instance, place)
             sweep(self._state_dir, {life.endpoint.address.host for life in adopted.values()})
-            async with trio.open_nursery() as nursery:
-                self._house = _House(nursery, place)
-                for name, life in adopted.items():
-                    self.replicas[name].adopt(life)
-                for replica in self.replicas.values():
-                    self._begin(self._house, replica)
-                if self._memory.watched:
-                    nursery.start_soon(self._watch_gpus, name="gpus")
-                nursery.start_soon(self._reconcile, name="plan")
-                task_status.started()
-                await trio.sleep_forever()
+            try:
+                async with trio.open_nursery() as nursery:
+                    self._house = _House(nursery, place)
+                    for name, life in adopted.items():
+                        self.replicas[name].adopt(life)
+                    for replica in self.replicas.values():
+                        self._begin(self._house, replica)
+                    if self._memory.watched:
+                        nursery.start_soon(self._watch_gpus, name="gpus")
+                    nursery.start_soon(self._reconcile, name="plan")
+                    nursery.start_soon(collect_orphans, self._pids, name="orphans")
+                    task_status.started()
+                    await trio.sleep_forever()
+            finally:
+                reap_orphans(dead_leaders())  # all that was ours has been collected
+
+    def _pids(self) -> set[int]:
+        return {replica.life.process.pid for replica in self.replicas.values() if replica.life is not None}
 
     def _begin(self, house: _House, replica: Replica) -> None:
         owner = partial(replica.run, house.place(replica.name), leave=lambda: self._leaving)
