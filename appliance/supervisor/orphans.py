@@ -6,7 +6,8 @@ what has been dead for two looks, and is nobody whom we look after, is such an o
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 
@@ -30,6 +31,15 @@ async def collect_orphans(ours: Callable[[], set[int]], every: float = _EVERY) -
         reap_orphans(strange & before)
         before = strange
         await trio.sleep(every)
+
+
+@contextmanager
+def none_left() -> Iterator[None]:
+    """Collect them at the end, too, when all that was ours has been collected by its owner."""
+    try:
+        yield
+    finally:
+        reap_orphans(dead_leaders())
 
 
 def dead_leaders() -> set[Member]:

@@ -28,14 +28,14 @@ from appliance.supervisor.explain import log_path, replica_names, share_of
 from appliance.supervisor.lending import Lending
 from appliance.supervisor.life import Place
 from appliance.supervisor.memory import GpuMemory, Gpus
-from appliance.supervisor.orphans import collect_orphans, dead_leaders
+from appliance.supervisor.orphans import collect_orphans, none_left
 from appliance.supervisor.plan import plan
 from appliance.supervisor.queues import Queue
 from appliance.supervisor.replica import Replica
 from appliance.supervisor.socket_paths import socket_paths, sweep
 from appliance.supervisor.state_dir import RUN, instance_of, locked
 from appliance.supervisor.swaps import Swaps
-from appliance.supervisor.tree import become_subreaper, reap_orphans
+from appliance.supervisor.tree import become_subreaper
 from appliance.supervisor.views import view_of, wish_of
 from appliance.supervisor.watching import Senses
 
@@ -130,7 +130,7 @@ class Supervisor:
         Raises:
             OperatorError: the state directory cannot be used, or another appliance uses it.
         """
-        with locked(self._state_dir), socket_paths(self._state_dir) as socket_of:
+        with locked(self._state_dir), socket_paths(self._state_dir) as socket_of, none_left():
             become_subreaper()
             self._memory.load()
             for replica in self.replicas.values():
@@ -144,21 +144,18 @@ class Supervisor:
 
             adopted = await adopt(self.replicas, self._state_dir / RUN, instance, place)
             sweep(self._state_dir, {life.endpoint.address.host for life in adopted.values()})
-            try:
-                async with trio.open_nursery() as nursery:
-                    self._house = _House(nursery, place)
-                    for name, life in adopted.items():
-                        self.replicas[name].adopt(life)
-                    for replica in self.replicas.values():
-                        self._begin(self._house, replica)
-                    if self._memory.watched:
-                        nursery.start_soon(self._watch_gpus, name="gpus")
-                    nursery.start_soon(self._reconcile, name="plan")
-                    nursery.start_soon(collect_orphans, self._pids, name="orphans")
-                    task_status.started()
-                    await trio.sleep_forever()
-            finally:
-                reap_orphans(dead_leaders())  # all that was ours has been collected
+            async with trio.open_nursery() as nursery:
+                self._house = _House(nursery, place)
+                for name, life in adopted.items():
+                    self.replicas[name].adopt(life)
+                for replica in self.replicas.values():
+                    self._begin(self._house, replica)
+                if self._memory.watched:
+                    nursery.start_soon(self._watch_gpus, name="gpus")
+                nursery.start_soon(self._reconcile, name="plan")
+                nursery.start_soon(collect_orphans, self._pids, name="orphans")
+                task_status.started()
+                await trio.sleep_forever()
 
     def _pids(self) -> set[int]:
         return {replica.life.process.pid for replica in self.replicas.values() if replica.life is not None}
