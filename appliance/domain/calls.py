@@ -175,6 +175,7 @@ class Call:
             out, and what has to be added can follow its last member.
         foreign: the request itself, when it has to be translated.
         content_type: of a form, with its boundary; empty for JSON.
+        plain: its messages are known to hold text and nothing else.
         watched: members that could harm an engine, by name, and media that lies elsewhere, by place; all undecoded.
     """
 
@@ -189,6 +190,7 @@ class Call:
     foreign: Foreign | None = field(default=None, compare=False)
     content_type: str = ""
     watched: Mapping[str, bytes] | None = field(default=None, compare=False)
+    plain: bool = field(default=False, compare=False)
 
 
 class Usage(NamedTuple):

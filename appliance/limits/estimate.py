@@ -26,7 +26,7 @@ def input_estimate(call: Call) -> int:
         return _MEDIUM
     body = call.body
     size = len(body)
-    return size // _BYTES_A_TOKEN if size < _SMALL else _without_media(body)
+    return size // _BYTES_A_TOKEN if size < _SMALL or call.plain else _without_media(body)
 
 
 def _without_media(body: bytes) -> int:

@@ -157,11 +157,11 @@ def _sound_call(operation: Operation, body: bytes) -> Call | None:
         body.decode()  # the JSON scanner does not look inside the strings that it skips
     if operation is Operation.EMBEDDING:
         return _sound_embedding(body)
-    read: tuple[_SoundGeneration, dict[str, bytes] | None] | None
+    read: tuple[_SoundGeneration, dict[str, bytes] | None, bool] | None
     read = _sound_chat(body) if operation is Operation.CHAT else _sound_completion(body)
     if read is None:
         return None
-    fields, watched = read
+    fields, watched, plain = read
     request_id = fields.request_id or None
     if fields.request_id == "" or (request_id and not REQUEST_ID.fullmatch(request_id)):
         return None
@@ -172,31 +172,44 @@ def _sound_call(operation: Operation, body: bytes) -> Call | None:
     most = _most_output(fields.max_tokens, fields.max_completion_tokens, fields.n)
     if fields.n is not None and fields.n > 1:
         watched = _with(watched, {"n": str(fields.n).encode()})
-    return Call(operation, fields.model, body, stream, wants_usage, request_id, most, appendable, watched=watched)
+    return Call(
+        operation,
+        fields.model,
+        body,
+        stream,
+        wants_usage,
+        request_id,
+        most,
+        appendable,
+        watched=watched,
+        plain=plain,
+    )
 
 
-def _sound_chat(body: bytes) -> tuple[_SoundChat, dict[str, bytes] | None] | None:
+def _sound_chat(body: bytes) -> tuple[_SoundChat, dict[str, bytes] | None, bool] | None:
     chat, watched = _read(_CHAT, body)
     if not clearly_once(body, (b'"messages"', chat.messages), (b'"tools"', chat.tools)):
         return None
     remote: dict[str, bytes] = {}
+    plain = True
     for index, message in enumerate(_MESSAGES.decode(chat.messages)):
         first = memoryview(message.content)[0] if len(message.content) else _QUOTE
         if first == _BRACKET:
+            plain = False
             elsewhere(message.content, f"messages[{index}].content", remote)
         # What is not a string or an array may be null, or wrong.
         elif first != _QUOTE and not absent(message.content):
             return None
-    return chat, _with(watched, remote) if remote else watched
+    return chat, _with(watched, remote) if remote else watched, plain
 
 
-def _sound_completion(body: bytes) -> tuple[_SoundCompletion, dict[str, bytes] | None] | None:
+def _sound_completion(body: bytes) -> tuple[_SoundCompletion, dict[str, bytes] | None, bool] | None:
     completion, watched = _read(_COMPLETION, body)
     if not clearly_once(body, (b'"prompt"', completion.prompt)):
         return None
     require(completion.prompt, "prompt")
     _check_text(completion.prompt, "prompt")
-    return completion, watched
+    return completion, watched, True
 
 
 def _sound_embedding(body: bytes) -> Call | None:

@@ -16,6 +16,12 @@ def test_the_input_is_estimated_by_the_size_of_the_body(size: int, tokens: int) 
     assert input_estimate(call(b"x" * size)) == tokens
 
 
+def test_what_is_known_to_be_text_is_not_looked_through() -> None:
+    body = b'"data":"' + b"x" * 10**6 + b'"'
+    assert input_estimate(call(body)) < 2000
+    assert input_estimate(Call(Operation.CHAT, "m", body, plain=True)) == len(body) // 4
+
+
 @pytest.mark.parametrize(
     "operation", [Operation.COUNT_TOKENS, Operation.RESPONSE_TOKENS, Operation.TOKENIZE, Operation.DETOKENIZE]
 )

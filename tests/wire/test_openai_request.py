@@ -270,3 +270,10 @@ def test_an_ordinary_body_is_read_once() -> None:
 def test_how_much_output_a_request_allows(fields: dict[str, Any], most: int | None) -> None:
     for careful in ({}, {"request_id": None}):
         assert chat(**fields, **careful).most_output == most
+
+
+def test_messages_of_text_alone_are_known_as_such() -> None:
+    picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+    for content, plain in (("hello", True), (picture, False)):
+        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": content}]}).encode()
+        assert parse_call(Operation.CHAT, body).plain is plain
