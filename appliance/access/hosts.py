@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from appliance.errors import GatewayError
 
+_REMEMBERED = 64  # Host headers; nearly all clients use the same few
+
 
 class KnownHosts:
     """The names that are ours: IP literals, localhost, the machine's own name, and those of the configuration."""
@@ -17,6 +19,7 @@ class KnownHosts:
         """`machine` is the host name of this machine, with or without its domain."""
         own = machine.lower()
         short = own.partition(".")[0]
+        self._ours: set[str] = set()  # headers that were judged before
         self._names = {"localhost", own, short, f"{short}.local", *(name.lower() for name in names)}
 
     def check(self, host: str | None) -> None:
@@ -25,7 +28,11 @@ class KnownHosts:
         Raises:
             GatewayError: `misdirected_host`.
         """
-        if host is None or self._is_ours(_without_port(host).lower().rstrip(".")):
+        if host is None or host in self._ours:
+            return
+        if self._is_ours(_without_port(host).lower().rstrip(".")):
+            if len(self._ours) < _REMEMBERED:
+                self._ours.add(host)
             return
         raise GatewayError(
             "misdirected_host",

@@ -46,6 +46,7 @@ class Credential:
 
 
 _ANONYMOUS = Caller("anonymous", frozenset({"infer"}), ("*",))
+_NOBODYS = Credential(b"", _ANONYMOUS)  # of whoever has none
 
 
 def credential_of(key: Key) -> Credential:
@@ -119,6 +120,8 @@ class KeyRing:
                 return found.caller
             what = f"This key {found.ended}"
         if self._open:  # the SDKs always send some key, if only a dummy
+            if known is not None:
+                known[self._mark] = _NOBODYS
             return _ANONYMOUS
         raise GatewayError(
             "invalid_api_key",

@@ -32,3 +32,12 @@ def test_any_other_name_is_refused(host: str) -> None:
     with pytest.raises(GatewayError) as caught:
         HOSTS.check(host)
     assert caught.value.code == "misdirected_host"
+
+
+def test_what_is_remembered_is_bounded_and_never_what_was_refused() -> None:
+    hosts = KnownHosts([], "box")
+    for number in range(1000):
+        hosts.check(f"127.0.0.1:{number}")
+        with pytest.raises(GatewayError):
+            hosts.check(f"evil-{number}.example")
+    assert len(hosts._ours) <= 64

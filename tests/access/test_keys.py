@@ -151,3 +151,10 @@ def test_a_caller_knows_that_it_must_stay_local() -> None:
     ring = ring_of(msgspec.structs.replace(key("team", "k-1"), local_only=True), key("ops", "k-2"))
     assert ring.find([("x-api-key", "k-1")]).local_only
     assert not ring.find([("x-api-key", "k-2")]).local_only
+
+
+def test_whoever_needs_no_key_is_known_the_next_time_and_a_key_of_ours_is_still_one() -> None:
+    ring, known = ring_of(key("team", "k-1"), open=True), dict[object, object]()
+    assert ring.find([("x-api-key", "dummy")], known).name == "anonymous"
+    assert ring.find([("x-api-key", "dummy")], known).name == "anonymous"
+    assert ring.find([("x-api-key", "k-1")], {}).name == "team"
