@@ -25,7 +25,7 @@ from appliance.domain.targets import Address
 from appliance.errors import OperatorError
 from appliance.gpus.reader import reader_of
 from appliance.guardrails.check import findings as guardrails
-from appliance.observe.host import space
+from appliance.observe.host import answered
 from appliance.supervisor import cgroup, environment
 from appliance.supervisor.state_dir import OPS
 
@@ -149,10 +149,8 @@ def _places(config: Config) -> Iterator[tuple[str, str]]:
 
 
 async def _disk(purpose: str, path: str) -> DiskFact:
-    free: float | None = None
-    with suppress(OSError), trio.move_on_after(_PATIENCE):
-        free, _ = await trio.to_thread.run_sync(space, path, abandon_on_cancel=True)
-    return DiskFact(purpose, path, free)
+    seen = await answered(path, trio.CapacityLimiter(1))
+    return DiskFact(purpose, path, seen[0] if seen else None)
 
 
 def _port(config: Config) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from appliance.errors import ProtocolViolation
-from appliance.gateway.guarded_stream import GuardedStream, Pane
+from appliance.gateway.guarded_stream import Guarded, GuardedStream, Pane
 from appliance.guardrails.json_text import JsonText
 from appliance.guardrails.scanner import Scanner
-from appliance.guardrails.verdict import Block, Finding
+from appliance.guardrails.verdict import Finding
 from appliance.guardrails.window import Open, Window
 from appliance.sse import cut, data_of, event, is_done
 from appliance.wire.texts import answer_object, reply_texts
@@ -24,20 +24,11 @@ _LAST = ("response.completed", "response.incomplete", "response.failed", "respon
 _encode = msgspec.json.encode
 
 
-class GuardedEvents:
+class GuardedEvents(Guarded):
     """The state between two runs of events; the same methods and attributes as `GuardedStream`."""
 
     def __init__(self, scanner: Scanner | None, *, json_content: bool = False, listen: bool = False) -> None:
-        self.findings: dict[Finding, int] = {}
-        self.block: Block | None = None
-        self.swallowed = 0
-        self.said: dict[int, list[str]] = {}
-        self.heard = 0
-        self.done = False
-        self._scanner = scanner
-        self._json_content = json_content
-        self._listen = listen
-        self._only_looks = scanner is None or scanner.only_looks
+        super().__init__(scanner, json_content=json_content, listen=listen)
         self._panes: dict[Key, Pane] = {}
         self._pieces: dict[Key, dict[str, Any]] = {}  # the last event of each, for those that are made here
         self._saying: Key = ()

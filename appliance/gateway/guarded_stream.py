@@ -37,12 +37,13 @@ class _Choice:
     calls: int = -1  # the tool call that was begun last
 
 
-class GuardedStream:
-    """The state between two runs of events.
+class Guarded:
+    """What is known of a stream that is looked at, whatever its events are.
 
     Args:
         scanner: what to look for; None looks for nothing.
         json_content: the client asked for an answer that is JSON.
+        listen: keep what has left.
 
     Attributes:
         findings: each kind of finding with how often it was found.
@@ -64,6 +65,13 @@ class GuardedStream:
         self._json_content = json_content
         self._listen = listen
         self._only_looks = scanner is None or scanner.only_looks
+
+
+class GuardedStream(Guarded):
+    """The state between two runs of chat or completion chunks."""
+
+    def __init__(self, scanner: Scanner | None, *, json_content: bool = False, listen: bool = False) -> None:
+        super().__init__(scanner, json_content=json_content, listen=listen)
         self._choices: dict[int, _Choice] = {}
         self._top: dict[str, Any] = {}  # of the last chunk, for those that are made here
         self._shape: TokenShape | None = None  # of the tokens that come

@@ -78,12 +78,17 @@ class Host:
     async def _disk(self, name: str, path: str) -> None:
         limiter = trio.CapacityLimiter(1)  # one thread that hangs, and no second one
         while True:
-            free = size = float("nan")
-            with suppress(OSError), trio.move_on_after(_PATIENCE):
-                free, size = await trio.to_thread.run_sync(space, path, limiter=limiter, abandon_on_cancel=True)
+            free, size = await answered(path, limiter) or (float("nan"), float("nan"))
             self.metrics.free[name,].value = free
             self.metrics.size[name,].value = size
             await trio.sleep(_EVERY)
+
+
+async def answered(path: str, limiter: trio.CapacityLimiter) -> tuple[float, float] | None:
+    """What `space` says; None when the disk cannot be asked, or does not answer in time."""
+    with suppress(OSError), trio.move_on_after(_PATIENCE):
+        return await trio.to_thread.run_sync(space, path, limiter=limiter, abandon_on_cancel=True)
+    return None
 
 
 def space(path: str) -> tuple[float, float]:

@@ -5,6 +5,7 @@ timer outside of the interpreter's lock writes down where every thread is, once,
 """
 
 import faulthandler
+import math
 from collections.abc import Callable
 from typing import TextIO
 
@@ -25,8 +26,8 @@ async def beat(manager: Manager, status: Callable[[], str], dump: TextIO | None)
         status: one line about what we do.
         dump: where the stacks go when the loop is held up; needs a file descriptor. None dumps nothing.
     """
-    told, patience = "", manager.watchdog * _SHARE if manager.watchdog else _BEAT
-    blocked = min(_BLOCKED, manager.watchdog * _SHARE) if manager.watchdog else _BLOCKED
+    told, patience = "", manager.watchdog * _SHARE or math.inf
+    pause, blocked = min(_BEAT, patience), min(_BLOCKED, patience)
     try:
         while True:
             if dump is not None:
@@ -36,7 +37,7 @@ async def beat(manager: Manager, status: Callable[[], str], dump: TextIO | None)
             if manager.address and (line := status()) != told:
                 told = line
                 manager.tell(f"STATUS={line}")
-            await trio.sleep(min(_BEAT, patience))
+            await trio.sleep(pause)
     finally:
         if dump is not None:
             faulthandler.cancel_dump_traceback_later()
