@@ -85,7 +85,7 @@ def test_a_server_without_its_socket_says_so_and_serves(tmp_path: Path) -> None:
     (tmp_path / "s" / "ops.sock").mkdir(parents=True)
     with product(tmp_path, runtime("m")) as box:
         box.ready("m")
-        assert "no socket is there" in box.log.read_text()
+        box.said("no socket is there")
 
 
 def test_orders_are_taken_while_streams_drain_and_a_follower_does_not_hold_the_end_up(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_orders_are_taken_while_streams_drain_and_a_follower_does_not_hold_the_e
                 began = time.monotonic()
                 os.kill(box.process.pid, signal.SIGTERM)
                 box.told = True
-                box.until(lambda: "stopping: streams may finish" in box.log.read_text(), 20)
+                box.said("stopping: streams may finish")
                 rows = on_socket(box, "GET", "/ops/v1/state").json()["replicas"]
                 assert rows[0]["state"] == "draining"
                 assert "data: [DONE]" in list(lines)

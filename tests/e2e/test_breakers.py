@@ -114,6 +114,6 @@ def test_a_request_that_kills_its_engine_is_refused_and_nobody_else(box: Product
     assert caught.value.code == "request_quarantined"
     assert [ask(content)[0] for content in bystanders[:1]] == [200]
     assert starts(box) == 2
-    said = [json.loads(line) for line in box.log.read_text().splitlines() if "crashed again" in line]
+    said = [json.loads(line) for line in box.written().splitlines() if "crashed again" in line]
     assert len(said) == 1
     assert POISON not in box.log.read_text()

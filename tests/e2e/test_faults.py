@@ -27,8 +27,7 @@ def state(box: Product, model: str = "m") -> dict[str, Any]:
 
 def starts(box: Product, name: str = "m") -> int:
     """Processes that were started for a replica, as its log says."""
-    log = (box.state / "log").read_text()
-    return log.count(f'"replica": "{name}", "state": "starting"')
+    return box.written().count(f'"replica": "{name}", "state": "starting"')
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_an_engine_that_hangs_while_its_health_is_well_is_replaced(tmp_path: Pat
         assert reply.status_code in {502, 503}
         box.ready("m")
         assert ask(box).status_code == 200
-        assert "no token has moved" in box.log.read_text()
+        box.said("no token has moved")
 
 
 def test_a_busy_engine_whose_health_does_not_answer_is_left_alone(tmp_path: Path) -> None:
@@ -136,7 +135,7 @@ def test_loading_tells_its_stage_and_a_stall_ends_it(tmp_path: Path) -> None:
         assert error["code"] == "model_loading"
         assert error["stage"] == "loading weights"
         box.until(lambda: starts(box) == 2, 60)
-        assert "load_stall" in box.log.read_text()
+        box.said("load_stall")
 
 
 def test_a_cold_model_is_started_once_for_two_hundred_requests(tmp_path: Path) -> None:
@@ -178,7 +177,7 @@ def test_a_swap_that_fails_gives_the_old_model_its_place_back(tmp_path: Path) ->
         reply = ask(box, "bad")
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_quarantined")
         box.ready("good")
-        assert "take their place again" in box.log.read_text()
+        box.said("take their place again")
 
 
 def test_replicas_share_the_work_and_one_that_dies_takes_only_its_own(tmp_path: Path) -> None:

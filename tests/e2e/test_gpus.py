@@ -89,7 +89,7 @@ def needs(box: Product, name: str) -> float:
 
 
 def starts(box: Product, name: str) -> int:
-    return box.log.read_text().count(f'"replica": "{name}", "state": "starting"')
+    return box.written().count(f'"replica": "{name}", "state": "starting"')
 
 
 def test_memory_that_somebody_else_holds_is_named_and_left_alone(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_gpu_that_falls_off_the_bus_is_left_and_the_model_goes_on_elsewhere(tm
         assert ask(box, "m").status_code == 200
         holders = json.loads(driver.file.read_text())["gpus"][1]["holders"]
         assert [holder["pid"] for holder in holders] == box.engines()
-        assert "it has fallen off the bus (Xid 79)" in box.log.read_text()
+        box.said("it has fallen off the bus (Xid 79)")
 
 
 def test_with_nowhere_to_go_it_says_so(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_replicas_take_one_gpu_each_and_go_on_after_a_crash_of_the_appliance(tmp
         box.process.wait()
         box.start()
         box.ready("m")
-        box.until(lambda: "taken over" in box.log.read_text(), 30)
+        box.said("taken over", 30)
         assert box.engines() == before
     finally:
         box.stop()

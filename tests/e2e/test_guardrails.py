@@ -226,7 +226,7 @@ def test_what_was_found_is_counted_and_never_shown(box: Product, client: openai.
     assert 'appliance_guardrail_evaluations_total{action="block",guardrail="pii-checker",on="input"}' in metrics
     assert 'appliance_guardrail_findings_total{category="email",guardrail="redacts",on="output"}' in metrics
     assert 'appliance_guardrail_seconds_count{check="policy"' in metrics or 'check="text"' in metrics
-    log = box.log.read_text()
+    log = box.written()
     assert '"guardrails":"redacts:email:redact' in log
     assert "canary.7f3a" not in log + metrics
 

@@ -278,7 +278,7 @@ def test_no_secret_or_prompt_in_any_sink(real: Product, client: openai.OpenAI) -
     for sink in sinks:
         assert canary not in sink
         assert KEY not in sink
-    lines = [json.loads(line) for line in real.log.read_text().splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in real.written().splitlines() if line.startswith("{")]
     assert any(line.get("model") == CHAT and line.get("key") == "tester" for line in lines)
 
 

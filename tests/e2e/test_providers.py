@@ -315,7 +315,7 @@ def test_what_it_cost_is_in_the_books_without_the_clients_words(world: World) ->
     world.ask(CHAT, "a-name-of-the-clients", byok="anthropic")
     world.box.until(lambda: 'model="byok/anthropic"' in world.box.metrics(), 5)
     assert "a-name-of-the-clients" not in world.box.metrics()
-    lines = [json.loads(line) for line in world.box.log.read_text().splitlines() if '"byok/anthropic"' in line]
+    lines = [json.loads(line) for line in world.box.written().splitlines() if '"byok/anthropic"' in line]
     assert lines[-1]["target"] == "anthropic"
     assert (lines[-1]["tokens_input"], lines[-1]["tokens_output"]) == (15, 6)
 

@@ -201,7 +201,7 @@ def test_waiting_streams_can_be_kept_alive_and_reload_switches_it(narrow: Produc
         narrow.config.read_text().replace("queue_wait = '1s'", "queue_wait = '20s'\nqueue_keepalive = true")
     )
     narrow.process.send_signal(1)
-    narrow.until(lambda: "settings: server.queue_wait, server.queue_keepalive" in narrow.log.read_text(), 10)
+    narrow.said("settings: server.queue_wait, server.queue_keepalive", 10)
     with socket.create_connection(("127.0.0.1", narrow.port)) as first:
         first.sendall(request("m"))
         assert first.recv(10)

@@ -365,7 +365,7 @@ def test_a_second_signal_ends_streams_with_an_error_event_at_once(tmp_path: Path
             lines = reply.iter_lines()
             next(lines)
             running.terminate()
-            running.until(lambda: "stopping: streams may finish" in running.log.read_text(), 20)
+            running.said("stopping: streams may finish")
             running.process.send_signal(signal.SIGTERM)
             rest = "\n".join(lines)
         assert '"draining"' in rest

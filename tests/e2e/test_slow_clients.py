@@ -133,7 +133,7 @@ def idle(box: Product, model: str) -> bool:
 
 def exchanges(box: Product, model: str) -> list[dict[str, Any]]:
     """The access log."""
-    lines = [json.loads(line) for line in box.log.read_text().splitlines()]
+    lines = [json.loads(line) for line in box.written().splitlines()]
     return [line for line in lines if line["event"] == "exchange" and line["model"] == model]
 
 

@@ -51,7 +51,7 @@ def stream(box: Product, model: str) -> tuple[str, str]:
 
 def changes(box: Product) -> list[dict[str, Any]]:
     """The states of the replicas, in the order of the log."""
-    return [json.loads(line) for line in box.log.read_text().splitlines() if '"replica"' in line]
+    return [json.loads(line) for line in box.written().splitlines() if '"replica"' in line]
 
 
 def stays(log: list[dict[str, Any]]) -> list[float]:

@@ -77,7 +77,7 @@ def test_quotas_over_a_kill(tmp_path: Path) -> None:
         limited = text.replace('"tester"', f'"tester"\nlimits = {{ tokens_per_month = {2 * one + 40} }}', 1)
         box.config.write_text(limited)
         os.kill(box.process.pid, signal.SIGHUP)  # what was used before there was a limit counts
-        box.until(lambda: "in effect" in box.log.read_text(), 20)
+        box.said("in effect")
         body = {"model": "m", "messages": [{"role": "user", "content": CANARY}], "max_tokens": 10}
         assert box.post("/v1/chat/completions", body).status_code == 200
         refused = box.post("/v1/chat/completions", body | {"max_tokens": 60})
@@ -101,5 +101,5 @@ def test_a_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     with product(tmp_path, runtime("m")) as box:
         box.ready("m")
         ask(box)
-        box.until(lambda: "usage is not being recorded" in box.log.read_text(), 20)
+        box.said("usage is not being recorded")
         ask(box)

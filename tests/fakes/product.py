@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,18 @@ class Product:
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.05)
         raise AssertionError(f"not within {seconds} s\n{self.log.read_text()[-4000:]}")
+
+    def said(self, words: str, seconds: float = 20) -> None:
+        """Wait for words in the log, which a task of its own writes a moment after the fact."""
+        self.until(lambda: words in self.log.read_text(), seconds)
+
+    def written(self) -> str:
+        """All that the log says about what has happened so far: an order that cannot be met is its last line."""
+        mark = f"mark-{uuid.uuid4().hex}"
+        self.ops("POST", f"/load/{mark}")
+        self.said(mark)
+        lines = self.log.read_text().splitlines(keepends=True)
+        return "".join(line for line in lines if '"target": "mark-' not in line)
 
     def ready(self, *models: str, wait: float = 60) -> None:
         def all_ready() -> bool:

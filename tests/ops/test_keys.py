@@ -47,7 +47,7 @@ def order(box: Product, key: str, method: str, path: str, body: object = None) -
 
 
 def audits(box: Product) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in box.log.read_text().splitlines()]
+    lines = [json.loads(line) for line in box.written().splitlines()]
     return [line for line in lines if line["logger"] == "appliance.audit"]
 
 
@@ -129,7 +129,7 @@ def test_keys_and_a_reload_and_a_kill(tmp_path: Path) -> None:
         key, other = keys(box, "create", "a"), keys(box, "create", "b")
         keys(box, "revoke", "b")
         os.kill(box.process.pid, signal.SIGHUP)
-        box.until(lambda: "in effect" in box.log.read_text(), 20)
+        box.said("in effect")
         assert (ask(box, key).status_code, ask(box, other).status_code) == (200, 401)
         os.kill(box.process.pid, signal.SIGKILL)
         box.process.wait(10)
