@@ -16,10 +16,11 @@ Rooms import leftwards only; `tests/test_architecture.py` is the plan:
     values      errors, domain, config
     bytes       http1, sse, wire                            no clock, no task, no socket
     decisions   fleet, access, routing, limits, guardrails, queueing, breakers      time is an argument
-    outside     upstream, supervisor, health, observe       one room per outsider
+    outside     upstream, supervisor, health, observe, authority       one room per outsider
     path        gateway                                     a request's story
     surfaces    door, api, ops, pages                              thin: unpack, call, pack
-    assembly    parts, policy, roster, private_door, reload, serve, cli, __main__   `parts` and `serve` know every class
+    assembly    parts, policy, encryption, roster, private_door, reload,
+                serve, cli, __main__                        `parts` and `serve` know every class
 """
 
 __version__ = "0.1.0"

@@ -1,6 +1,5 @@
 """Connects all classes: from a configuration to the parts of a server. Only `serve` knows as many of them."""
 
-import logging
 import random
 import resource
 import secrets
@@ -21,20 +20,18 @@ from appliance.api.endpoints import Endpoints
 from appliance.api.quart_app import App, build_app
 from appliance.api.realtime import RealtimeEndpoint
 from appliance.api.routes import Route, Router
-from appliance.config.check import is_loopback, split_listen
-from appliance.config.pem import pairs_of
 from appliance.config.schema import Config
 from appliance.domain.engines import ENGINES
 from appliance.domain.secret import Secret
 from appliance.domain.status import ProbeAnswer
 from appliance.domain.targets import Endpoint
-from appliance.door.certificates import Certificates
 from appliance.door.handover import Handover
 from appliance.door.reception import Reception
 from appliance.door.reply import Clock
 from appliance.door.surroundings import Patience, Surroundings
 from appliance.door.tls import handshake
 from appliance.door.watch import Watch
+from appliance.encryption import Encryption, encryption_of
 from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
 from appliance.gateway.accounting import Accounts
@@ -53,6 +50,7 @@ from appliance.ops.gate import Gate
 from appliance.ops.keys import KeyRoutes
 from appliance.ops.orders import OrderRoutes
 from appliance.ops.probes import Probes
+from appliance.ops.trust import Trust
 from appliance.ops.usage import UsageRoutes
 from appliance.pages.site import Site
 from appliance.policy import outcomes_of, put_into_effect
@@ -73,7 +71,6 @@ from appliance.upstream.upstreams import Upstreams
 from appliance.usage.recorder import Recorder
 from appliance.usage.store import FILE
 
-_LOG = logging.getLogger("appliance.serve")
 _IDS_AT_ONCE = 64
 
 
@@ -92,7 +89,7 @@ class Parts:
     watch: Watch
     metrics: Metrics
     host: Host
-    certificates: Certificates | None
+    encryption: Encryption
     quart: App
     recorder: Recorder[ExchangeRecord]
     keeper: Keeper
@@ -163,6 +160,7 @@ def build(
     admission.roster.watch(partial(put_into_effect, outcomes, gateway))
     known = KnownHosts(server.names, socket.gethostname())
     hosts = known if admission.open else None
+    encryption = encryption_of(config, known)
 
     def account(record: ExchangeRecord) -> None:
         log(record)
@@ -174,7 +172,7 @@ def build(
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
     operator = Operator(supervisor, state_dir=Path(server.state_dir), patience=server.load_wait, drain=server.drain)
-    live = Live(admission.roster, gateway, prober, operator, metrics, recorder)
+    live = Live(admission.roster, gateway, prober, operator, metrics, recorder, encryption.answer_to)
     reloader = Reloader(config, live, reread, api_keys, date) if reread else None
 
     orders = OrderRoutes(
@@ -189,7 +187,9 @@ def build(
         outcomes.report,
     )
     operating = _operating(orders, admission, recorder, Path(server.state_dir), date)
-    table = _table(endpoints.routes() + probes.routes() + _routes(operating), known)
+    table = _table(
+        endpoints.routes() + probes.routes() + Trust(encryption.authority).routes() + _routes(operating), known
+    )
     dispatch = Dispatch(Router(table), metrics, accounts.new_id, hosts)
     app = build_app(
         dispatch,
@@ -200,8 +200,7 @@ def build(
     handover = Handover(app, write_stall=server.write_stall)
     watch = Watch()
     around = _surroundings(config, dispatch, handover, watch, metrics, readiness)
-    certificates = _certificates(config)
-    secure = partial(handshake, certificates=certificates) if certificates else None
+    secure = partial(handshake, certificates=encryption.certificates) if encryption.certificates else None
     reception = Reception(around, metrics, secure)
     on_the_box = _routes([replace(part, gate=Gate(None)) for part in operating])
     private = PrivateDoor(Path(server.state_dir), on_the_box, around, dispatch, metrics)
@@ -217,7 +216,7 @@ def build(
         watch,
         metrics,
         Host(metrics.host, _disks(config)),
-        certificates,
+        encryption,
         app,
         recorder,
         admission.keeper,
@@ -249,16 +248,6 @@ def _table(routes: list[Route], known: KnownHosts) -> list[Route]:
     table = routes.copy()
     table += Site(lambda: table, __version__, known).routes()
     return table
-
-
-def _certificates(config: Config) -> Certificates | None:
-    server = config.server
-    pairs = pairs_of(server.tls)
-    if pairs:
-        return Certificates(pairs, http2=server.http2, now=partial(time.clock_gettime, time.CLOCK_REALTIME))
-    if not is_loopback(split_listen(server.listen)[0]):
-        _LOG.warning("TLS is off: keys and prompts cross the network to %s in the clear", server.listen)
-    return None
 
 
 def _disks(config: Config) -> dict[str, str]:

@@ -42,6 +42,7 @@ class Live:
     operator: Operator
     metrics: Metrics
     recorder: Recorder[ExchangeRecord]
+    answer_to: Callable[[Sequence[str]], None]  # host names
 
 
 class Reloader:
@@ -117,6 +118,7 @@ class Reloader:
         live.roster.configure(config, spent)
         live.prober.change(backends)
         live.recorder.keeping = keeping_of(config)
+        live.answer_to(config.server.names)
         self._config = in_effect(self._config, config)
         live.metrics.config_loaded(ok=True, at=self._date())
         await live.operator.apply(config.runtimes)

@@ -115,8 +115,7 @@ async def _serve(
             await core.start(parts.handover.run_lifespan, name="quart")
             core.start_soon(parts.watch.run, name="watch")
             core.start_soon(parts.host.run, name="host")
-            if parts.certificates is not None:
-                core.start_soon(parts.certificates.watch, name="certificates")
+            core.start_soon(parts.encryption.run, name="encryption")
             core.start_soon(listener.run, name="door")
             await core.start(parts.private.run, name="private door")
             stack.enter_context(seldom())

@@ -21,7 +21,7 @@ async def test_nothing_runs_and_nothing_is_bound_before_it_is_told_to(tmp_path: 
     built = parts(tmp_path)
     assert list(await trio.Path(tmp_path).iterdir()) == []
     assert list(built.fleet.snapshot().backends) == ["b"]
-    assert built.certificates is None
+    assert built.encryption.certificates is None
     await built.upstreams.aclose()
 
 

@@ -20,7 +20,13 @@ class KnownHosts:
         own = machine.lower()
         short = own.partition(".")[0]
         self._ours: set[str] = set()  # headers that were judged before
-        self._names = {"localhost", own, short, f"{short}.local", *(name.lower() for name in names)}
+        self._always = {"localhost", own, short, f"{short}.local"}
+        self.answer_to(names)
+
+    def answer_to(self, names: Sequence[str]) -> None:
+        """Take other names from the configuration."""
+        self._names = self._always | {name.lower() for name in names}
+        self._ours.clear()
 
     def check(self, host: str | None) -> None:
         """Let a request pass whose Host header (port and all) names us; one without the header is no browser's.

@@ -24,6 +24,7 @@ COMMANDS = MappingProxyType(
         "keys": ("keys", "make, list, rotate and revoke keys"),
         "usage": ("usage", "say who used what"),
         "connect": ("connect", "say how to point a client at this server"),
+        "cert": ("cert", "show and renew certificates, and say what makes clients trust them"),
         "dashboards": ("dashboards", "write the dashboards for Grafana and the rules for Prometheus"),
         "demo": ("demo", "serve a small real model on the CPU and print a request to paste"),
         "doctor": ("doctor", "say what is wrong with this machine, and what to do"),

@@ -10,7 +10,7 @@ from appliance.cli.recipes import KEY, RECIPES, Recipe
 from appliance.cli.serve import DEFAULT_CONFIG
 from appliance.config.check import split_listen
 from appliance.config.load import load_config
-from appliance.config.schema import Config
+from appliance.config.schema import Config, Server
 from appliance.config.secrets import environment_keys, process_environment
 from appliance.errors import OperatorError
 
@@ -72,7 +72,10 @@ def _told(recipe: Recipe, url: str, model: str) -> str:
     blocks += [f"Into {part.about}:\n\n{part.text}" for part in recipe.parts(url, model)]
     if url.startswith("https:"):
         trust = "export SSL_CERT_FILE=ca.pem NODE_EXTRA_CA_CERTS=ca.pem"
-        blocks.append(f"If the certificate is not of a public authority, clients need the authority's own:\n\n{trust}")
+        blocks.append(
+            "If the certificate is not of a public authority, clients need the authority's own; `appliance cert trust` "
+            f"has more where that is the server's:\n\n{trust}"
+        )
     return "\n\n".join(blocks)
 
 
@@ -91,7 +94,11 @@ def _root(url: str) -> str:
 def _url(config: Config | None) -> str:
     if config is None:
         raise OperatorError(f"nothing says where the server is: {_NO_CONFIG}")
-    server = config.server
+    return url_of(config.server)
+
+
+def url_of(server: Server) -> str:
+    """The root of a server as others on the network most likely reach it."""
     host, port = split_listen(server.listen)
     if host in _EVERYWHERE:
         host = server.names[0] if server.names else socket.gethostname()

@@ -161,21 +161,7 @@ def _server(server: Server, *, has_keys: bool) -> Iterator[Finding]:
         yield Finding(("server", "key_prefix"), "`server.key_prefix` holds what a key may not begin with", fix)
     if not server.state_dir:
         yield Finding(("server", "state_dir"), "`server.state_dir` is empty", "name a directory, or remove the line")
-    yield from _tls(server)
     yield from _positive(server, ("server",), _POSITIVE_SERVER)
-
-
-def _tls(server: Server) -> Iterator[Finding]:
-    path: ConfigPath = ("server", "tls")
-    fix = 'write "off", or { cert = "/path/to/chain.pem", key = "/path/to/key.pem" }'
-    if server.tls == "internal":
-        yield Finding(path, '`server.tls` = "internal" is not in this version', fix)
-    elif isinstance(server.tls, str) and server.tls != "off":
-        yield Finding(path, '`server.tls` must be "off", a table, or a list of tables', fix)
-    elif not server.tls:
-        yield Finding(path, "`server.tls` is empty", fix)
-    if server.http2 and server.tls == "off":
-        yield Finding(("server", "http2"), "`server.http2` needs TLS, which is off", "remove it, or set `server.tls`")
 
 
 def _positive(section: Section, path: ConfigPath, names: Iterable[str]) -> Iterator[Finding]:

@@ -10,7 +10,13 @@ from appliance.config.schema import Config
 
 _LIVE = ("keys", "models", "backends", "providers", "runtimes", "guardrails")  # what changes while the appliance runs
 _LIVE_SETTINGS = ("usage", "parameters")  # the same, of sections whose settings are told one by one
-_LIVE_SERVER = ("queue", "queue_wait", "queue_keepalive", "circuit_failures")  # settings of [server] that do so too
+_LIVE_SERVER = (
+    "queue",
+    "queue_wait",
+    "queue_keepalive",
+    "circuit_failures",
+    "names",
+)  # settings of [server] that do so too
 
 
 @dataclass(frozen=True, slots=True)

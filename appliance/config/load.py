@@ -14,6 +14,7 @@ import msgspec
 from appliance.config.check import Finding, any_of, check, nearest, printable
 from appliance.config.check_clouds import check_clouds
 from appliance.config.check_parameters import check_parameters
+from appliance.config.check_tls import check_tls
 from appliance.config.locate import ConfigPath, Positions, dotted, locate
 from appliance.config.pem import check_files
 from appliance.config.schema import Config, Section
@@ -91,6 +92,7 @@ def inspect(
         *check(config, has_environment_keys=has_more_keys),
         *check_clouds(config),
         *check_parameters(config),
+        *check_tls(config.server),
         *check_files(config.server),
     ]
     findings += [finding for of_a_room in also for finding in of_a_room(config)]

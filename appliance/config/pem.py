@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import NameOID
 
 from appliance.config.check import Finding
 from appliance.config.locate import ConfigPath, dotted
@@ -69,6 +71,40 @@ class Pair:
         if self.exposed:
             found.append(f"{self.tls.key} can be read by every user of this machine; chmod o-rwx it")
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a certificate says, for people.
+
+    Attributes:
+        name: its own, "" where it has none.
+        authority: it signs others.
+        subjects: host names and addresses that it is for; of an authority, those that it may sign, and all without any.
+        not_after: seconds since 1970.
+        fingerprint: SHA-256, as openssl prints it.
+    """
+
+    name: str
+    authority: bool
+    subjects: tuple[str, ...]
+    not_after: float
+    fingerprint: str
+
+
+def describe(data: bytes) -> Described:
+    """The first certificate of a PEM file, which has been checked before."""
+    found = x509.load_pem_x509_certificates(data)[0]
+    authority = _is_authority(found)
+    names = _permitted(found) if authority else _alternatives(found)
+    common = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return Described(
+        str(common[0].value) if common else "",
+        authority,
+        tuple(str(name.value).lower() for name in names if isinstance(name, x509.DNSName | x509.IPAddress)),
+        found.not_valid_after_utc.timestamp(),
+        found.fingerprint(hashes.SHA256()).hex(":").upper(),
+    )
 
 
 def pairs_of(tls: str | Tls | tuple[Tls, ...]) -> tuple[Tls, ...]:
@@ -144,11 +180,29 @@ def _load(tls: Tls, context: ssl.SSLContext) -> None:
 
 
 def _dns_names(leaf: x509.Certificate) -> tuple[str, ...]:
+    return tuple(name.value.lower() for name in _alternatives(leaf) if isinstance(name, x509.DNSName))
+
+
+def _alternatives(leaf: x509.Certificate) -> list[x509.GeneralName]:
     try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return ()  # clients refuse such a certificate; it can still be the default
-    return tuple(name.lower() for name in names.get_values_for_type(x509.DNSName))
+        return []  # clients refuse such a certificate; it can still be the default
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
+
+
+def _permitted(authority: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        found = authority.extensions.get_extension_for_class(x509.NameConstraints).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return []
+    return list(found.permitted_subtrees or ())
 
 
 def _day(timestamp: float) -> str:

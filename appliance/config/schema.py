@@ -35,10 +35,13 @@ class Server(Section, frozen=True):
         Literal["keys", "open"], Doc('"open" serves anyone without a key; needed to listen off loopback without keys')
     ] = "keys"
     tls: Annotated[
-        str | Tls | tuple[Tls, ...], Doc('"off", { cert, key }, or a list of these from which a host name chooses')
+        str | Tls | tuple[Tls, ...],
+        Doc('"off", "internal", { cert, key }, or a list of these from which a host name chooses'),
     ] = "off"
     http2: Annotated[bool, Doc("offer HTTP/2 beside HTTP/1.1; needs TLS")] = False
-    names: Annotated[tuple[str, ...], Doc("host names we answer to beside our own, where no key is asked for")] = ()
+    names: Annotated[
+        tuple[str, ...], Doc("host names we answer to beside our own; in the certificate of an internal authority")
+    ] = ()
     key_prefix: Annotated[str, Doc("what keys that `appliance keys create` makes begin with")] = "sk-"
     state_dir: Annotated[str, Doc("logs, sockets and records; created with parents, mode 0700")] = "/var/lib/appliance"
     drain: Annotated[Seconds, Doc("how long streams may finish when the appliance or their model is told to stop")] = (

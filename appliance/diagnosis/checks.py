@@ -9,7 +9,7 @@ GIB = 2**30
 _FEW_FILES = 4096  # open files: a client and an engine's connection for each stream
 _LITTLE_DISK = 10 * GIB
 _SOON = 14 * 86400.0  # seconds
-_RENEW = "renew it; a renewed file is read without a restart"
+_RENEW = "renew it (appliance cert renew, where it is ours); a renewed file is read without a restart"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ class Facts:
         state: the state directory.
         state_trouble: why it cannot be used; "" when it can.
         config_open: everybody may read the configuration.
-        certificates: days left, by file.
+        certificates: seconds left, by file.
+        unnamed: host names of the configuration that none of the certificates is for.
         proxies: variables that send requests to a proxy, and not to where they are meant for.
     """
 
@@ -85,6 +86,7 @@ class Facts:
     state_trouble: str = ""
     config_open: bool = False
     certificates: Sequence[tuple[str, float]] = ()
+    unnamed: Sequence[str] = ()
     proxies: Sequence[str] = field(default=())
 
 
@@ -202,21 +204,24 @@ def _network(facts: Facts) -> Iterator[Finding]:
     if facts.proxies:
         words = f"{', '.join(facts.proxies)} set: clients on this machine may go to a proxy instead of here"
         yield Finding("net.proxy", "warning", words, "add this host to NO_PROXY")
+    yield from _certificates(facts)
+
+
+def _certificates(facts: Facts) -> Iterator[Finding]:
     for file, left in facts.certificates:
         days = left / 86400
         if left < 0:
-            yield Finding(
-                "net.certificate",
-                "error",
-                f"{file} ended {-days:.0f} days ago",
-                "renew it; it is read anew by itself",
-            )
+            yield Finding("net.certificate", "error", f"{file} ended {-days:.0f} days ago", _RENEW)
         elif left < _SOON:
-            yield Finding(
-                "net.certificate", "warning", f"{file} has {days:.0f} days left", "renew it; it is read anew by itself"
-            )
+            yield Finding("net.certificate", "warning", f"{file} has {days:.0f} days left", _RENEW)
         else:
             yield Finding("net.certificate", "ok", f"{file} has {days:.0f} days left")
+    if facts.unnamed:
+        words = f"no certificate is for {', '.join(facts.unnamed)}: clients that use that name refuse it"
+        fix = "have one issued for it; with an internal authority: appliance cert renew, which says more"
+        yield Finding("net.names", "warning", words, fix)
+    elif facts.certificates:
+        yield Finding("net.names", "ok", "every name of `server.names` is in a certificate")
 
 
 def _files(facts: Facts) -> Iterator[Finding]:

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import trio
 
+from appliance.authority.issuer import internal_authority, internal_pair
 from appliance.config.check import split_listen
 from appliance.config.load import inspect, read_text
-from appliance.config.pem import BadPairError, pairs_of, read_pair
+from appliance.config.pem import BadPairError, Pair, pairs_of, read_pair
 from appliance.config.schema import Config, Runtime
 from appliance.diagnosis.checks import BackendFact, DiskFact, EngineFact, Facts
+from appliance.domain.hosts import is_host_name
 from appliance.domain.targets import Address
 from appliance.errors import OperatorError
 from appliance.gpus.reader import reader_of
@@ -47,6 +49,7 @@ async def gather(told: Told) -> Facts:
     config, problems = _configuration(told)
     gpu_trouble, gpus = await _gpus(config)
     port_trouble = _port(config)
+    pairs, now = list(_pairs(config)), time.clock_gettime(time.CLOCK_REALTIME)
     return Facts(
         config=str(told.config),
         problems=problems,
@@ -64,7 +67,8 @@ async def gather(told: Told) -> Facts:
         state=config.server.state_dir,
         state_trouble=_state(Path(config.server.state_dir)),
         config_open=_open_to_all(told.config),
-        certificates=list(_certificates(config)),
+        certificates=[(pair.tls.cert, pair.not_after - now) for pair in pairs],
+        unnamed=_unnamed(config, pairs),
         proxies=[name for name in _PROXIES if told.environ.get(name)],
     )
 
@@ -200,8 +204,19 @@ def _open_to_all(path: Path) -> bool:
     return False
 
 
-def _certificates(config: Config) -> Iterator[tuple[str, float]]:
-    now = time.clock_gettime(time.CLOCK_REALTIME)
-    for pair in pairs_of(config.server.tls):
-        with suppress(BadPairError):  # what is wrong with the files is told with the configuration
-            yield pair.cert, read_pair(pair, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)).not_after - now
+def _pairs(config: Config) -> Iterator[Pair]:
+    tls = pairs_of(config.server.tls)
+    if config.server.tls == "internal":
+        state_dir = Path(config.server.state_dir)
+        tls = (internal_pair(state_dir), internal_authority(state_dir))
+    for files in tls:
+        # What is wrong with the files is told with the configuration; an internal authority is made by the first start.
+        with suppress(BadPairError):
+            yield read_pair(files, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+
+
+def _unnamed(config: Config, pairs: Sequence[Pair]) -> Sequence[str]:
+    """Host names of the configuration that no certificate is for."""
+    held = {name for pair in pairs for name in pair.names}
+    names = [name.lower().rstrip(".") for name in config.server.names if is_host_name(name.rstrip("."))]
+    return [name for name in names if pairs and name not in held and f"*.{name.partition('.')[2]}" not in held]

@@ -12,6 +12,7 @@ _HEAD = """\
 listen = "0.0.0.0:8000"
 state_dir = "/var/lib/appliance"
 # names = ["gpubox.lan"]           # host names under which people reach this machine
+# tls = "internal"                 # https with an authority of its own; then: appliance cert trust
 
 [[keys]]                           # the key itself was shown once, by `appliance install`
 name = "admin"

@@ -57,6 +57,9 @@ OTHERS = MappingProxyType(
         ("GET", "/metrics"): Words(
             "Metrics for Prometheus; without a key from the machine itself", "metrics", "metrics"
         ),
+        ("GET", "/ca.pem"): Words(
+            "The certificate of this server's own authority, for clients to trust", page="connections", refusals=(404,)
+        ),
         ("GET", "/openapi.json"): Words("This description"),
         ("GET", "/docs"): Words("The documents"),
         ("GET", "/docs/{id}"): Words("One document", refusals=(404,)),

@@ -41,3 +41,13 @@ def test_what_is_remembered_is_bounded_and_never_what_was_refused() -> None:
         with pytest.raises(GatewayError):
             hosts.check(f"evil-{number}.example")
     assert len(hosts._ours) <= 64
+
+
+def test_names_of_the_configuration_come_and_go_and_the_machines_own_stay() -> None:
+    hosts = KnownHosts(["old.lan"], "box")
+    hosts.check("old.lan")
+    hosts.answer_to(["new.lan"])
+    hosts.check("new.lan")
+    hosts.check("box")
+    with pytest.raises(GatewayError):
+        hosts.check("old.lan")

@@ -144,10 +144,6 @@ def test_listening_off_loopback_without_keys_is_refused_with_the_three_ways_to_a
     [
         ("server.load_queue = 0", "`server.load_queue` must be more than 0"),
         ("server.probe_interval = 0", "`server.probe_interval` must be more than 0"),
-        ('server.tls = "internal"', '`server.tls` = "internal" is not in this version  write "off", or { cert = '),
-        ('server.tls = "on"', '`server.tls` must be "off", a table, or a list of tables'),
-        ("server.tls = []", "`server.tls` is empty"),
-        ("server.http2 = true", "`server.http2` needs TLS, which is off"),
         ('server.state_dir = ""', "`server.state_dir` is empty"),
         (KEY % "requests_per_minute = 0", "`keys[0].limits.requests_per_minute` must be more than 0"),
         (KEY % "tokens_per_minute = -1", "`keys[0].limits.tokens_per_minute` must be more than 0"),

@@ -1,9 +1,10 @@
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 
-from appliance.config.pem import BadPairError, check_files, pairs_of, read_pair
+from appliance.config.pem import BadPairError, check_files, describe, pairs_of, read_pair
 from appliance.config.schema import Server, Tls
 from tests.fakes.pem_files import Authority, write_nameless
 
@@ -118,3 +119,13 @@ def test_the_pairs_of_a_setting() -> None:
     assert pairs_of("off") == ()
     assert pairs_of(one) == (one,)
     assert pairs_of((one, two)) == (one, two)
+
+
+def test_a_certificate_in_words(tmp_path: Path) -> None:
+    tls = Authority(tmp_path).write("box", "GPUBOX.lan", "10.0.0.1", days=10)
+    found = describe(Path(tls.cert).read_bytes())
+    assert (found.authority, found.subjects) == (False, ("gpubox.lan", "10.0.0.1"))
+    assert 9 * 86400 < found.not_after - time.time() <= 10 * 86400
+    nameless = describe(Path(write_nameless(tmp_path).cert).read_bytes())
+    assert (nameless.name, nameless.subjects) == ("", ())
+    assert describe(Authority(tmp_path).as_file().read_bytes()).authority

@@ -1,5 +1,6 @@
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,6 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import trio
 
+from appliance.authority.issuer import Issuer
 from appliance.diagnosis.checks import Facts, examine
 from appliance.diagnosis.facts import Told, gather
 from tests.fakes.users import somebody_else
@@ -98,3 +100,16 @@ async def test_a_command_without_a_model_has_none_to_be_read(tmp_path: Path) -> 
     found = await facts(tmp_path, text)
     assert [engine.model_trouble for engine in found.engines] == [None]
     assert "engine.model" not in [finding.id for finding in examine(found)]
+
+
+async def test_an_internal_authority_is_looked_at_like_any_certificate(tmp_path: Path) -> None:
+    text = f'[server]\nlisten = "127.0.0.1:0"\ntls = "internal"\nnames = ["llm.lan"]\nstate_dir = "{tmp_path}/s"\n'
+    assert (await facts(tmp_path, text)).certificates == []  # the first start makes it
+    issuer = Issuer(tmp_path / "s", [], "box", "127.0.0.1", list, time.time)
+    issuer.settle()
+    found = await facts(tmp_path, text)
+    assert [round(left / 86400) for _, left in found.certificates] == [90, 3652]
+    assert found.unnamed == ["llm.lan"]
+    issuer.answer_to(["llm.lan"])
+    issuer.renew(authority=True)
+    assert (await facts(tmp_path, text)).unnamed == []

@@ -52,9 +52,11 @@ class Product:
         *,
         http2: bool = False,
         prefix: tuple[str, ...] = (),
+        internal: bool = False,
     ) -> None:
         """With `http2` it speaks TLS, and clients that offer HTTP/2 get it: that is Quart as the door.
 
+        With `internal` it speaks TLS with an authority of its own, which is trusted once it has made it.
         `prefix` is a command that runs the command that follows it, in its own place.
         """
         self.prefix = prefix
@@ -72,6 +74,11 @@ class Product:
             self.verify = authority.client()
             self.authority = authority.as_file()
             server = f'{server}\nhttp2 = true\ntls = {{ cert = "{tls.cert}", key = "{tls.key}" }}\n'
+        self.internal = internal
+        if internal:
+            self.url = self.url.replace("http:", "https:")
+            self.authority = state / "s" / "tls" / "ca.pem"
+            server = f'{server}\ntls = "internal"\n'
         self.config = state / "appliance.toml"
         self.config.write_text(
             f'[server]\nlisten = "127.0.0.1:{self.port}"\nstate_dir = "{state / "s"}"\nlog_format = "json"\n{server}\n'
@@ -86,6 +93,9 @@ class Product:
         argv = [*self.prefix, sys.executable, "-m", "appliance", "serve", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, env=self.environment)
+        if self.internal and self.authority:
+            self.until(self.authority.exists, wait)
+            self.verify = ssl.create_default_context(cafile=str(self.authority))
         self.until(lambda: self.get("/healthz").status_code == 200, wait)
 
     def until(self, condition: "Iterator[bool] | object", seconds: float) -> None:
@@ -204,9 +214,10 @@ def product(
     *,
     http2: bool = False,
     prefix: tuple[str, ...] = (),
+    internal: bool = False,
 ) -> Iterator[Product]:
     """A started product; afterwards it is stopped and none of its processes is left."""
-    running = Product(state, tables, server, environment, http2=http2, prefix=prefix)
+    running = Product(state, tables, server, environment, http2=http2, prefix=prefix, internal=internal)
     running.start()
     try:
         yield running

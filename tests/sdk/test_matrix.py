@@ -86,7 +86,7 @@ def run(command: list[str], *, cwd: Path | None = None, variables: dict[str, str
     return done.stdout
 
 
-@pytest.fixture(scope="module", params=["tcp", "tls"])
+@pytest.fixture(scope="module", params=["tcp", "tls", "internal"])
 def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """A real model, and scripted ones for tools, reasoning and failures."""
     model = assemble(Path.home() / ".cache" / "appliance" / "models" / "gemma-3-270m-q4_k_m.gguf")
@@ -104,7 +104,8 @@ def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     )
     # Engines that fail on purpose, asked again and again, would be left alone for a while.
     server = "circuit_failures = 0"
-    with product(tmp_path_factory.mktemp("box"), tables, server, http2=request.param == "tls") as running:
+    place, of_its_own = tmp_path_factory.mktemp("box"), request.param == "internal"
+    with product(place, tables, server, http2=request.param == "tls", internal=of_its_own) as running:
         running.ready("gemma", "embed", "tools", "thinks", "thinks-vllm", "cut", "ill")
         yield running
 
