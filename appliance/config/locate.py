@@ -50,6 +50,13 @@ class Positions:
         return self.found.get(path, (1, 1))
 
 
+def spans(text: str) -> dict[ConfigPath, tuple[int, int]]:
+    """Where each value begins and ends, as offsets in a text that `tomllib` accepts; tables with headers have none."""
+    scanner = _Scanner(text)
+    scanner.document()
+    return scanner.spans
+
+
 def locate(text: str) -> Positions:
     """Find every key, table header and list item of a text that `tomllib` accepts."""
     offsets = _Scanner(text).document()
@@ -70,6 +77,7 @@ class _Scanner:
         self._at = 0
         self._offsets: dict[ConfigPath, int] = {}
         self._items: dict[ConfigPath, int] = {}  # how many [[path]] there were so far
+        self.spans: dict[ConfigPath, tuple[int, int]] = {}
 
     def document(self) -> dict[ConfigPath, int]:
         table: ConfigPath = ()
@@ -142,7 +150,7 @@ class _Scanner:
         self._value(path)
 
     def _value(self, path: ConfigPath) -> None:
-        first = self._next()
+        start, first = self._at, self._next()
         if first == "{":
             self._inside("}", path)
         elif first == "[":
@@ -151,6 +159,7 @@ class _Scanner:
             self._skip(_STRING)
         else:
             self._skip(_SCALAR)
+        self.spans[path] = start, start + len(self._text[start : self._at].rstrip())
 
     def _inside(self, closing: str, path: ConfigPath) -> None:
         self._at += 1
