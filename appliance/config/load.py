@@ -54,7 +54,16 @@ def load_config(path: Path, *, has_environment_keys: bool, also: Sequence[Check]
     Raises:
         OperatorError: it cannot be read, or it has problems; the text counts them and has one a line.
     """
-    config, problems = inspect(read_text(path), has_environment_keys=has_environment_keys, also=also)
+    return build_config(read_text(path), path, has_environment_keys=has_environment_keys, also=also)
+
+
+def build_config(text: str, path: Path, *, has_environment_keys: bool, also: Sequence[Check] = ()) -> Config:
+    """Parse and check the text of a file.
+
+    Raises:
+        OperatorError: as `load_config`.
+    """
+    config, problems = inspect(text, has_environment_keys=has_environment_keys, also=also)
     if config is None or problems:
         title = f"{count(problems)} in {path}"
         raise OperatorError("\n".join([title, *(problem.render(str(path)) for problem in problems)]))
@@ -83,10 +92,15 @@ def count(problems: Sized) -> str:
 def inspect(
     text: str, *, has_environment_keys: bool, also: Sequence[Check] = ()
 ) -> tuple[Config | None, list[Problem]]:
-    """Parse and check, the files that it names too: a Config and no problems, or problems and perhaps a Config."""
-    config, problems = parse(text)
-    if config is None:
-        return None, problems
+    """Parse and check, the files that it names too: a Config and no problems, or problems and perhaps a Config.
+
+    Names and types that are wrong do not hide what else is: the rules are tried on what could be read, and what they
+    say of a place that could not be read is left out.
+    """
+    read = _read(text)
+    if isinstance(read, Problem):
+        return None, [read]
+    config, wrong, positions = read
     has_more_keys = has_environment_keys or has_stored_keys(config.server.state_dir)
     findings = [
         *check(config, has_environment_keys=has_more_keys),
@@ -96,23 +110,60 @@ def inspect(
         *check_files(config.server),
     ]
     findings += [finding for of_a_room in also for finding in of_a_room(config)]
-    return config, place(findings, locate(text))
+    if not wrong:
+        return config, place(findings, positions)
+    return None, place([*wrong, *(found for found in findings if _stands(found.path, wrong))], positions)
 
 
 def parse(text: str) -> tuple[Config | None, list[Problem]]:
     """Build a Config from text: either it and no problem, or None and every problem of names and types."""
+    read = _read(text)
+    if isinstance(read, Problem):
+        return None, [read]
+    config, wrong, positions = read
+    return (None, place(wrong, positions)) if wrong else (config, [])
+
+
+def _read(text: str) -> tuple[Config, list[Finding], Positions] | Problem:
+    """What could be read, with defaults where it could not, every mistake of names and types, and the places."""
     try:
         raw = tomllib.loads(text)
         positions = locate(text)
     except RecursionError:
-        return None, [Problem((), "lists or tables are nested too deeply", "flatten them", 1, 1)]
+        return Problem((), "lists or tables are nested too deeply", "flatten them", 1, 1)
     except ValueError as error:
-        return None, [_syntax(str(error), text)]
+        return _syntax(str(error), text)
     reader = _Reader()
-    config = reader.read(Config, raw, ())
-    if reader.findings:
-        return None, place(reader.findings, positions)
-    return cast("Config", config), []
+    return cast("Config", reader.read(Config, raw, ())), reader.findings, positions
+
+
+# What the rules of one section take from others: where a name or a whole table of those is unreadable, they are not
+# asked.
+_RESTS_ON = {
+    "server": ("keys",),
+    "keys": ("providers",),
+    "models": ("runtimes", "backends", "providers", "guardrails"),
+    "guardrails": ("runtimes", "backends", "providers", "models"),
+}
+_NAMING = ("name", "engine", "kinds")
+_DECIDING = ("engine", "kind")
+_SECTIONS = Config.__struct_fields__
+
+
+def _stands(path: ConfigPath, wrong: Sequence[Finding]) -> bool:
+    """Whether what a rule says of a place is worth telling, given what could not be read."""
+    others = _RESTS_ON.get(str(path[0]), ())
+    for found in wrong:
+        other = found.path[:-1] if isinstance(found.path[-1], int) else found.path
+        shorter = min(len(path), len(other))
+        if path[:shorter] == other[:shorter]:
+            return False
+        if other[-1] in _DECIDING and path[: len(other) - 1] == other[:-1]:
+            return False  # what else the table needs hangs on it
+        section, whole = other[0], len(other) == 1
+        if (section in others and (whole or other[-1] in _NAMING)) or (others and whole and section not in _SECTIONS):
+            return False
+    return True
 
 
 def place(findings: Iterable[Finding], positions: Positions) -> list[Problem]:
@@ -134,7 +185,10 @@ def _syntax(words: str, text: str) -> Problem:
 
 
 class _Reader:
-    """Walks raw tables beside the schema. A value read after the first finding is never used, only inspected."""
+    """Walks raw tables beside the schema. What cannot be read becomes its default, or something of its type.
+
+    What comes out when there are findings may be inspected and never used.
+    """
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
@@ -159,25 +213,32 @@ class _Reader:
             fix = f"write [[{dotted(path)}]] with two brackets" if tables else "put it in brackets: [ … ]"
             self._refuse(path, f"must be a list, not {_noun(value)}", fix)
             return ()
-        return tuple(self.read(kind, item, (*path, index)) for index, item in enumerate(value))
+        items = (self.read(kind, item, (*path, index)) for index, item in enumerate(value))
+        return tuple(item for item in items if item is not _UNREAD)
 
     def _table(self, kind: type[Section], value: object, path: ConfigPath) -> object:
         if not isinstance(value, dict):
             several = isinstance(value, list)
             fix = f"write [{dotted(path)}] with one bracket" if several else "write it as a table: { key = value }"
             self._refuse(path, f"must be a table, not {_noun(value)}", fix)
-            return None
-        before = len(self.findings)
+            return kind(
+                **{field.name: _stand_in(field.type) for field in msgspec.structs.fields(kind) if field.required}
+            )
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         for name in value.keys() - fields.keys():
             self._unknown(name, fields.keys() - value.keys(), path)
         values = {}
         for name, field in fields.items():
+            read: object = _UNREAD
             if name in value:
-                values[name] = self.read(field.type, value[name], (*path, name))
+                read = self.read(field.type, value[name], (*path, name))
             elif field.required:
                 self._refuse((*path, name), "is missing", _example(name, field.type))
-        return kind(**values) if len(self.findings) == before else None
+            if read is not _UNREAD:
+                values[name] = read
+            elif field.required:
+                values[name] = _stand_in(field.type)
+        return kind(**values)
 
     def _unknown(self, name: str, free: Iterable[str], path: ConfigPath) -> None:
         meant = nearest(name, sorted(free))
@@ -204,7 +265,7 @@ class _Reader:
                 self._refuse(
                     path, f"must be {_TYPES.get(kind, _TABLE)}, not {_noun(value)}", _FIXES.get(kind, _AS_TABLE)
                 )
-        return None
+        return _UNREAD
 
     def _choice(self, kind: Any, value: object, path: ConfigPath) -> None:
         choices = get_args(kind)
@@ -213,6 +274,7 @@ class _Reader:
         self._refuse(path, f"must be {any_of(choices)}", fix)
 
 
+_UNREAD = object()
 _TABLE, _AS_TABLE = "a table of names and values", 'write { name = "value" }'
 _TYPES: dict[object, str] = {str: "text", int: "a whole number", bool: "true or false"}
 _FIXES: dict[object, str] = {
@@ -244,6 +306,14 @@ def _plain(kind: Any) -> Any:
         members = [member for member in get_args(kind) if member is not types.NoneType]
         return members[0] if len(members) == 1 else kind
     return kind
+
+
+def _stand_in(kind: Any) -> object:
+    """Something of a type, for a setting without a default."""
+    kind = _plain(kind)
+    if get_origin(kind) is Literal:
+        return get_args(kind)[0]
+    return () if get_origin(kind) is tuple else ""
 
 
 def _is_section(kind: Any) -> bool:

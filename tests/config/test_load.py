@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config.load import Problem, inspect, load_config, parse
+from appliance.config.locate import dotted
 from appliance.config.schema import Config, Tls
 from appliance.config.units import Moment, Seconds, Size
 from appliance.errors import OperatorError
@@ -80,6 +81,60 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file() -> None:
         ("runtimes", 0, "engine"),
         ("runtimes", 0, "slots"),
     ]
+
+
+def told(text: str) -> list[tuple[int, str]]:
+    """Line and setting of each problem; the server has keys."""
+    _, problems = inspect(text, has_environment_keys=True)
+    return [(problem.line, dotted(problem.path)) for problem in problems]
+
+
+def test_a_wrong_type_does_not_hide_what_the_rules_find_elsewhere() -> None:
+    text = """[server]
+drain = "soon"
+key_prefix = "a b"
+[[runtimes]]
+name = "r"
+engine = "llama.cpp"
+slots = "8"
+[[models]]
+name = "a"
+targets = ["r"]
+[[models]]
+name = "a"
+targets = ["gone"]
+balance = 3
+"""
+    assert told(text) == [
+        (2, "server.drain"),
+        (3, "server.key_prefix"),
+        (4, "runtimes[0].model"),
+        (7, "runtimes[0].slots"),
+        (12, "models[1].name"),
+        (13, "models[1].targets[0]"),
+        (14, "models[1].balance"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        # What is wrong already is not told twice, as something else.
+        ("[server]\nlisten = 8000\n", [(2, "server.listen")]),
+        ('[[models]]\nname = "m"\ntarget = ["r"]\n', [(1, "models[0].targets"), (3, "models[0].target")]),
+        ("[[models]]\ntargets = [3]\n", [(1, "models[0].name"), (2, "models[0].targets[0]")]),
+        # What could not be read cannot be missed.
+        (
+            '[[runtimes]]\nname = 3\n[[models]]\nname = "m"\ntargets = ["r"]\n',
+            [(1, "runtimes[0].engine"), (2, "runtimes[0].name")],
+        ),
+        ('runtime = []\n[[models]]\nname = "m"\ntargets = ["r"]\n', [(1, "runtime")]),
+        ('[server]\nlisten = "0.0.0.0:1"\n[keys]\nname = "a"\n', [(3, "keys")]),
+        ("guardrails = [3]\n", [(1, "guardrails[0]")]),
+    ],
+)
+def test_one_fault_is_one_problem(text: str, problems: list[tuple[int, str]]) -> None:
+    assert told(text) == problems
 
 
 def test_a_problem_reads_as_file_line_column_what_and_fix() -> None:
