@@ -13,7 +13,7 @@ Words, used the same way in code, config, metrics and documents:
 
 Rooms import leftwards only; `tests/test_architecture.py` is the plan:
 
-    values      errors, domain, config
+    values      errors, domain, config, recipes
     bytes       http1, sse, wire                            no clock, no task, no socket
     decisions   fleet, access, routing, limits, guardrails, queueing, breakers      time is an argument
     outside     upstream, supervisor, health, observe, authority       one room per outsider

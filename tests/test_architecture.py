@@ -24,7 +24,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # values
     "errors": (set(), set()),
     "domain": ({"errors"}, set()),
-    "config": (VALUES, {"msgspec", "cryptography"}),
+    "config": (VALUES | {"durable"}, {"msgspec", "cryptography", "tomlkit"}),
     # bytes: no clock, no task, no socket
     "http1": (VALUES, {"httptools"}),
     "sse": ({"errors"}, set()),
@@ -51,6 +51,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "diagnosis": (SETTINGS | {"authority", "gpus", "guardrails", "observe", "supervisor"}, {"trio"}),
     "authority": (SETTINGS | {"durable"}, {"trio", "cryptography"}),
     "durable": (set(), set()),
+    "recipes": (set(), set()),
     "keystore": (SETTINGS | {"access", "durable"}, {"trio", "msgspec"}),
     "observe": (VALUES, {"prometheus_client", "msgspec", "trio"}),
     # the path
@@ -93,6 +94,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
             "observe",
             "usage",
             "gpus",
+            "recipes",
             "scripted",
             "supervisor",
             "__init__",
@@ -155,6 +157,7 @@ ONLY_IN = {
     "cryptography": {"config/pem.py", "authority/issue.py"},
     "hypercorn": {"door/handover.py"},
     "markdown_it": {"pages/markdown.py"},
+    "tomlkit": {"config/edit.py"},
     "trio_websocket": {"upstream/websocket.py", "scripted/realtime.py"},
     "h2": {"door/handover.py"},
     "httpx": {"upstream/secure.py", "cli/demo.py", "cli/selftest.py", "cli/reach.py"},

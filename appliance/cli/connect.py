@@ -6,13 +6,13 @@ import socket
 from dataclasses import asdict
 from pathlib import Path
 
-from appliance.cli.recipes import KEY, RECIPES, Recipe
 from appliance.cli.serve import DEFAULT_CONFIG
 from appliance.config.check import split_listen
 from appliance.config.load import load_config
 from appliance.config.schema import Config, Server
 from appliance.config.secrets import environment_keys, process_environment
 from appliance.errors import OperatorError
+from appliance.recipes import KEY, RECIPES, Recipe
 
 _EVERYWHERE = {"0.0.0.0", "::", ""}
 _NO_CONFIG = f"pass --url and --model, or --config FILE (default {DEFAULT_CONFIG})"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance.cli.main import main
-from appliance.cli.recipes import RECIPES
+from appliance.recipes import RECIPES
 
 CONFIG = """
 [server]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from appliance.cli.recipes import KEY as VARIABLE
+from appliance.recipes import KEY as VARIABLE
 from tests.fakes.product import KEY, Product, product, runtime
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]

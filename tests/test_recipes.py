@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from appliance.cli.recipes import KEY, RECIPES
+from appliance.recipes import KEY, RECIPES
 
 URL = "http://gpubox.lan:8000"
 NASTY = 'it\'s "a" $model/x'
