@@ -1,10 +1,21 @@
-"""After the whole suite: no process with a mark of ours, no socket and no record is left behind."""
+"""For every test: Hypothesis asserts no speed, and after the whole suite nothing of ours is left behind."""
 
+import os
+import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.fakes.leftovers import leftovers
+
+# The gate tries the same examples every time, so that a change is judged by the change. HYPOTHESIS_PROFILE=search looks
+# for new ones.
+settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
+
+_LAST_PROCESSES = 30  # seconds that what is about to end may take on a busy machine
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -12,5 +23,7 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Every state directory of this session is looked at, when all tests and their fixtures have ended."""
     base = tmp_path_factory.getbasetemp()
     yield
-    left = leftovers(base)
+    patience = time.monotonic() + _LAST_PROCESSES
+    while (left := leftovers(base)) and time.monotonic() < patience:
+        time.sleep(0.2)
     assert not left, "\n".join(["left behind:", *left])

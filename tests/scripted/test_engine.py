@@ -19,7 +19,7 @@ async def serving(script: Script, **more: object) -> AsyncIterator[tuple[httpx.A
     engine = ScriptedEngine(script, **more)  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         port = await nursery.start(engine.serve)
-        if not script.load_seconds:
+        if "loading" not in more:
             await engine.loaded.wait()
         base = "http://engine" if script.socket else f"http://127.0.0.1:{port}"
         transport = httpx.AsyncHTTPTransport(uds=script.socket or None)
@@ -34,10 +34,12 @@ async def read(client: httpx.AsyncClient) -> list[str]:
 
 
 async def test_it_says_loading_until_it_is_loaded() -> None:
-    async with serving(Script(load_seconds=0.2)) as (client, engine):
+    weights = trio.Event()
+    async with serving(Script(), loading=weights.wait) as (client, engine):
         reply = await client.get("/health")
         assert (reply.status_code, reply.json()["error"]["message"]) == (503, "Loading model")
         assert (await client.post(CHAT, json=HELLO)).status_code == 503
+        weights.set()
         await engine.loaded.wait()
         assert (await client.get("/health")).json() == {"status": "ok"}
 
