@@ -46,6 +46,7 @@ from appliance.keystore.keeper import Keeper
 from appliance.observe.host import Host
 from appliance.observe.log import ExchangeRecord, log_replica
 from appliance.observe.metrics import Metrics
+from appliance.observe.replica_metrics import ReplicaMetrics
 from appliance.ops.gate import Gate
 from appliance.ops.keys import KeyRoutes
 from appliance.ops.orders import OrderRoutes
@@ -126,7 +127,7 @@ def build(
     fleet, metrics, readiness = FleetTable(), Metrics(), Readiness()
     upstreams = Upstreams(readiness=readiness)
     metrics.build_info(__version__)
-    fleet.watch_replicas(metrics.replica_changed)
+    fleet.watch_replicas(metrics.replicas.changed)
     fleet.watch_replicas(log_replica)
     fleet.watch_backends(metrics.backend_seen)
     fleet.watch_drops(metrics.row_dropped)
@@ -136,7 +137,7 @@ def build(
     )
     gpus = reader_of(server.gpu_file, environment.inherited({}), metrics.gpus_seen)
     outcomes = outcomes_of(config, fleet, metrics, time.monotonic)  # before there are rows to watch
-    supervisor = _supervisor(config, fleet, upstreams, gpus)
+    supervisor = _supervisor(config, fleet, upstreams, gpus, metrics.replicas)
     prober = Prober(backends, fleet, partial(_ask, upstreams), server.probe_interval)
     deadlines = Deadlines(
         server.connect_timeout, server.first_byte_timeout, server.between_bytes_timeout, server.total_timeout
@@ -291,7 +292,9 @@ class _Ids:
         return self._left.pop()
 
 
-def _supervisor(config: Config, fleet: FleetTable, upstreams: Upstreams, gpus: GpuReader | None) -> Supervisor:
+def _supervisor(
+    config: Config, fleet: FleetTable, upstreams: Upstreams, gpus: GpuReader | None, replicas: ReplicaMetrics
+) -> Supervisor:
     server = config.server
 
     async def ask(endpoint: Endpoint, path: str) -> ProbeAnswer:
@@ -302,7 +305,15 @@ def _supervisor(config: Config, fleet: FleetTable, upstreams: Upstreams, gpus: G
         config.runtimes,
         state_dir=Path(server.state_dir),
         fleet=fleet,
-        senses=Senses(ask, random.random, date, server.probe_interval, partial(send, upstreams)),
+        senses=Senses(
+            ask,
+            random.random,
+            date,
+            server.probe_interval,
+            partial(send, upstreams),
+            told=replicas.engine_told,
+            made_room=replicas.made_room,
+        ),
         load_wait=server.load_wait,
         load_queue=server.load_queue,
         residence=server.residence,

@@ -138,6 +138,7 @@ PURE_FILES = {
     "supervisor/pauses.py",
     "supervisor/liveness.py",
     "supervisor/progress.py",
+    "supervisor/readings.py",
     "supervisor/refusals.py",
     "supervisor/verdict.py",
     "supervisor/states.py",

@@ -1,5 +1,6 @@
 """What is known about replicas, backends and models right now: the rows of the fleet table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -70,6 +71,37 @@ class ReplicaStatus:
     adopted: bool = False
     starts: int = 0
     slots: int = 0
+
+
+class Measure(StrEnum):
+    """What a model server says about itself in numbers; `observe.engine_metrics` has the names of the metrics.
+
+    Counters count from the start of the engine's process.
+    """
+
+    RUNNING = "running"  # requests that it works on
+    WAITING = "waiting"  # requests in its own line
+    CACHE_USED = "cache_used"  # share of its KV cache in use, from 0 to 1
+    PREFIX_QUERIED = "prefix_queried"  # prompt tokens that it looked up in its prefix cache
+    PREFIX_HIT = "prefix_hit"  # those that it found there
+    PROMPT = "prompt"  # prompt tokens, from the cache or not
+    PREFILLED = "prefilled"  # prompt tokens that it had to compute
+    GENERATED = "generated"  # tokens that it made
+    PREEMPTED = "preempted"  # requests put back because its KV cache was full
+    DRAFTED = "drafted"  # tokens that speculative decoding guessed
+    ACCEPTED = "accepted"  # those that were right
+    QUEUE_SECONDS = "queue_seconds"  # of all requests, in its own line
+    PREFILL_SECONDS = "prefill_seconds"
+    DECODE_SECONDS = "decode_seconds"
+    REFUSED = "refused"  # requests that it would not take
+    STOPPED = "stopped"  # requests that came to an end of their own
+    LENGTH = "length"  # requests that had all the tokens they may have
+    ABORTED = "aborted"  # requests that somebody left
+    FAILED = "failed"  # requests that ended with an error
+
+
+Reading = Mapping[Measure, float]
+"""What was told; what was not is not in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,13 +71,16 @@ class Family(Generic[C]):
         name: of a counter, with its `_total`.
         text: the help line.
         labels: names, in the order in which `series` takes their values.
+
+    Attributes:
+        labels: as given.
     """
 
     def __init__(self, kind: Kind, name: str, text: str, labels: Sequence[str], make: Callable[[], C]) -> None:
         self._type = kind
         self._name = name.removesuffix("_total") if kind == "counter" else name
         self._text = text
-        self._labelnames = tuple(labels)
+        self.labels = tuple(labels)
         self.series: Series[C] = Series(len(labels), make)
         if not labels:
             self.series[()]  # without labels there is one series, and it is there from the start
@@ -97,7 +100,7 @@ class Family(Generic[C]):
         """The family in pieces of about `at_most` samples; the samples of one cell are never torn apart."""
         (part,) = self.describe()
         for values, cell in list(self.series.items()):
-            self._tell(part, dict(zip(self._labelnames, values, strict=True)), cell)
+            self._tell(part, dict(zip(self.labels, values, strict=True)), cell)
             if len(part.samples) >= at_most:
                 yield part
                 (part,) = self.describe()

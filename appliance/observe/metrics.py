@@ -9,15 +9,16 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry
 
 from appliance.domain.gpus import Gpu
-from appliance.domain.status import BackendStatus, ReplicaState, ReplicaStatus
+from appliance.domain.status import BackendStatus
 from appliance.errors import TABLE
 from appliance.observe.exchange_metrics import CODES, ExchangeMetrics
-from appliance.observe.exposition import render
+from appliance.observe.exposition import AnyFamily, render
 from appliance.observe.families import Watched
 from appliance.observe.host import HostMetrics
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.maker import Maker
 from appliance.observe.process import Process
+from appliance.observe.replica_metrics import ReplicaMetrics
 from appliance.observe.sink import lines_dropped
 
 _WAIT = tuple(0.01 * 2**n for n in range(15))  # 10 ms to 164 s
@@ -37,6 +38,7 @@ class Metrics:
     Attributes:
         registry: holds every family, for whoever reads single values or renders all at once.
         exchanges: those of exchanges.
+        replicas: those of replicas and their engines.
         host: those of the machine; whoever looks at it writes them.
     """
 
@@ -47,6 +49,7 @@ class Metrics:
         self._make = Maker(self.registry)
         self.exchanges = ExchangeMetrics(self._make)
         self.host = HostMetrics(self._make)
+        self.replicas = ReplicaMetrics(self._make)
         self._guarding()
         self._targets()
         self._door()
@@ -74,16 +77,6 @@ class Metrics:
         )
         self._retries = self._make.counter(
             "appliance_retries_total", "Second attempts at another target.", "target", "reason"
-        )
-        self._state = self._make.gauge(
-            "appliance_replica_state", "1 for the replica's current state.", "runtime", "replica", "state"
-        )
-        self._restarts = self._make.counter(
-            "appliance_replica_restarts_total",
-            "Ends of a replica that nobody asked for.",
-            "runtime",
-            "replica",
-            "reason",
         )
         self._circuit = self._make.gauge(
             "appliance_circuit_state",
@@ -140,12 +133,6 @@ class Metrics:
             self._make.add(family)
 
     def _hardware(self) -> None:
-        self._held = self._make.gauge(
-            "appliance_replica_gpu_memory_bytes",
-            "GPU memory that a replica needs on each of its GPUs, declared or learned.",
-            "runtime",
-            "replica",
-        )
         self._gpu_info = self._make.gauge("appliance_gpu_info", "Always 1; what a GPU is.", "gpu", "uuid", "name")
         self._gpu_up = self._make.gauge("appliance_gpu_up", "1 while a GPU answers and has no fault.", "gpu")
         self._gpu_total = self._make.gauge("appliance_gpu_memory_total_bytes", "Memory of a GPU.", "gpu")
@@ -175,6 +162,11 @@ class Metrics:
             ):
                 if value is not None:
                     series[key].value = value
+
+    @property
+    def families(self) -> Sequence[AnyFamily]:
+        """All of them, in the order in which they are told."""
+        return self._make.families
 
     def build_info(self, version: str) -> None:
         """Say which version runs."""
@@ -229,25 +221,13 @@ class Metrics:
         self._depth[target,].value = waiting
         self._queue_wait[target,].observe(seconds)
 
-    def replica_changed(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
-        """A replica's row was written; a watcher of the fleet table."""
-        for state in ReplicaState:
-            self._state[after.runtime, after.replica, str(state)].value = state is after.state
-        self._held[after.runtime, after.replica].value = after.memory
-        crashes = after.restarts - (before.restarts if before else 0)
-        self._restarts[after.runtime, after.replica, "crash"].value += 0  # a series that is there before the first
-        if crashes > 0:
-            self._restarts[after.runtime, after.replica, after.cause or "crash"].value += crashes
-
     def backend_seen(self, row: BackendStatus) -> None:
         """A backend's row was written; a watcher of the fleet table."""
         self._backend_up[row.name,].value = bool(row.healthy)
 
     def row_dropped(self, name: str) -> None:
         """A replica or a backend is no more: so are its series; a watcher of the fleet table."""
-        for series in (self._state, self._restarts, self._held):
-            for labels in [labels for labels in series if labels[1] == name]:
-                del series[labels]
+        self.replicas.dropped(name)
         self._backend_up.pop((name,), None)
 
     def config_loaded(self, *, ok: bool, at: float) -> None:

@@ -215,9 +215,11 @@ class ScriptedEngine:
             self.script.style,
             self.script.model,
             running=state.running,
-            waiting=0,
+            waiting=self.script.waiting,
             prompt=state.prompt_tokens,
             generated=state.generated_tokens,
+            ended=(state.served, state.cancelled),
+            put_back=state.asked if self.script.preempts else 0,
         )
 
     def _turn(self, path: str, request: Request) -> bytes:

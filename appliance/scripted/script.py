@@ -70,6 +70,9 @@ class Script:
     health_hangs: bool = _does("the health route does not answer while tokens flow", default=False)
     wrong_key: bool = _does("ask for a key that nobody has: 401 on all routes but health", default=False)
     poison: str = _does("a request that holds this text ends the process", default="")
+    # its counters
+    waiting: int = _does("say that so many requests wait in its own line", default=0)
+    preempts: bool = _does("say that its KV cache is full, and every request put back (vLLM)", default=False)
     # sessions over a websocket
     realtime: bool = _does("serve /v1/realtime", default=False)
     close_with: int | None = _does("close a session with this code after its first event", default=None)

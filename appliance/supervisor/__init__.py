@@ -11,6 +11,7 @@ Decided purely:
     verdict      why a process ended, in words, with advice and whether to try again
     liveness     whether a ready replica is alive: do tokens move while requests run?
     progress     what a loading engine says about how far it is
+    readings     what a running one says about itself in numbers, whichever it is
     changes      what a new configuration means for the processes that run; `fit` says whether it fits on the GPUs
     refusals     what a request is told that waits in vain
     launch, command, llama, vllm

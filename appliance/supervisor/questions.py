@@ -1,20 +1,15 @@
-"""What an engine is asked beside its health: one token, how many it has made, and how many slots it has."""
+"""What an engine is asked beside its health: one token, its own numbers, and how many slots it has."""
 
 import json
-import re
 from collections.abc import Awaitable, Callable
 
 from appliance.config.schema import Runtime
+from appliance.domain.status import Reading
+from appliance.supervisor.readings import reading_of
 
 Send = Callable[[str, str, bytes], Awaitable[tuple[int, bytes]]]
 """Method, path and body to status and body, over the engine's own socket. Raises OSError when nothing answers."""
 _ABSENT = {404, 405, 501}  # no such route: it proves that somebody answers, and that is all there is to ask
-# Counters that grow while tokens are read or made; both engines count prompts as well, which move in a long prefill.
-_COUNTERS = re.compile(
-    rb"^(?:vllm:generation_tokens_total|vllm:prompt_tokens_total|vllm:request_prefill_kv_computed_tokens_sum"
-    rb"|llamacpp:tokens_predicted_total|llamacpp:prompt_tokens_total)(?:\{[^}]*\})? ([0-9.eE+-]+)$",
-    re.MULTILINE,
-)
 
 
 async def canary(send: Send, runtime: Runtime) -> str:
@@ -47,19 +42,12 @@ async def slots(send: Send, runtime: Runtime) -> int:
     return runtime.slots or 0
 
 
-async def tokens(send: Send) -> float | None:
-    """Its own count of tokens so far, read and made; None when it does not tell."""
+async def reading(send: Send) -> Reading | None:
+    """Its own numbers; empty when it has none that we know, None when it does not answer."""
     try:
         status, body = await send("GET", "/metrics", b"")
     except OSError:
         return None
-    return counted(body) if status == 200 else None
-
-
-def counted(exposition: bytes) -> float | None:
-    """The sum of an engine's token counters; None when it has none. Pure."""
-    found = _COUNTERS.findall(exposition)
-    try:
-        return sum(float(value) for value in found) if found else None
-    except ValueError:
-        return None
+    if status == 200:
+        return reading_of(body)
+    return {} if status in _ABSENT else None

@@ -227,8 +227,8 @@ class Supervisor:
 
     def _act(self, action: Action) -> None:
         replica = self.replicas[action.replica]
-        if action.making_room_for:
-            self._swaps.begin(action.making_room_for, action.replica)
+        if action.making_room_for and self._swaps.begin(action.making_room_for, action.replica):
+            self._senses.made_room(replica.status)
         match action.kind:
             case "start":
                 replica.go(*self._placed(replica, action.gpus))

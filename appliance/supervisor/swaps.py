@@ -11,9 +11,13 @@ class Swaps:
     def __init__(self) -> None:
         self._gone: dict[str, list[str]] = {}  # who made room, by the replica that is to come
 
-    def begin(self, coming: str, going: str) -> None:
-        """One makes room for another."""
-        self._gone.setdefault(coming, []).append(going)
+    def begin(self, coming: str, going: str) -> bool:
+        """One makes room for another; whether that is news."""
+        gone = self._gone.setdefault(coming, [])
+        if going in gone:
+            return False
+        gone.append(going)
+        return True
 
     def settle(self, row: ReplicaStatus) -> list[str]:
         """A replica has come to a new state; who gets the room back because it failed."""

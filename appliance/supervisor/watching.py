@@ -9,16 +9,18 @@ import trio
 
 from appliance.config.schema import Runtime
 from appliance.domain.engines import ENGINES
-from appliance.domain.status import ProbeAnswer, ReplicaState, ReplicaStatus
+from appliance.domain.status import ProbeAnswer, Reading, ReplicaState, ReplicaStatus
 from appliance.domain.targets import Endpoint, Lease
 from appliance.supervisor import liveness, pauses, questions
 from appliance.supervisor.life import Life
 from appliance.supervisor.liveness import Pulse
 from appliance.supervisor.progress import stage_of
+from appliance.supervisor.readings import moved
 from appliance.supervisor.sleep import is_asleep, put_to_sleep, wake
 from appliance.supervisor.verdict import Cause
 
 Probe = Callable[[Endpoint, str], Awaitable[ProbeAnswer]]
+Send = Callable[[Endpoint, str, str, bytes], Awaitable[tuple[int, bytes]]]
 S = ReplicaState
 _READINESS_POLL = 0.25
 _PROBE_LIMIT = 10.0  # a probe that hangs must not hold up the start deadline
@@ -37,14 +39,18 @@ class Senses:
         interval: seconds between two probes of a ready replica.
         send: endpoint, method, path and body to status and body; None where an engine is asked for its health only.
         held: bytes of GPU memory that some processes hold; None when that cannot be known.
+        told: gets a replica's own numbers, or None when they did not come, and the seconds that asking took.
+        made_room: told of each replica that goes because another one needs its room.
     """
 
     probe: Probe
     random: Callable[[], float]
     date: Callable[[], float]
     interval: float
-    send: Callable[[Endpoint, str, str, bytes], Awaitable[tuple[int, bytes]]] | None = None
+    send: Send | None = None
     held: Callable[[Container[int]], int | None] = lambda _: None
+    told: Callable[[ReplicaStatus, Reading | None, float], None] = lambda _row, _reading, _seconds: None
+    made_room: Callable[[ReplicaStatus], None] = lambda _: None
 
 
 class Watched(Protocol):
@@ -82,6 +88,8 @@ class Watching:
         self._life = life
         self._senses = senses
         runtime = replica.runtime
+        self._tells = senses.send is not None  # numbers of its own; a program that has none is asked once
+        self._counted = 0.0  # of them, when they came last
         self._health = runtime.health if runtime.engine == "command" else ENGINES[runtime.engine].probe
 
     async def become_ready(self) -> bool:
@@ -149,14 +157,15 @@ class Watching:
     async def stay_ready(self) -> bool:
         """Return True when it slept and woke up, False when it has to end."""
         limits = liveness.Limits(self._replica.runtime.dead_limit, self._replica.runtime.stall_limit)
-        seen = liveness.Seen(await self._count(), trio.current_time())
+        seen = liveness.Seen(await self._count(ask=True), trio.current_time())
         while True:
             with trio.move_on_after(self._senses.interval):
                 await self._replica.turned.wait()
             if self._replica.turned.is_set():
                 return await self._nap()
             answer = await self._ask()
-            busy, tokens, now = bool(self._replica.leases), await self._count(), trio.current_time()
+            busy = bool(self._replica.leases)
+            tokens, now = await self._count(ask=answer.ok or busy), trio.current_time()
             refused = answer.loading  # it says itself that it cannot serve
             seen = liveness.look(seen, now, healthy=answer.ok, busy=busy, tokens=tokens)
             pulse = liveness.pulse(seen, now, limits, busy=busy, refused=refused)
@@ -240,10 +249,23 @@ class Watching:
             return await questions.canary(partial(self._senses.send, self._life.endpoint), self._replica.runtime)
         return f"nothing within {_CANARY_LIMIT:g} s"
 
-    async def _count(self) -> float:
+    async def _count(self, *, ask: bool) -> float:
         """What has moved so far: the engine's own count, where it tells, and what arrived here."""
-        counted = None
-        if self._replica.leases and self._senses.send is not None:
+        if self._tells:
+            await self._take_numbers(ask=ask)
+        return self._counted + sum(lease.relayed for lease in self._replica.leases) + len(self._replica.leases)
+
+    async def _take_numbers(self, *, ask: bool) -> None:
+        """Its own numbers. It may have no time for them, and be well; one that does not even answer its health probe
+        need not be asked.
+        """
+        asked, reading = trio.current_time(), None
+        if ask and self._senses.send is not None:
             with trio.move_on_after(_PROBE_LIMIT):
-                counted = await questions.tokens(partial(self._senses.send, self._life.endpoint))
-        return (counted or 0.0) + sum(lease.relayed for lease in self._replica.leases) + len(self._replica.leases)
+                reading = await questions.reading(partial(self._senses.send, self._life.endpoint))
+        if reading is not None and not reading:
+            self._tells = False
+            return
+        self._senses.told(self._replica.status, reading, trio.current_time() - asked)
+        if reading is not None:
+            self._counted = moved(reading) or 0.0

@@ -8,7 +8,6 @@ from typing import Any
 
 import promql_parser
 import pytest
-from prometheus_client import CollectorRegistry
 
 from appliance.observe.metrics import Metrics
 from dashboards.author.__main__ import FOLDER, PAGES
@@ -24,17 +23,13 @@ _ALSO |= {"process_open_fds": set(), "process_max_fds": set()}
 
 def metrics() -> dict[str, set[str]]:
     """Every sample's name with the labels that it can have."""
-    registry = CollectorRegistry()
-    Metrics(registry)
     found = dict(_ALSO)
-    families: list[Any] = list(registry._collector_to_names)
-    for family in families:
-        if hasattr(family, "_labelnames"):
-            labels = set(family._labelnames)
-            if family._type == "histogram":
-                found |= {family._name + suffix: labels for suffix in _SUFFIXES}
-            else:
-                found[family._name + ("_total" if family._type == "counter" else "")] = labels
+    for family in Metrics().families:
+        (metric,) = family.describe()
+        if metric.type == "histogram":
+            found |= {metric.name + suffix: set(family.labels) for suffix in _SUFFIXES}
+        else:
+            found[metric.name + ("_total" if metric.type == "counter" else "")] = set(family.labels)
     return found
 
 

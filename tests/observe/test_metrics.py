@@ -1,4 +1,3 @@
-import dataclasses
 import io
 import logging
 
@@ -10,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from appliance.domain.calls import Usage
-from appliance.domain.status import BackendStatus, ReplicaState, ReplicaStatus
+from appliance.domain.status import BackendStatus
 from appliance.domain.targets import Address, Endpoint
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.metrics import Metrics
@@ -34,7 +33,6 @@ RECORD = ExchangeRecord(
     peer="10.0.0.1",
 )
 GEN_AI = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "llama_cpp", "gen_ai_request_model": "m"}
-REPLICA = ReplicaStatus("r", "r-0", "llama.cpp", ReplicaState.STARTING, 0.0)
 
 
 @pytest.fixture
@@ -105,34 +103,6 @@ def test_a_made_up_method_is_no_label(metrics: Metrics, registry: CollectorRegis
     value = registry.get_sample_value
     assert value("appliance_http_requests_total", {"route": "/v1/models", "method": "GET", "code": "200"}) == 1
     assert value("appliance_http_requests_total", {"route": "/v1/models", "method": "BREW", "code": "405"}) is None
-
-
-def test_a_replica_is_in_exactly_one_state(metrics: Metrics, registry: CollectorRegistry) -> None:
-    before = None
-    for state in ReplicaState:
-        after = dataclasses.replace(REPLICA, state=state)
-        metrics.replica_changed(before, after)
-        before = after
-        labels = {"runtime": "r", "replica": "r-0"}
-        shown = {
-            each: registry.get_sample_value("appliance_replica_state", labels | {"state": each})
-            for each in ReplicaState
-        }
-        assert shown == {each: float(each is state) for each in ReplicaState}
-
-
-def test_crashes_are_counted_once_each(metrics: Metrics, registry: CollectorRegistry) -> None:
-    labels = {"runtime": "r", "replica": "r-0", "reason": "crash"}
-    metrics.replica_changed(None, REPLICA)
-    assert registry.get_sample_value("appliance_replica_restarts_total", labels) == 0
-    crashed = dataclasses.replace(REPLICA, restarts=1)
-    metrics.replica_changed(REPLICA, crashed)
-    metrics.replica_changed(crashed, crashed)
-    assert registry.get_sample_value("appliance_replica_restarts_total", labels) == 1
-    metrics.replica_changed(crashed, dataclasses.replace(crashed, restarts=2, cause="engine_dead"))
-    dead = labels | {"reason": "engine_dead"}
-    assert registry.get_sample_value("appliance_replica_restarts_total", dead) == 1
-    assert registry.get_sample_value("appliance_replica_restarts_total", labels) == 1
 
 
 def test_a_backend_is_up_or_down(metrics: Metrics, registry: CollectorRegistry) -> None:

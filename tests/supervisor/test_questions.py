@@ -3,7 +3,8 @@ import json
 import pytest
 
 from appliance.config.schema import Runtime
-from appliance.supervisor.questions import canary, counted, slots, tokens
+from appliance.domain.status import Measure
+from appliance.supervisor.questions import canary, reading, slots
 
 CHAT = Runtime(name="qwen", engine="vllm", model="/m")
 EMBED = Runtime(name="e", engine="llama.cpp", model="/m", kinds=("embedding",))
@@ -51,24 +52,13 @@ async def test_no_answer_is_a_reason() -> None:
     assert await canary(Engine(error=OSError("nobody there")).send, CHAT) == "nobody there"
 
 
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        (b'vllm:prompt_tokens_total{engine="0"} 10.0\nvllm:generation_tokens_total{engine="0"} 5.0\n', 15.0),
-        (b"# HELP x\nllamacpp:prompt_tokens_total 4\nllamacpp:tokens_predicted_total 1e2\n", 104.0),
-        (b"other_total 5\n", None),
-        (b"", None),
-        (b"llamacpp:prompt_tokens_total 1e1e1\n", None),
-    ],
-)
-def test_counters(text: bytes, count: float | None) -> None:
-    assert counted(text) == count
-
-
-async def test_an_engine_that_does_not_tell() -> None:
-    assert await tokens(Engine(404).send) is None
-    assert await tokens(Engine(error=OSError("gone")).send) is None
-    assert await tokens(Engine(body=b"llamacpp:prompt_tokens_total 4\n").send) == 4
+async def test_an_engine_tells_its_numbers_or_has_none_or_does_not_answer() -> None:
+    assert await reading(Engine(404).send) == {}
+    assert await reading(Engine(500).send) is None
+    assert await reading(Engine(error=OSError("gone")).send) is None
+    engine = Engine(body=b"llamacpp:requests_processing 4\n")
+    assert await reading(engine.send) == {Measure.RUNNING: 4}
+    assert engine.asked == [("GET", "/metrics", None)]
 
 
 @pytest.mark.parametrize(

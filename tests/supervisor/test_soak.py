@@ -25,6 +25,7 @@ from appliance.domain.orders import Outcome
 from appliance.domain.status import ReplicaState
 from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
+from appliance.observe.metrics import Metrics
 from appliance.parts import _supervisor
 from appliance.supervisor.orders import Operator
 from appliance.supervisor.supervisor import Supervisor
@@ -85,7 +86,8 @@ class Walk:
             residence=Seconds(0),
         )  # fmt: skip
         fleet = FleetTable()
-        self.supervisor = _supervisor(Config(server=server, runtimes=self.runtimes), fleet, self.upstreams, None)
+        config, metrics = Config(server=server, runtimes=self.runtimes), Metrics()
+        self.supervisor = _supervisor(config, fleet, self.upstreams, None, metrics.replicas)
         self.operator = Operator(self.supervisor, state_dir=self.state_dir, patience=30, drain=1)
         async with trio.open_nursery() as nursery:
             await nursery.start(self.supervisor.run)

@@ -25,6 +25,11 @@ def test_those_who_made_room_get_it_back_once_when_it_was_in_vain(state: Replica
     assert under_way.settle(replace(ROW, state=state)) == []
 
 
+def test_a_swap_is_news_once() -> None:
+    made = Swaps()
+    assert [made.begin("new", "old"), made.begin("new", "old"), made.begin("other", "old")] == [True, False, True]
+
+
 def test_a_swap_that_worked_is_forgotten() -> None:
     under_way = swaps()
     assert under_way.settle(replace(ROW, state=S.READY)) == []

@@ -12,7 +12,7 @@ import trio
 
 from appliance.config.schema import Runtime
 from appliance.config.units import Seconds
-from appliance.domain.status import ProbeAnswer, ReplicaState, ReplicaStatus
+from appliance.domain.status import Measure, ProbeAnswer, Reading, ReplicaState, ReplicaStatus
 from appliance.domain.targets import Endpoint, Lease
 from appliance.supervisor import life
 from appliance.supervisor.life import Place
@@ -39,7 +39,9 @@ class Patient:
         self.turned, self.stopping = trio.Event(), trio.Event()
         self.rows: list[ReplicaStatus] = []
         self.answer = ProbeAnswer(ok=True)
-        self.status_of_canary = 200
+        self.status_of_canary = self.status_of_numbers = 200
+        self.readings: list[Reading | None] = []
+        self.probes = 0
         self.tokens = 0
         self.sent: list[str] = []
         self.asleep = False
@@ -51,11 +53,19 @@ class Patient:
 
     async def probe(self, _: Endpoint, __: str) -> ProbeAnswer:
         await trio.lowlevel.checkpoint()
+        self.probes += 1
         return self.answer
+
+    def took(self, row: ReplicaStatus, reading: Reading | None, seconds: float) -> None:
+        assert row is self.status
+        assert seconds >= 0
+        self.readings.append(reading)
 
     async def send(self, _: Endpoint, method: str, path: str, __: bytes) -> tuple[int, bytes]:
         self.sent.append(f"{method} {path}")
         match path.partition("?")[0]:
+            case "/metrics" if self.status_of_numbers != 200:
+                return self.status_of_numbers, b""
             case "/metrics":
                 return 200, f"llamacpp:tokens_predicted_total {self.tokens}\n".encode()
             case "/sleep":
@@ -72,7 +82,7 @@ class Patient:
     async def watched(self) -> AsyncIterator[tuple[Watching, life.Life]]:
         there = Place(str(uuid.uuid4()), self._path, self._path / "m.sock", self._path / "m.log")
         own = life.begin(self.runtime, "m", there, None, trio.current_time())
-        senses = Senses(self.probe, lambda: 0.0, lambda: 0.0, 0.05, self.send)
+        senses = Senses(self.probe, lambda: 0.0, lambda: 0.0, 0.05, self.send, told=self.took)
         try:
             with trio.fail_after(20):
                 yield Watching(self, own, senses), own
@@ -152,6 +162,46 @@ async def test_moving_tokens_keep_it_whatever_its_health_says(tmp_path: Path) ->
     assert own.cause is None
     assert patient.status.healthy
     assert "it is busy" in patient.status.reason
+
+
+async def test_its_own_numbers_are_taken_at_each_look_while_it_is_idle_too(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    async with patient.watched() as (watching, _), trio.open_nursery() as nursery:
+        assert await watching.become_ready()
+        nursery.start_soon(watching.stay_ready)
+        while len(patient.readings) < 3:
+            patient.tokens = 7
+            await trio.sleep(0.01)
+        patient.status_of_numbers = 503
+        while patient.readings[-1] is not None:
+            await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert {Measure.GENERATED: 7} in patient.readings
+
+
+async def test_a_program_that_has_no_numbers_is_asked_once(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    patient.status_of_numbers = 404
+    async with patient.watched() as (watching, _), trio.open_nursery() as nursery:
+        assert await watching.become_ready()
+        nursery.start_soon(watching.stay_ready)
+        while patient.probes < 6:
+            await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert patient.sent.count("GET /metrics") == 1
+    assert patient.readings == []
+
+
+async def test_one_that_does_not_answer_its_probe_is_not_asked_for_numbers(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    async with patient.watched() as (watching, _), trio.open_nursery() as nursery:
+        assert await watching.become_ready()
+        patient.answer = ProbeAnswer(ok=False, detail="refused")
+        nursery.start_soon(watching.stay_ready)
+        while patient.readings.count(None) < 2:
+            await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert patient.sent.count("GET /metrics") == 1  # at the beginning
 
 
 async def test_a_health_that_fails_while_nothing_runs_ends_it(tmp_path: Path) -> None:

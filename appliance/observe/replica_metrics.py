@@ -1,0 +1,84 @@
+"""What the replicas of runtimes do: states, starts, ends, and what their engines say about themselves."""
+
+from appliance.domain.status import Reading, ReplicaState, ReplicaStatus
+from appliance.observe.engine_metrics import EngineMetrics
+from appliance.observe.maker import Maker
+
+S = ReplicaState
+_WHO = ("runtime", "replica")
+_LOAD = (0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 240, 480, 900, 1800, 3600)
+
+
+class ReplicaMetrics:
+    """The families, and what is told to them; `changed` and `dropped` are watchers of the fleet table."""
+
+    def __init__(self, make: Maker) -> None:
+        self._info = make.gauge("appliance_replica_info", "Always 1; what a replica runs.", *_WHO, "engine")
+        self._state = make.gauge("appliance_replica_state", "1 for the replica's current state.", *_WHO, "state")
+        self._starts = make.counter("appliance_replica_starts_total", "Processes started for a replica.", *_WHO)
+        self._restarts = make.counter(
+            "appliance_replica_restarts_total", "Ends of a replica that nobody asked for.", *_WHO, "reason"
+        )
+        self._swaps = make.counter(
+            "appliance_replica_swaps_total", "Times that a replica had to make room for another one.", *_WHO
+        )
+        self._load = make.histogram(
+            "appliance_replica_load_seconds",
+            "From the start or the waking of a replica until it is ready.",
+            _LOAD,
+            "runtime",
+            "kind",
+        )
+        self._held = make.gauge(
+            "appliance_replica_gpu_memory_bytes",
+            "GPU memory that a replica needs on each of its GPUs, declared or learned; 0 when unknown.",
+            *_WHO,
+        )
+        self._engines = EngineMetrics(make)
+        self._begun: dict[str, tuple[str, float]] = {}  # how and when those began that are not ready yet
+
+    def changed(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
+        """A replica's row was written."""
+        who = (after.runtime, after.replica)
+        self._info[*who, after.engine].value = 1
+        for state in S:
+            self._state[*who, str(state)].value = state is after.state
+        self._held[who].value = after.memory
+        self._starts[who].value = after.starts
+        self._swaps[who].value += 0  # a series that is there before the first
+        self._restarts[*who, "crash"].value += 0
+        crashes = after.restarts - (before.restarts if before else 0)
+        if crashes > 0:
+            self._restarts[*who, after.cause or "crash"].value += crashes
+        self._time(before, after)
+        if after.pid is None or after.state is S.SLEEPING:
+            self._engines.gone(after.replica)
+
+    def _time(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
+        was, state, name = before.state if before else S.STOPPED, after.state, after.replica
+        if state is was:
+            return
+        if state is S.STARTING and not after.adopted:
+            self._begun[name] = "cold", after.since
+        elif was is S.SLEEPING and state is S.LOADING:
+            self._begun[name] = "wake", after.since
+        elif state is not S.LOADING:
+            kind, since = self._begun.pop(name, ("", 0.0))
+            if kind and state is S.READY:
+                self._load[after.runtime, kind].observe(after.since - since)
+
+    def made_room(self, row: ReplicaStatus) -> None:
+        """A replica goes because another one needs its room."""
+        self._swaps[row.runtime, row.replica].value += 1
+
+    def engine_told(self, row: ReplicaStatus, reading: Reading | None, seconds: float) -> None:
+        """Its engine was asked for its own numbers; None when they did not come."""
+        self._engines.told(row.runtime, row.replica, reading, seconds)
+
+    def dropped(self, name: str) -> None:
+        """There is no such replica any more, so there are no series of it."""
+        for series in (self._info, self._state, self._starts, self._restarts, self._swaps, self._held):
+            for labels in [labels for labels in series if labels[1] == name]:
+                del series[labels]
+        self._begun.pop(name, None)
+        self._engines.gone(name)

@@ -1,0 +1,113 @@
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from appliance.domain.status import Measure, ReplicaState, ReplicaStatus
+from appliance.observe.maker import Maker
+from appliance.observe.replica_metrics import ReplicaMetrics
+
+S = ReplicaState
+ROW = ReplicaStatus("r", "r@1", "vllm", S.STOPPED, 0.0)
+WHO = {"runtime": "r", "replica": "r@1"}
+
+
+class Box:
+    """A fleet table with one replica, and the metrics that watch it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = ReplicaMetrics(Maker(self.registry))
+        self.row: ReplicaStatus | None = None
+
+    def write(self, state: ReplicaState, since: float = 0.0, **facts: object) -> None:
+        before = self.row
+        self.row = replace(before or ROW, state=state, since=since, **facts)  # type: ignore[arg-type]  # named facts
+        self.metrics.changed(before, self.row)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"appliance_{name}", labels)
+
+
+@pytest.fixture
+def box() -> Box:
+    return Box()
+
+
+def test_a_replica_says_what_it_runs_and_is_in_one_state(box: Box) -> None:
+    box.write(S.STOPPED)
+    box.write(S.STARTING, memory=5)
+    assert box.value("replica_info", **WHO, engine="vllm") == 1
+    assert {state: box.value("replica_state", **WHO, state=state) for state in S} == {
+        s: float(s is S.STARTING) for s in S
+    }
+    assert box.value("replica_gpu_memory_bytes", **WHO) == 5
+
+
+def test_what_may_rise_is_there_before_it_does(box: Box) -> None:
+    box.write(S.STOPPED)
+    assert box.value("replica_restarts_total", **WHO, reason="crash") == 0
+    assert box.value("replica_swaps_total", **WHO) == 0
+    assert box.value("replica_starts_total", **WHO) == 0
+
+
+def test_ends_that_nobody_asked_for_are_counted_once_each_by_cause(box: Box) -> None:
+    box.write(S.BACKOFF, restarts=1)
+    box.write(S.BACKOFF)
+    box.write(S.BACKOFF, restarts=2, cause="oom")
+    assert box.value("replica_restarts_total", **WHO, reason="crash") == 1
+    assert box.value("replica_restarts_total", **WHO, reason="oom") == 1
+
+
+def test_loading_is_timed_from_the_start_of_the_process(box: Box) -> None:
+    box.write(S.STOPPED)
+    box.write(S.STARTING, 10.0, starts=1)
+    box.write(S.LOADING, 11.0)
+    box.write(S.LOADING, 11.0, progress="45 %")
+    box.write(S.READY, 17.0)
+    assert box.value("replica_load_seconds_sum", runtime="r", kind="cold") == 7.0
+    assert box.value("replica_starts_total", **WHO) == 1
+
+
+def test_waking_up_is_another_thing_than_a_start(box: Box) -> None:
+    box.write(S.READY)
+    box.write(S.SLEEPING, 5.0)
+    box.write(S.LOADING, 10.0)
+    box.write(S.READY, 12.0)
+    assert box.value("replica_load_seconds_sum", runtime="r", kind="wake") == 2.0
+    assert box.value("replica_load_seconds_sum", runtime="r", kind="cold") is None
+
+
+def test_what_was_taken_over_or_failed_was_no_load(box: Box) -> None:
+    box.write(S.STARTING, 1.0, adopted=True)
+    box.write(S.READY, 2.0)
+    box.write(S.BACKOFF, 3.0, adopted=False)
+    box.write(S.STARTING, 4.0)
+    box.write(S.BACKOFF, 5.0)
+    box.write(S.STARTING, 10.0)
+    box.write(S.READY, 11.0)
+    assert box.value("replica_load_seconds_count", runtime="r", kind="cold") == 1
+    assert box.value("replica_load_seconds_sum", runtime="r", kind="cold") == 1.0
+
+
+def test_who_makes_room_is_counted(box: Box) -> None:
+    box.metrics.made_room(ROW)
+    assert box.value("replica_swaps_total", **WHO) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "pid", "there"), [(S.READY, 7, True), (S.SLEEPING, 7, False), (S.BACKOFF, None, False)]
+)
+def test_an_engines_own_numbers_are_there_while_it_works(box: Box, state: S, pid: int | None, *, there: bool) -> None:
+    box.write(S.READY, pid=7)
+    box.metrics.engine_told(ROW, {Measure.RUNNING: 1.0}, 0.1)
+    box.write(state, pid=pid)
+    assert (box.value("engine_requests_running", **WHO) is not None) is there
+
+
+def test_of_a_replica_that_is_no_more_nothing_is_left(box: Box) -> None:
+    box.write(S.READY, pid=7)
+    box.metrics.made_room(ROW)
+    box.metrics.engine_told(ROW, {Measure.RUNNING: 1.0}, 0.1)
+    box.metrics.dropped("r@1")
+    assert [sample for family in box.registry.collect() for sample in family.samples] == []
