@@ -18,13 +18,14 @@ from appliance.gateway.guarded_reply import GuardedReply
 from appliance.gateway.guarded_stream import GuardedStream
 from appliance.guardrails.answer import UnreadableError, judged
 from appliance.guardrails.json_text import JsonText
-from appliance.guardrails.rules import Guards, Side
+from appliance.guardrails.rules import AT_ONCE, Guards, Side
 from appliance.guardrails.scanner import Scanner
 from appliance.guardrails.verdict import Block, Finding, blocked
 from appliance.guardrails.window import PIECE, Window, pieces
 from appliance.observe.metrics import Metrics
 from appliance.translate.messages_request import parse_count, parse_messages
 from appliance.wire.form import prompt_of, with_prompt
+from appliance.wire.run_together import answer_together, request_together
 from appliance.wire.texts import (
     Text,
     answer_object,
@@ -40,7 +41,6 @@ _CHATS = {Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES}
 _HEARS = {Operation.TRANSCRIPTION, Operation.TRANSLATION}
 _WRITES = {*_CHATS, *_HEARS, Operation.RESPONSES}  # whose answers are texts
 _CONTEXT = 8_000  # characters of a request, its end, that a guard model is shown with the answer
-_AT_ONCE = 2**15  # characters of a text that are searched in one go
 _QUICKER = 32  # times, where nothing looks like a match
 _RETRY = 5  # seconds
 _LONGEST_ANSWER = 512  # tokens of a guard model; some think before they say a word
@@ -59,6 +59,39 @@ class Guarding:
 
     metrics: Metrics
     ask: Ask
+
+    def clear(self, call: Call, guards: Guards, exchange: Exchange) -> bool:
+        """Whether a request has certainly nothing that a guardrail of its model could find, as one look at it shows.
+
+        True settles it, and the call may go on as it is. False says nothing: `checked` has to look closer.
+        """
+        if not guards.inputs:
+            return True
+        body = call.body
+        if len(body) > guards.clear_below or call.operation.form:
+            return False
+        started = exchange.accounts.clock()
+        run = request_together(body)
+        if run is None or (guards.input is not None and guards.input.suspects_within(run)):
+            return False
+        if guards.input is None:
+            self.metrics.guardrails_passed(guards.inputs, "input", None)
+        else:
+            self.metrics.guardrails_passed(guards.inputs, "input", exchange.accounts.clock() - started)
+        return True
+
+    def clear_answer(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> bool:
+        """The same for a whole answer; `whole` looks closer."""
+        if not self.looks_at(call, guards):
+            return True
+        if guards.output is None or guards.output_models or call.operation not in _CHATS or len(body) > AT_ONCE:
+            return False
+        started = exchange.accounts.clock()
+        run = answer_together(body)
+        if run is None or guards.output.suspects_within(run):
+            return False
+        self.metrics.guardrails_passed(guards.outputs, "output", exchange.accounts.clock() - started)
+        return True
 
     async def checked(self, call: Call, guards: Guards, exchange: Exchange) -> Call:
         """The call as its model may see it.
@@ -227,7 +260,7 @@ async def _look(texts: Sequence[Text], scanner: Scanner, found: Found) -> None:
         if since >= PIECE:
             since = 0
             await trio.lowlevel.checkpoint()
-        if not text.json and len(value) <= _AT_ONCE and not scanner.suspects(value):
+        if not text.json and len(value) <= AT_ONCE and not scanner.suspects(value):
             continue
         before = _redactions(found)
         window = JsonText(scanner, found) if text.json else Window(scanner, found)

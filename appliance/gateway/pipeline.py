@@ -38,7 +38,7 @@ from appliance.routing.catalogue import Catalogue, PublicModel
 from appliance.routing.clouds import Clouds
 from appliance.routing.pick import candidates
 from appliance.wire.affinity import affinity_of
-from appliance.wire.reply import examine
+from appliance.wire.reply import examine, usage_in
 
 _LARGEST_REPLY = 256 * 2**20  # bytes; 2,048 embeddings of 4,096 floats as text are about 180 MB
 _STREAM: Headers = [
@@ -104,8 +104,9 @@ class Gateway:
         guards = self.guardrails.of(model.name)
         if guards is not None:
             exchange.in_chat = bool(guards.outputs)
-            call = await self._guarding.checked(call, guards, exchange)
-            model, targets = self._choice(call, caller, byok)  # that may have taken a while
+            if not self._guarding.clear(call, guards, exchange):
+                call = await self._guarding.checked(call, guards, exchange)
+                model, targets = self._choice(call, caller, byok)  # that may have taken a while
         if targets is None:
             targets = candidates(model, call.operation, self._fleet)
             self._choices[call.model, call.operation] = model, targets
@@ -319,24 +320,24 @@ class Gateway:
         body = await read_all(upstream, _LARGEST_REPLY, exchange)
         status = upstream.status
         headers = [header for header in upstream.headers if header[0] in _PASSED_ON]
-        if guards is not None and status < 300:
-            seen = examine(body, exchange.request_id)
-            exchange.usage = (seen[1] if seen else None) or exchange.usage  # also where it is blocked
+        seen = examine(body, exchange.request_id) if status < 300 and call.foreign is None else None
+        if guards is not None and status < 300 and not self._guarding.clear_answer(body, call, guards, exchange):
+            usage = seen[1] if seen is not None else usage_in(body)
+            exchange.usage = usage or exchange.usage  # also where it is blocked
             if guards.output_models:  # its engine is done, and others may use the slot while they are asked
                 used = exchange.usage.input + exchange.usage.output or None
                 self.attempts.outcomes.queues.free(exchange, used, exchange.accounts.clock())
             body = await self._guarding.whole(body, call, guards, exchange)
+            seen = examine(body, exchange.request_id)
         if call.foreign is not None:
             headers = [header for header in headers if header[0] != "content-type"]
             headers.append(("content-type", "application/json"))
             body = translated(status, body, exchange)
+        elif seen is not None:
+            body, usage = seen
+            exchange.usage = usage or exchange.usage
         elif status < 300:
-            seen = examine(body, exchange.request_id)
-            if seen is not None:
-                body, usage = seen
-                exchange.usage = usage or exchange.usage
-            else:
-                _refuse_half_an_answer(upstream, body, exchange.target)
+            _refuse_half_an_answer(upstream, body, exchange.target)
         if status >= 300:
             headers.append(("x-error-source", _source(exchange)))
             if status == 500 and ENGINES[exchange.engine].deterministic_500:

@@ -118,7 +118,9 @@ DETECTORS = MappingProxyType(
             ),
             Detector(
                 "ip",
-                rf"\b{_OCTET}(?:\.{_OCTET}){{3}}\b|(?:\b[0-9A-Fa-f]{{1,4}}|:):(?:[0-9A-Fa-f]{{0,4}}:?){{1,8}}",
+                rf"\b{_OCTET}(?:\.{_OCTET}){{3}}\b"
+                # Two colons at least: with one it would be any time of day.
+                r"|(?:\b[0-9A-Fa-f]{1,4}:|:)[0-9A-Fa-f]{0,4}:(?:[0-9A-Fa-f]{0,4}:?){0,7}",
                 _address,
             ),
             Detector("secret", "|".join(_SECRETS), message="Secret detected"),

@@ -10,6 +10,8 @@ is accepted here. Lookaround, back-references and possessive repeats are refused
 """
 
 import re
+import warnings
+from collections.abc import Mapping
 from re import _constants as ops  # type: ignore[attr-defined]  # the parser's tree is not part of the typed surface
 from re import _parser as parser  # type: ignore[attr-defined]  # see above
 from typing import Any
@@ -26,15 +28,17 @@ _CLASSES = {
     ops.CATEGORY_NOT_WORD: r"\W",
 }
 _PLACES = {
-    ops.AT_BEGINNING: r"\A",
+    ops.AT_BEGINNING: "^",  # both of a line, where the pattern says so
+    ops.AT_END: "$",
     ops.AT_BEGINNING_STRING: r"\A",
     ops.AT_BOUNDARY: r"\b",
     ops.AT_NON_BOUNDARY: r"\B",
-    ops.AT_END: r"\z",
     ops.AT_END_STRING: r"\z",
 }
+_ANYWHERE = _PLACES | dict.fromkeys((ops.AT_BEGINNING, ops.AT_BEGINNING_STRING, ops.AT_END, ops.AT_END_STRING), "")
 _FLAGS = (("i", re.IGNORECASE), ("m", re.MULTILINE), ("s", re.DOTALL))
 _OF_SEVERAL = {ops.BRANCH, ops.SUBPATTERN, ops.MAX_REPEAT, ops.MIN_REPEAT}  # nodes that others are inside
+_FROM_NOTHING = re.compile(r"(?<!\\)(?:\\\\)*\{,\d+\}")
 Node = tuple[Any, Any]
 
 
@@ -78,13 +82,31 @@ def loosened(pattern: str) -> str:
     return f"(?{_flags(tree)}:{_whole(tree)})"
 
 
+def anywhere(pattern: str) -> str:
+    """The same for a text of which nobody knows where it begins and ends, as it stands in the midst of others.
+
+    Raises:
+        PatternError: see `beginnings`.
+    """
+    tree = _parse(pattern)
+    return f"(?{_flags(tree)}:{_whole(tree, _ANYWHERE)})"
+
+
 def _flags(tree: Any) -> str:
     return "".join(letter for letter, flag in _FLAGS if tree.state.flags & flag)
 
 
 def _parse(pattern: str) -> Any:
+    if _FROM_NOTHING.search(pattern):
+        raise PatternError("RE2 reads {,9} as these very characters: write {0,9}")
     try:
-        return parser.parse(pattern)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            return parser.parse(pattern)
+    except FutureWarning as error:
+        raise PatternError(
+            f"it has a class inside a class, or what looks like one: write [0-9] for [[:digit:]] ({error})"
+        ) from error
     except (re.error, OverflowError, RecursionError) as error:
         raise PatternError(f"it is not a regular expression: {error}") from error
 
@@ -118,11 +140,11 @@ def _begin_one(node: Node) -> str:
     return r"\z"
 
 
-def _whole(nodes: Any) -> str:
-    return "".join(_whole_one(node) for node in nodes)
+def _whole(nodes: Any, places: Mapping[Any, str] = _PLACES) -> str:
+    return "".join(_whole_one(node, places) for node in nodes)
 
 
-def _whole_one(node: Node) -> str:
+def _whole_one(node: Node, places: Mapping[Any, str] = _PLACES) -> str:
     op, value = node
     if op is ops.LITERAL:
         return re.escape(chr(value))
@@ -132,16 +154,16 @@ def _whole_one(node: Node) -> str:
         return "."
     if op is ops.IN:
         return _class(value)
-    if op is ops.AT and value in _PLACES:
-        return _PLACES[value]
+    if op is ops.AT and value in places:
+        return places[value]
     if op is ops.BRANCH:
-        return "(?:" + "|".join(_whole(branch) for branch in value[1]) + ")"
+        return "(?:" + "|".join(_whole(branch, places) for branch in value[1]) + ")"
     if op is ops.SUBPATTERN:
-        return _flagged(value, _whole(value[3]))
+        return _flagged(value, _whole(value[3], places))
     if op in (ops.MAX_REPEAT, ops.MIN_REPEAT):
         least, most, inner = value
         lazy = "?" if op is ops.MIN_REPEAT else ""
-        return f"(?:{_whole(inner)}){_times(least, most)}{lazy}"
+        return f"(?:{_whole(inner, places)}){_times(least, most)}{lazy}"
     raise PatternError("it uses lookaround, a back-reference or a possessive repeat, which RE2 does not have")
 
 

@@ -12,6 +12,7 @@ from appliance.guardrails.verdict import Finding
 from appliance.guardrails.words import any_word
 
 Side = Literal["input", "output"]
+AT_ONCE = 2**15  # characters that are searched in one go
 _TOO_LONG = "too_long"
 _MOST_NAMES = 10_000  # of models that are remembered; a client of a provider may name any
 
@@ -27,6 +28,8 @@ class Guards:
         input_models, output_models: guardrails whose model has to be asked, in order.
         inputs, outputs: the names of all guardrails of each side.
         only_flags: nothing on the input side blocks or changes a request.
+        clear_below: bytes of a request that can be too long for nobody, and is quickly looked through; 0 where a model
+            has to be asked about every one.
     """
 
     input: Scanner | None = None
@@ -37,6 +40,7 @@ class Guards:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     only_flags: bool = False
+    clear_below: int = 0
 
     def too_long(self, characters: int) -> list[Finding]:
         """The findings that the length of a request's text is."""
@@ -98,15 +102,18 @@ def guards(names: Sequence[str], configured: Mapping[str, Guardrail]) -> Guards 
     if not own:
         return None
     models = [guard for guard in own if guard.kind == "model"]
+    asked = tuple(guard for guard in models if "input" in guard.on)
+    lengths = tuple(guard for guard in own if guard.kind == "max_input")
     return Guards(
         _scanner(own, "input"),
         _scanner(own, "output"),
-        tuple(guard for guard in own if guard.kind == "max_input"),
-        tuple(guard for guard in models if "input" in guard.on),
+        lengths,
+        asked,
         tuple(guard for guard in models if "output" in guard.on),
         tuple(guard.name for guard in own if "input" in guard.on),
         tuple(guard.name for guard in own if "output" in guard.on),
         all(guard.action == "flag" for guard in own if "input" in guard.on),
+        0 if asked else min([AT_ONCE, *(guard.max_chars for guard in lengths)]),
     )
 
 

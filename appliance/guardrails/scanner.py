@@ -7,7 +7,7 @@ from typing import Any
 import re2
 
 from appliance.guardrails.detectors import Detector
-from appliance.guardrails.prefixes import PatternError, beginnings, bounded, loosened
+from appliance.guardrails.prefixes import PatternError, anywhere, beginnings, bounded, loosened
 from appliance.guardrails.verdict import Action, Finding
 
 
@@ -71,12 +71,23 @@ class Scanner:
         patterns = [rule.detector.pattern for rule in rules]
         self._rules = [(rule, compiled(rule.detector.pattern), _stretch(rule)) for rule in rules]
         self._longest = max(stretch for _, _, stretch in self._rules)
-        self._any = compiled("|".join(dict.fromkeys(map(loosened, patterns))))
+        loose_any = "|".join(dict.fromkeys(map(loosened, patterns)))
+        self._any = compiled(loose_any)
+        anywhere_any = "|".join(dict.fromkeys(map(anywhere, patterns)))
+        self._anywhere = self._any if anywhere_any == loose_any else compiled(anywhere_any)
         self._begun = compiled("|".join(dict.fromkeys(map(beginnings, patterns))))
 
     def suspects(self, text: str) -> bool:
         """Whether anything in a whole text may be a match; quick where, as nearly always, nothing is."""
         return self._any.search(text.encode("utf-8", "replace")) is not None
+
+    def suspects_within(self, run: bytes) -> bool:
+        """Whether anything in any of the texts of a run may be a match.
+
+        Args:
+            run: many texts, each between two characters that are no part of a word, such as quotes.
+        """
+        return self._anywhere.search(run) is not None
 
     def next(self, text: bytes, at: int, before: int) -> Match | None:
         """The leftmost match that begins at `at` or later and in front of `before`; None when there is none."""

@@ -12,6 +12,7 @@
     no_route         whether a refusal means that the engine has no such route
     reply            a whole answer
     texts            where the texts of a body are, and a body with other texts
+    run_together     all texts of a body at once, for who wants to know that there is nothing in any of them
     affinity         what requests have in common that share a beginning
     error_body       an error of ours
     realtime         what is read of a realtime session

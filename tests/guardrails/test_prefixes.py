@@ -5,7 +5,7 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.guardrails.prefixes import LONGEST, PatternError, beginnings, bounded, loosened
+from appliance.guardrails.prefixes import LONGEST, PatternError, anywhere, beginnings, bounded, loosened
 
 PATTERNS = [
     r"foo",
@@ -64,6 +64,24 @@ def test_a_loosened_pattern_finds_no_less(pattern: str, text: str) -> None:
         assert found.start() <= match.start()
 
 
+PLACED = [r"^ab$", r"(?m)^ab$", r"\A(?:a|^b){1,2}", r"(?:^|c)a\b", r"(?:a$|b)c?"]
+
+
+@pytest.mark.parametrize("pattern", [*PATTERNS, *PLACED])
+@given(text=st.text(alphabet="abc\n ", max_size=6), around=st.tuples(*[st.sampled_from(['"', ' "', '"a"', '","'])] * 2))
+def test_what_is_in_a_text_is_found_wherever_the_text_stands(pattern: str, text: str, around: tuple[str, str]) -> None:
+    if re2.search(pattern, text) is not None:
+        before, behind = around
+        assert re2.compile(anywhere(pattern)).search(f'{before}"{text}"{behind}') is not None
+
+
+@pytest.mark.parametrize("pattern", PLACED)
+@given(text=st.text(alphabet="abc\n ", max_size=6))
+def test_where_a_line_begins_and_ends_means_the_same_in_a_loosened_pattern(pattern: str, text: str) -> None:
+    found, wanted = re2.search(loosened(pattern), text), re2.search(pattern, text)
+    assert (found and found.span()) == (wanted and wanted.span())
+
+
 def test_high_bounds_are_left_out_of_the_loosened_pattern() -> None:
     assert holds(loosened(r"a{2,900}"), "a" * 1000)
     assert not holds(loosened(r"a{2,9}"), "a" * 10)
@@ -79,6 +97,8 @@ def test_the_longest_match_is_known() -> None:
         (r"a*", "empty text"),
         (r"a+", f"longer than {LONGEST}"),
         (r"(", "not a regular expression"),
+        (r"[[:digit:]]{3}", "class inside a class"),
+        (r"a{,3}b", "write {0,9}"),
     ],
 )
 def test_what_has_no_bounds_is_refused(pattern: str, why: str) -> None:

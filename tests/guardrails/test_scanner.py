@@ -62,3 +62,10 @@ def test_matches_of_many_bytes() -> None:
 def test_what_re2_cannot_read_is_refused(pattern: str) -> None:
     with pytest.raises(PatternError):
         compiled(pattern)
+
+
+def test_a_run_of_texts_is_suspected_wherever_the_suspicious_one_stands() -> None:
+    scanner = Scanner([rule(r"^ab$")])
+    assert scanner.suspects_within(b'{"a":"x","b":"ab"}')
+    assert not scanner.suspects_within(b'{"a":"x","b":"b"}')
+    assert not scanner.suspects("x\nab")  # a text of its own has a beginning

@@ -97,6 +97,23 @@ def test_what_happens_is_counted_under_its_labels(metrics: Metrics, registry: Co
     assert value("appliance_retries_total", {"target": "b/m", "reason": "503"}) == 1
 
 
+def test_guardrails_that_found_nothing_are_counted_one_by_one_and_timed_together(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    metrics.guardrail_looked("pii", "input", "pass")
+    metrics.guardrails_passed(("pii", "words"), "input", 0.001)
+    metrics.guardrails_passed(("pii",), "input", None)
+    found = {
+        name: registry.get_sample_value(
+            "appliance_guardrail_evaluations_total", {"guardrail": name, "on": "input", "action": "pass"}
+        )
+        for name in ("pii", "words")
+    }
+    assert found == {"pii": 3, "words": 1}
+    timed = registry.get_sample_value("appliance_guardrail_seconds_count", {"check": "text", "on": "input"})
+    assert timed == 1
+
+
 def test_a_made_up_method_is_no_label(metrics: Metrics, registry: CollectorRegistry) -> None:
     metrics.http_request("/v1/models", "GET", 200)
     metrics.http_request("/v1/models", "BREW", 405)

@@ -1,0 +1,128 @@
+r"""All texts of a JSON body at once, without looking for them one by one.
+
+Most requests and answers hold nothing that a guardrail looks for. To know that, nobody has to know which text stands
+where: it is enough that every text is somewhere in what is looked at, in one piece, between two quotes. A body without
+escapes is that itself. Of another one it is the body with each escape replaced by what it means; an escape can only be
+inside a string, so that nothing else changes.
+
+Whatever is not certain is not answered here: then the texts have to be taken out and looked at.
+"""
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+_STRING = msgspec.json.Decoder(str)
+_PROMPT, _INPUT = b'"prompt', b'"input"'  # so begins every member that may hold numbers of tokens
+# Of those members all that are not certain to be text: numbers or embeddings in place of text cannot be looked at.
+_MAY_BE_NUMBERS = re.compile(
+    rb'"(?:prompt|input)"\s*+(?!:\s*+(?:"|\{|\[\s*+["{]))|"prompt_(?:embeds|token_ids)"',
+)
+_ARGUMENTS = b'"arguments"'  # JSON in a text, with escapes of its own
+_CHOICES = b'"choices"'
+_Empty = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
+
+
+class _Strict(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """Only what is known to be no text, or to be a text; `texts` says what becomes of the rest."""
+
+
+class _Function(_Strict):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(_Strict):
+    index: msgspec.Raw = msgspec.Raw()
+    id: msgspec.Raw = msgspec.Raw()
+    type: msgspec.Raw = msgspec.Raw()
+    function: _Function | None = None
+
+
+class _Message(_Strict):
+    role: msgspec.Raw = msgspec.Raw()
+    content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+    function_call: None = None
+    annotations: _Empty = None
+    audio: None = None
+
+
+class _Choice(_Strict):
+    index: msgspec.Raw = msgspec.Raw()
+    message: _Message | None = None
+    text: str | None = None
+    finish_reason: msgspec.Raw = msgspec.Raw()
+    stop_reason: msgspec.Raw = msgspec.Raw()
+    matched_stop: msgspec.Raw = msgspec.Raw()
+    native_finish_reason: msgspec.Raw = msgspec.Raw()
+    logprobs: None = None
+    token_ids: None = None
+
+
+class _Answer(_Strict):
+    choices: msgspec.Raw
+    id: msgspec.Raw = msgspec.Raw()
+    object: msgspec.Raw = msgspec.Raw()
+    created: msgspec.Raw = msgspec.Raw()
+    model: msgspec.Raw = msgspec.Raw()
+    system_fingerprint: msgspec.Raw = msgspec.Raw()
+    service_tier: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = msgspec.Raw()
+    timings: msgspec.Raw = msgspec.Raw()
+    request_id: msgspec.Raw = msgspec.Raw()
+    provider: msgspec.Raw = msgspec.Raw()
+    prompt_logprobs: None = None
+    prompt_token_ids: None = None
+    kv_transfer_params: None = None
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+_LIST = msgspec.json.Decoder(list[_Choice])
+
+
+def run_together(body: bytes) -> bytes | None:
+    """Every string of a sound JSON body, names of members included, each in one piece between two quotes, as UTF-8.
+
+    None where that is not certain.
+    """
+    try:
+        if not body.isascii():
+            body.decode()
+        if b"\\" not in body:
+            return body
+        # With all its quotes escaped the whole body is one JSON string. Pairs of backslashes come first, as a reader
+        # takes them from the left, so that each that is left begins an escape.
+        inside = body.replace(b"\\\\", b"\\u005c").replace(b'\\"', b"\\u0022").replace(b'"', b'\\"')
+        return _STRING.decode(b'"' + inside + b'"').encode()
+    except ValueError:  # not UTF-8, half a character, or lines between the members
+        return None
+
+
+def request_together(body: bytes) -> bytes | None:
+    """The same for a request, all of whose texts are to be looked at; None also where some of it may be no text."""
+    run = run_together(body)
+    if run is None or ((_PROMPT in run or _INPUT in run) and _MAY_BE_NUMBERS.search(run)):
+        return None
+    return None if _ARGUMENTS in run and b"\\" in run else run
+
+
+def answer_together(body: bytes) -> bytes | None:
+    """The same for the choices of a whole chat or completion answer that has nothing beside its texts.
+
+    None also where there may be something that has to be taken out (see `texts`), and where a text has escapes of its
+    own, as it may be JSON.
+    """
+    try:
+        choices = bytes(_ANSWER.decode(body).choices)
+        _LIST.decode(choices)
+    except (ValueError, RecursionError):
+        return None
+    if body.count(_CHOICES) > 1:
+        return None
+    run = run_together(choices)
+    return None if run is None or b"\\" in run else run
