@@ -203,7 +203,7 @@ def build(
     around = _surroundings(config, dispatch, handover, watch, metrics, readiness)
     secure = partial(handshake, certificates=encryption.certificates) if encryption.certificates else None
     reception = Reception(around, metrics, secure)
-    on_the_box = _routes([replace(part, gate=Gate(None)) for part in operating])
+    on_the_box = _routes([replace(part, gate=Gate(None)) for part in operating]) + probes.on_the_box()
     private = PrivateDoor(Path(server.state_dir), on_the_box, around, dispatch, metrics)
     return Parts(
         fleet,

@@ -35,11 +35,12 @@ def test_orders_need_no_key_there_and_one_everywhere_else(box: Product) -> None:
     reply = on_socket(box, "GET", "/ops/v1/state")
     assert [row["replica"] for row in reply.json()["replicas"]] == ["m"]
     assert on_socket(box, "POST", "/ops/v1/load/m").json()["state"] == "ready"
+    assert "appliance_build_info" in on_socket(box, "GET", "/metrics").text
     assert box.get("/ops/v1/state").status_code == 401
     assert httpx.post(f"{box.url}/ops/v1/load/m", headers={"host": "appliance"}).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/", "/docs"])
+@pytest.mark.parametrize("path", ["/v1/models", "/healthz", "/", "/docs"])
 def test_nothing_else_is_served_there(box: Product, path: str) -> None:
     reply = on_socket(box, "GET", path)
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown_url")

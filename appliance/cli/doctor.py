@@ -7,6 +7,7 @@ from pathlib import Path
 
 import trio
 
+from appliance.cli.bundle import write_bundle
 from appliance.cli.serve import DEFAULT_CONFIG
 from appliance.config.secrets import environment_keys, process_environment
 from appliance.diagnosis.checks import examine, worst
@@ -27,6 +28,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="FILE", help=f"default {DEFAULT_CONFIG}"
     )
+    parser.add_argument(
+        "--bundle", type=Path, metavar="FILE.tar.gz", help="also write everything that helps somebody who helps you"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -37,14 +41,19 @@ def run(args: argparse.Namespace) -> int:
     told = Told(args.config, environ, bool(environment_keys(environ)))
     findings = examine(trio.run(gather, told))
     grade = worst(findings)
+    rows = [asdict(finding) for finding in findings]
+    inside = write_bundle(args.bundle, args.config, rows) if args.bundle else []
     if args.json:
-        print(json.dumps({"grade": grade, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        answer = {"grade": grade, "findings": rows} | ({"bundle": str(args.bundle)} if args.bundle else {})
+        print(json.dumps(answer, indent=2))
         return int(grade == "error")
     for finding in findings:
         fix = f"\n    → {finding.fix}" if finding.fix else ""
         print(f"{_MARKS[finding.grade]} {finding.id:<17} {finding.text}{fix}")
     wrong = [finding for finding in findings if finding.grade != "ok"]
     print(f"\n{_last_words(len(wrong))}")
+    if inside:
+        print(f"Wrote {args.bundle}: {', '.join(inside)}. Keys and prompts are left out; look through it all the same.")
     return int(grade == "error")
 
 

@@ -31,6 +31,10 @@ class Probes:
             Route("GET", "/metrics", self._metrics),
         ]
 
+    def on_the_box(self) -> list[Route]:
+        """Those of the operator's own socket, where no key is asked for."""
+        return [Route("GET", "/metrics", self._render)]
+
     async def _healthz(self, _request: Request, _: str) -> Reply:
         return json_reply({"status": "ok"})
 
@@ -54,5 +58,8 @@ class Probes:
     async def _metrics(self, request: Request, _: str) -> Reply:
         if not local_without_proxy(request):
             require_scope(self.keys.find(request.headers), "metrics")
+        return await self._render(request, "")
+
+    async def _render(self, request: Request, _: str) -> Reply:
         body, content_type = await self.metrics.render(request.header("accept"))
         return Reply(200, [("content-type", content_type)], body)
