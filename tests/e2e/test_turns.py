@@ -1,67 +1,19 @@
 """Models that do not fit together and are asked for all the time: everybody is answered, and nobody is cut off."""
 
 import json
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from tests.e2e.test_gpus import Driver, ask, engine, settings, starts, state
-from tests.fakes.product import Product, product, runtime
+from tests.fakes.constant_load import ENDED_WELL, changes, constant_load, stays, stream
+from tests.fakes.product import product, runtime
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 RESIDENCE = 1.0
 STREAM = ("--tokens", "40", "--token-delay", "0.02")
-
-
-@contextmanager
-def constant_load(box: Product, model: str, clients: int = 3) -> Iterator[list[tuple[str, str]]]:
-    """Streams without a pause, from several clients; gives the replies as (status or error code, last event)."""
-    replies: list[tuple[str, str]] = []
-    over = threading.Event()
-
-    def client() -> None:
-        while not over.is_set():
-            replies.append(stream(box, model))
-
-    threads = [threading.Thread(target=client) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield replies
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-
-
-def stream(box: Product, model: str) -> tuple[str, str]:
-    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": True}
-    with httpx.stream("POST", f"{box.url}/v1/chat/completions", json=body, headers=box.headers, timeout=60) as reply:
-        lines = [line for line in reply.iter_lines() if line]
-    return str(reply.status_code), lines[-1] if lines else ""
-
-
-def changes(box: Product) -> list[dict[str, Any]]:
-    """The states of the replicas, in the order of the log."""
-    return [json.loads(line) for line in box.written().splitlines() if '"replica"' in line]
-
-
-def stays(log: list[dict[str, Any]]) -> list[float]:
-    """Seconds that each replica was ready each time."""
-    found = []
-    for name in {row["replica"] for row in log}:
-        rows = [row for row in log if row["replica"] == name]
-        times = [datetime.fromisoformat(row["time"]).timestamp() for row in rows]
-        found += [times[at + 1] - times[at] for at, row in enumerate(rows[:-1]) if row["state"] == "ready"]
-    return found
 
 
 def test_a_model_that_is_never_idle_makes_room_for_one_that_is_asked_for_and_they_take_turns(tmp_path: Path) -> None:
@@ -79,7 +31,7 @@ def test_a_model_that_is_never_idle_makes_room_for_one_that_is_asked_for_and_the
                 box.until(lambda: starts(box, "a") >= 3 and starts(box, "b") >= 2, 90)
             log = changes(box)
         ends = {*of_a, *of_b}
-        assert ends == {("200", "data: [DONE]")}, "no stream was cut, and everybody was answered"
+        assert ends == {ENDED_WELL}, "no stream was cut, and everybody was answered"
     assert min(stays(log)) >= RESIDENCE - 0.2, "each has its time"
     assert not [row for row in log if row["state"] == "backoff"], "nobody started before the memory was free"
 

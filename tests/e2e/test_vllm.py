@@ -4,6 +4,7 @@ A start takes about 40 s here, so what does not need a start of its own shares o
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import httpx
 import openai
 import pytest
 
+from tests.fakes.constant_load import ENDED_WELL, changes, constant_load, stays
 from tests.fakes.product import KEY, Product, product
 
 PROGRAM = os.environ.get("VLLM_BIN") or shutil.which("vllm") or ""
@@ -32,10 +34,10 @@ NAME = "tiny"
 ASK = [{"role": "user", "content": "Count to ten"}]
 
 
-def table(start: str = "boot", more: str = "") -> str:
+def table(start: str = "boot", more: str = "", *, name: str = NAME) -> str:
     return f"""
 [[runtimes]]
-name = "{NAME}"
+name = "{name}"
 engine = "vllm"
 binary = "{PROGRAM}"
 model = "{MODEL}"
@@ -167,6 +169,28 @@ def test_a_frozen_engine_goes_on_when_it_is_thawed(real: Product, client: openai
     assert list(stream)[-1].choices[0].finish_reason == "length"
 
 
+def test_a_killed_appliance_leaves_its_tree_serving_and_the_next_start_takes_it_over(real: Product) -> None:
+    real.ready(NAME, wait=START)
+    before = set(real.engines())
+    real.process.kill()
+    real.process.wait()
+    transport = httpx.HTTPTransport(uds=str(real.state / "s" / "run" / f"{NAME}.sock"))
+    with httpx.Client(transport=transport, base_url="http://engine") as engine:
+        assert engine.get("/health").status_code == 200, "nobody looks after it, and it serves"
+    began = time.monotonic()
+    real.start()
+    answer = real.post("/v1/chat/completions", {"model": NAME, "messages": ASK, "max_tokens": 2})
+    told("appliance killed: from the next start to an answer", began)
+    assert answer.json()["usage"]["completion_tokens"] == 2
+    assert time.monotonic() - began < 15, "3 s are wanted; a start of its own would take longer than this"
+    assert set(real.engines()) == before
+    began = time.monotonic()
+    assert real.stop(60) == 0
+    told("TERM after an adoption: all gone after", began)
+    assert real.engines() == []
+    real.start()  # whoever comes next finds it as it was
+
+
 def test_a_term_while_it_starts_ends_it_even_though_it_swallows_the_first(tmp_path: Path) -> None:
     with product(tmp_path, table(more='stop_grace = "5s"')) as starting:
         log = starting.state / "s" / "logs" / f"{NAME}.log"
@@ -195,3 +219,54 @@ def test_on_demand_many_requests_are_one_start_and_the_end_finds_a_frozen_worker
         began = time.monotonic()
         assert lazy.stop(60) == 0
         told("TERM with a frozen worker: all gone after", began)
+
+
+def asked(box: Product, name: str) -> None:
+    body = {"model": name, "messages": ASK, "max_tokens": 2}
+    answer = httpx.post(f"{box.url}/v1/chat/completions", json=body, headers=box.headers, timeout=START)
+    assert answer.status_code == 200, answer.text
+
+
+def test_what_is_idle_for_long_is_ended_and_the_next_request_starts_it_again(tmp_path: Path) -> None:
+    with product(tmp_path, table("on-demand", 'idle_stop = "5s"'), 'load_wait = "5m"') as box:
+        trees: list[set[int]] = []
+        for turn in ("first", "second"):
+            began = time.monotonic()
+            asked(box, NAME)
+            told(f"idle stop: the {turn} request was answered after", began)
+            trees.append(set(box.engines()))
+            began = time.monotonic()
+            box.until(lambda: box.row(NAME)["state"] == "stopped", 60)
+            told(f"idle stop: stopped again after its {turn} answer", began)
+            assert time.monotonic() - began >= 4
+            assert box.engines() == [], "stopped means that nothing is left"
+            assert "idle for 5 s" in box.row(NAME)["reason"]
+        assert trees[0]
+        assert trees[1]
+        assert not trees[0] & trees[1]
+
+
+@pytest.mark.timeout(1500)
+def test_two_that_exclude_each_other_take_turns_under_load_and_no_stream_is_cut(tmp_path: Path) -> None:
+    residence = 8.0
+    alone = 'exclusive = "gpu"'
+    tables = table("on-demand", alone, name="one") + table("on-demand", alone, name="two")
+    load: dict[str, Any] = {"clients": 2, "wait": 600, "max_tokens": 100, "ignore_eos": True}
+
+    def came(name: str) -> int:
+        return box.log.read_text().count(f'"replica": "{name}", "state": "ready"')
+
+    with product(tmp_path, tables, f'load_wait = "9m"\nresidence = "{residence:g}s"') as box:
+        began = time.monotonic()
+        with constant_load(box, "one", **load) as of_one, constant_load(box, "two", **load) as of_two:
+            for turn in (1, 2):
+                box.until(lambda turn=turn: came("one") >= turn and came("two") >= turn, 600)
+                told(f"swap: both have served {turn} times after", began)
+        log = changes(box)
+    ready = [row["replica"] for row in log if row["state"] == "ready"]
+    print(f"swap: {len(of_one)} and {len(of_two)} streams, each ready for {[round(time, 1) for time in stays(log)]} s")
+    assert {*of_one, *of_two} == {ENDED_WELL}, "no stream was cut, and everybody was answered"
+    assert min(len(of_one), len(of_two)) >= 4
+    assert all(one != other for one, other in itertools.pairwise(ready)), "they take turns"
+    assert min(stays(log)) >= residence - 0.2, "each has its time"
+    assert not [row for row in log if row["state"] == "backoff"]
