@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from appliance.cli import reach
 from appliance.errors import OperatorError
+from appliance.supervisor.state_dir import LOGS
 
 _SILENCE = 60.0  # seconds; a server that has nothing to tell says so every 15 s
 
@@ -38,9 +39,13 @@ def run(args: argparse.Namespace) -> int:
         OperatorError: see the exit code 2.
     """
     path = f"/ops/v1/logs/{quote(args.name, safe='@/')}?last={args.last}"
-    if args.follow:
-        return _follow(args, f"{path}&follow=1")
-    answer = reach.ask(args, "GET", path)
+    try:
+        if args.follow:
+            return _follow(args, f"{path}&follow=1")
+        answer = reach.ask(args, "GET", path)
+    except reach.NobodyError as error:
+        kept = reach.state_dir(args) / LOGS
+        raise OperatorError(f"{error} What models have written is kept in {kept}, a file for each replica.") from None
     print(json.dumps(answer, indent=2) if args.json else "\n".join(answer["lines"]))
     return 0
 

@@ -23,6 +23,10 @@ _URL = "http://127.0.0.1:8000"
 _LONGEST = 3700.0  # seconds; loading a model takes what it takes
 
 
+class NobodyError(OperatorError):
+    """No server runs where one should."""
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which server."""
     parser.add_argument("--config", metavar="FILE", help=f"of a server on this machine; default {DEFAULT_CONFIG}")
@@ -121,7 +125,7 @@ def _client(args: argparse.Namespace) -> Iterator[tuple[httpx.Client, _Server]]:
         "Start it, or say which one is meant: --config, --state-dir, or --url with --key-file."
     )
     if not _knock(path):
-        raise OperatorError(nobody)
+        raise NobodyError(nobody)
     with (
         reachable(path) as name,
         httpx.Client(transport=httpx.HTTPTransport(uds=name, trust_env=False), base_url="http://appliance") as client,

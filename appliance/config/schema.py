@@ -43,7 +43,13 @@ class Server(Section, frozen=True):
         tuple[str, ...], Doc("host names we answer to beside our own; in the certificate of an internal authority")
     ] = ()
     key_prefix: Annotated[str, Doc("what keys that `appliance keys create` makes begin with")] = "sk-"
-    state_dir: Annotated[str, Doc("logs, sockets and records; created with parents, mode 0700")] = "/var/lib/appliance"
+    state_dir: Annotated[
+        str,
+        Doc(
+            "logs, sockets and records, for the appliance's user alone: created with parents, mode 0700. One that is "
+            "open to others gets that mode with a warning; one that holds other things too is refused"
+        ),
+    ] = "/var/lib/appliance"
     drain: Annotated[Seconds, Doc("how long streams may finish when the appliance or their model is told to stop")] = (
         Seconds(30)
     )

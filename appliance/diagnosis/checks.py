@@ -39,11 +39,12 @@ class BackendFact:
 
 @dataclass(frozen=True, slots=True)
 class DiskFact:
-    """A disk: what it is for, and bytes free; None where it does not answer."""
+    """A disk: what it is for, and bytes free; None where it does not answer, or why it cannot be asked."""
 
     purpose: str
     path: str
     free: float | None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Facts:
         served: a server of ours has it.
         state: the state directory.
         state_trouble: why it cannot be used; "" when it can.
+        state_open: that it is open to others, in words; "" when it is not.
         config_open: everybody may read the configuration.
         certificates: seconds left, by file.
         unnamed: host names of the configuration that none of the certificates is for.
@@ -84,6 +86,7 @@ class Facts:
     served: bool = False
     state: str = ""
     state_trouble: str = ""
+    state_open: str = ""
     config_open: bool = False
     certificates: Sequence[tuple[str, float]] = ()
     unnamed: Sequence[str] = ()
@@ -149,7 +152,10 @@ def _host(facts: Facts) -> Iterator[Finding]:
         )
     for disk in facts.disks:
         name = f"{disk.purpose} ({disk.path})"
-        if disk.free is None:
+        if disk.trouble:
+            fix = "run this as the appliance's user or as root" if "denied" in disk.trouble else "look at the mount"
+            yield Finding("host.disk", "warning", f"the disk for {name} cannot be asked: {disk.trouble}", fix)
+        elif disk.free is None:
             yield Finding(
                 "host.disk", "error", f"the disk for {name} does not answer", "look at the mount and its server"
             )
@@ -238,5 +244,8 @@ def _files(facts: Facts) -> Iterator[Finding]:
     if facts.state_trouble:
         fix = f"it is for the appliance's user alone: chown -R appliance: {facts.state} && chmod 700 {facts.state}"
         yield Finding("state.directory", "error", facts.state_trouble, fix)
+    elif facts.state_open:
+        fix = f"chmod 700 {facts.state}; the server does so at its next start"
+        yield Finding("state.directory", "warning", facts.state_open, fix)
     else:
         yield Finding("state.directory", "ok", "the state directory can be used")

@@ -29,7 +29,7 @@ from appliance.gpus.reader import reader_of
 from appliance.guardrails.check import findings as guardrails
 from appliance.observe.host import answered
 from appliance.supervisor import cgroup, environment
-from appliance.supervisor.state_dir import OPS
+from appliance.supervisor.state_dir import OPS, may_be_closed, open_to_others
 
 _PATIENCE = 5.0  # seconds for a program, a disk or a host to answer
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -66,6 +66,7 @@ async def gather(told: Told) -> Facts:
         served=_served(Path(config.server.state_dir) / OPS, taken=bool(port_trouble)),
         state=config.server.state_dir,
         state_trouble=_state(Path(config.server.state_dir)),
+        state_open=_open(Path(config.server.state_dir)),
         config_open=_open_to_all(told.config),
         certificates=[(pair.tls.cert, pair.not_after - now) for pair in pairs],
         unnamed=_unnamed(config, pairs),
@@ -153,7 +154,10 @@ def _places(config: Config) -> Iterator[tuple[str, str]]:
 
 
 async def _disk(purpose: str, path: str) -> DiskFact:
-    seen = await answered(path, trio.CapacityLimiter(1))
+    try:
+        seen = await answered(path, trio.CapacityLimiter(1))
+    except OSError as error:
+        return DiskFact(purpose, path, None, trouble=error.strerror or str(error))
     return DiskFact(purpose, path, seen[0] if seen else None)
 
 
@@ -193,8 +197,17 @@ def _state(path: Path) -> str:
         place = place.parent
     if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         return f"{path} cannot be written by us"
-    if place == path and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return f"{path} is open to others; it has to have mode 0700"
+    try:
+        if place == path and (trouble := open_to_others(path)) and not may_be_closed(path):
+            return f"{trouble} and is not the appliance's alone"
+    except OSError as error:
+        return f"{path} cannot be looked into: {error.strerror}"
+    return ""
+
+
+def _open(path: Path) -> str:
+    with suppress(OSError):
+        return open_to_others(path)
     return ""
 
 

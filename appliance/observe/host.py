@@ -78,15 +78,21 @@ class Host:
     async def _disk(self, name: str, path: str) -> None:
         limiter = trio.CapacityLimiter(1)  # one thread that hangs, and no second one
         while True:
-            free, size = await answered(path, limiter) or (float("nan"), float("nan"))
+            free, size = float("nan"), float("nan")
+            with suppress(OSError):
+                free, size = await answered(path, limiter) or (free, size)
             self.metrics.free[name,].value = free
             self.metrics.size[name,].value = size
             await trio.sleep(_EVERY)
 
 
 async def answered(path: str, limiter: trio.CapacityLimiter) -> tuple[float, float] | None:
-    """What `space` says; None when the disk cannot be asked, or does not answer in time."""
-    with suppress(OSError), trio.move_on_after(_PATIENCE):
+    """What `space` says; None when the disk does not answer in time.
+
+    Raises:
+        OSError: it cannot be asked.
+    """
+    with trio.move_on_after(_PATIENCE):
         return await trio.to_thread.run_sync(space, path, limiter=limiter, abandon_on_cancel=True)
     return None
 

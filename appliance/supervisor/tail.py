@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
@@ -31,19 +31,6 @@ _SLACK = 512  # kept beyond the cut so that a secret across it is still seen who
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _ENDS = re.compile(rb"[\r\n]+")  # a progress bar ends its lines with \r, so each of its steps is a line
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_TELLING = re.compile(
-    r"error|fatal|exception|fail|cannot|can't|unable|not found|no such file|denied|abort|out of memory|invalid|panic",
-    re.IGNORECASE,
-)
-
-
-def telling(lines: Sequence[str], longest: int = 300) -> str:
-    """The line that most likely says why a process ended: the last one that sounds like an error, else the last."""
-    spoken = [line.strip() for line in lines if line.strip()]
-    if not spoken:
-        return ""
-    line = next((line for line in reversed(spoken[-50:]) if _TELLING.search(line)), spoken[-1])
-    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 class Tail:

@@ -159,6 +159,13 @@ _TELLING = re.compile(
 _WRAPPER = re.compile(
     r"See root cause above|Engine core initialization failed|exiting due to|Failed core proc", re.IGNORECASE
 )
+# SIGHUP, SIGINT, SIGKILL and SIGTERM come from outside: what an engine said last has nothing to do with them, unless
+# it complained.
+_SENT = frozenset({-1, -2, -9, -15})
+_KILLED = (
+    "Somebody on this machine has sent the signal. Where nobody did, see the kernel's log (`dmesg`): a limit on memory "
+    "ends processes like this, too."
+)
 _SIGNALS = {-4: "SIGILL", -6: "SIGABRT", -7: "SIGBUS", -8: "SIGFPE", -9: "SIGKILL", -11: "SIGSEGV"}
 
 
@@ -173,20 +180,23 @@ def judge(lines: Sequence[str], code: int | None, *, ended: str, ready: bool, hi
         hint: what we know without the log: the kernel killed it for memory, it stalled, it never got ready.
     """
     spoken = [line.strip() for line in lines if line.strip()][-_LINES:]
+    said = telling(spoken, complaints_only=hint is Cause.HOST_OOM or (hint is None and (code is None or code in _SENT)))
     if hint is not None:
-        return Verdict(hint, _words(ended, telling(spoken) if hint is not Cause.STALLED else ""), *_ABOUT[hint])
+        return Verdict(hint, _words(ended, said if hint is not Cause.STALLED else ""), *_ABOUT[hint])
     for row in _TABLE:
         if row.starting_only and ready:
             continue
         line = next((line for line in reversed(spoken) if row.pattern.search(line)), None)
         if line is not None:
             return Verdict(row.cause, _words(ended, line), row.advice, row.retry)
-    said = telling(spoken)
     if code == -4:  # SIGILL
         advice = "The engine's program was built for another processor; install one that was built for this machine."
         return Verdict(Cause.HOST, _words(ended, said), advice, Retry.BACKOFF if ready else Retry.ONCE)
-    cause = Cause.CRASH if code in _SIGNALS else Cause.EXITED
-    return Verdict(cause, _words(ended, said))
+    if code in _SENT:
+        return Verdict(
+            Cause.CRASH if code in _SIGNALS else Cause.EXITED, _words(f"{ended} from outside", said), _KILLED
+        )
+    return Verdict(Cause.CRASH if code in _SIGNALS else Cause.EXITED, _words(ended, said))
 
 
 _ABOUT = {
@@ -205,14 +215,18 @@ _ABOUT = {
 }
 
 
-def telling(spoken: Sequence[str]) -> str:
-    """The line that most likely says why: the last one that sounds like an error and is not about another line."""
+def telling(spoken: Sequence[str], *, complaints_only: bool = False) -> str:
+    """The line that most likely says why: the last one that sounds like an error and is not about another line.
+
+    Where none sounds like one it is the last line, or "" with `complaints_only`.
+    """
     said = [line for line in spoken[-50:] if line.strip()]
     if not said:
         return ""
     errors = [line for line in said if _TELLING.search(line)]
-    line = next((line for line in reversed(errors) if not _WRAPPER.search(line)), errors[-1] if errors else said[-1])
-    return _cut(line.strip())
+    if not errors:
+        return "" if complaints_only else _cut(said[-1].strip())
+    return _cut(next((line for line in reversed(errors) if not _WRAPPER.search(line)), errors[-1]).strip())
 
 
 def _words(ended: str, said: str) -> str:

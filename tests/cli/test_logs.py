@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from appliance.cli.main import main
 from tests.fakes.product import Product, product, runtime
 from tests.ops.test_orders import ADMIN, ADMIN_TABLE
 
@@ -148,6 +149,16 @@ def test_who_is_not_there_is_said(box: Product) -> None:
     nobody = logs(box, "-f", "nobody")
     _, errors = nobody.communicate(timeout=20)
     assert (nobody.returncode, "no replica called 'nobody'" in errors) == (2, True)
+
+
+@pytest.mark.parametrize("flags", [(), ("-f",)])
+def test_without_a_server_it_says_where_the_files_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+) -> None:
+    assert main(["logs", "m", *flags, "--state-dir", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "no appliance runs" in told
+    assert f"is kept in {tmp_path / 'logs'}" in told
 
 
 def test_the_end_of_the_server_and_of_the_model_are_told(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def test_a_machine_in_good_health_has_nothing_to_mend() -> None:
         ({"problems": ["a.toml:1:1 what fix", "and"]}, "config.valid", "error"),
         ({"config_open": True}, "config.mode", "warning"),
         ({"state_trouble": "/s cannot be written"}, "state.directory", "error"),
+        ({"state_open": "/s is open to others"}, "state.directory", "warning"),
+        ({"disks": [DiskFact("state", "/s", None, trouble="Permission denied")]}, "host.disk", "warning"),
     ],
 )
 def test_what_is_wrong_has_an_id_a_grade_and_a_fix(change: dict[str, object], expected: str, grade: str) -> None:

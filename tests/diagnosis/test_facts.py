@@ -95,6 +95,25 @@ async def test_a_state_directory_of_somebody_else_is_a_fact(shut: Path) -> None:
     assert found.state_trouble == f"{shut} cannot be written by us"
 
 
+async def test_a_disk_behind_a_directory_that_we_may_not_enter_is_not_said_to_hang(shut: Path) -> None:
+    config = shut.with_name("a.toml")
+    await trio.Path(config).write_text(f'[server]\nstate_dir = "{shut / "deeper"}"\nlisten = "127.0.0.1:0"\n')
+    with somebody_else():
+        found = await gather(Told(config, {}, has_environment_keys=False))
+    assert [(disk.free, disk.trouble) for disk in found.disks] == [(None, "Permission denied")]
+
+
+async def test_a_state_directory_that_is_open_is_closed_by_the_server_or_has_to_be_by_hand(tmp_path: Path) -> None:
+    state = tmp_path / "s"
+    state.mkdir()
+    state.chmod(0o755)
+    text = f'[server]\nstate_dir = "{state}"\nlisten = "127.0.0.1:0"\n'
+    found = await facts(tmp_path, text)
+    assert (found.state_open, found.state_trouble) == (f"{state} is open to others (mode 0755)", "")
+    (state / "thesis.txt").touch()
+    assert "is not the appliance's alone" in (await facts(tmp_path, text)).state_trouble
+
+
 async def test_a_command_without_a_model_has_none_to_be_read(tmp_path: Path) -> None:
     text = '[[runtimes]]\nname = "c"\nengine = "command"\ncommand = ["/bin/echo", "{port}"]\n'
     found = await facts(tmp_path, text)

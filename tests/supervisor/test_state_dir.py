@@ -18,6 +18,32 @@ def test_a_state_directory_is_private_and_held_by_one(tmp_path: Path) -> None:
         assert (state / "lock").read_text() == f"{os.getpid()}\n"
 
 
+@pytest.mark.parametrize("held", [(), ("instance", "usage.db"), ("lock", "logs", "run")])
+def test_one_that_is_open_to_others_is_closed_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, held: tuple[str, ...]
+) -> None:
+    state = tmp_path / "s"
+    state.mkdir()
+    for name in held:
+        (state / name).touch() if "." in name or name in {"instance", "lock"} else (state / name).mkdir()
+    state.chmod(0o755)
+    with caplog.at_level("WARNING", "appliance.supervisor"), locked(state):
+        assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    assert f"{state} is open to others (mode 0755): it has mode 0700 now" in caplog.text
+
+
+def test_one_that_holds_what_is_not_an_appliances_is_not_shut_to_others(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    tmp_path.chmod(0o755)
+    with pytest.raises(OperatorError, match=rf"mode 0755\) and is not .* `chmod 700 {tmp_path}`"), locked(tmp_path):
+        pass
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    tmp_path.chmod(0o700)
+    with locked(tmp_path):
+        pass
+
+
 def test_a_directory_that_cannot_be_used_has_a_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OperatorError, match="cannot use state_dir"), locked(tmp_path / "file"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from appliance.domain.secret import Secret
 from appliance.supervisor.process import Process
 from appliance.supervisor.spawn import spawn
-from appliance.supervisor.tail import LINE_BYTES, LINES, Piece, Reader, Tail, telling
+from appliance.supervisor.tail import LINE_BYTES, LINES, Piece, Reader, Tail
 
 
 class Clock:
@@ -178,10 +178,3 @@ def test_only_new_bytes_are_a_sign_of_life(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b".")
     tail.poll()
     assert tail.last_change == 5.0
-
-
-def test_the_telling_line_sounds_like_an_error_if_any_does() -> None:
-    assert telling(["a", "error: no memory", "bye", ""]) == "error: no memory"
-    assert telling(["a", "bye"]) == "bye"
-    assert telling([]) == ""
-    assert len(telling(["x" * 999])) == 300

@@ -93,6 +93,29 @@ def test_signals_are_crashes(code: int, cause: Cause) -> None:
     assert judged("ggml_abort", code).cause is cause
 
 
+@pytest.mark.parametrize("code", [-9, -15, -2])
+def test_who_is_killed_by_somebody_has_not_said_why(code: int) -> None:
+    served = "INFO: 127.0.0.1 POST /v1/chat/completions 200 OK"
+    verdict = judge([served], code, ended=f"killed by signal {-code}", ready=True)
+    assert verdict.words == f"killed by signal {-code} from outside"
+    assert "Somebody on this machine" in verdict.advice
+    assert "dmesg" in verdict.advice
+    complained = judge(["E cannot allocate 3 GiB", served], code, ended="killed", ready=True)
+    assert complained.words == "killed from outside: E cannot allocate 3 GiB"
+    assert judge([served], 1, ended="exit code 1", ready=True).words == f"exit code 1: {served}"
+
+
+def test_who_was_killed_for_memory_is_told_so_without_an_ordinary_line() -> None:
+    verdict = judge(["slot released"], -9, ended="killed", ready=True, hint=Cause.HOST_OOM)
+    assert (verdict.words, verdict.cause) == ("killed", Cause.HOST_OOM)
+    assert "ran out of memory" in verdict.advice
+
+
+def test_an_end_that_nobody_saw_quotes_complaints_only() -> None:
+    assert judge(["slot released"], None, ended="ended", ready=True).words == "ended"
+    assert judge(["fatal: no"], None, ended="ended", ready=True).words == "ended: fatal: no"
+
+
 def test_an_illegal_instruction_is_a_program_for_another_processor() -> None:
     verdict = judged("AMX is not ready to be used!", -4)
     assert (verdict.cause, verdict.retry) == (Cause.HOST, Retry.ONCE)
@@ -113,3 +136,4 @@ def test_telling() -> None:
     assert telling(["error: why", "Engine core initialization failed. See root cause above."]) == "error: why"
     assert telling(["one", "two"]) == "two"
     assert telling(["", " "]) == ""
+    assert telling(["one", "two"], complaints_only=True) == ""
