@@ -135,7 +135,7 @@ def build(
     catalogue = Catalogue(
         config.models, config.runtimes, backends, Clouds.of(config.providers, config.keys, credentials)
     )
-    gpus = reader_of(server.gpu_file, environment.inherited({}), metrics.gpus_seen)
+    gpus = reader_of(server.gpu_file, environment.inherited({}), metrics.gpus.seen)
     outcomes = outcomes_of(config, fleet, metrics, time.monotonic)  # before there are rows to watch
     supervisor = _supervisor(config, fleet, upstreams, gpus, metrics.replicas)
     prober = Prober(backends, fleet, partial(_ask, upstreams), server.probe_interval)

@@ -1,6 +1,7 @@
 """The GPUs of this box as last seen."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,30 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Vitals:
+    """How a GPU does, beside what decides about its use; None or empty where its driver does not tell.
+
+    Attributes:
+        power_limit: watts that it may draw.
+        energy: joules since its driver was loaded.
+        clocks: hertz now, of "sm" and "memory".
+        throttled: seconds in which its clock was held down, by reason, a word of `THROTTLES`; since we look.
+        ecc: memory errors since its driver was loaded, "corrected" and "uncorrected".
+        xids: how often the driver reported each Xid error, by its number; since we look.
+    """
+
+    power_limit: float | None = None
+    energy: float | None = None
+    clocks: Mapping[str, float] = field(default_factory=dict)
+    throttled: Mapping[str, float] = field(default_factory=dict)
+    ecc: Mapping[str, int] = field(default_factory=dict)
+    xids: Mapping[int, int] = field(default_factory=dict)
+
+
+THROTTLES = ("power_cap", "thermal", "hw_thermal", "power_brake", "hw_slowdown", "sync_boost")
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     """One GPU. Memory in bytes.
 
@@ -35,6 +60,7 @@ class Gpu:
         temperature: degrees Celsius.
         power: watts.
         rising: bytes that became free since the look before; they are free once they have been seen twice.
+        vitals: how it does.
     """
 
     index: int
@@ -50,6 +76,7 @@ class Gpu:
     temperature: float | None = None
     power: float | None = None
     rising: int = 0
+    vitals: Vitals = Vitals()
 
 
 @dataclass(frozen=True, slots=True)

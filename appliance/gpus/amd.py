@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from appliance.domain.gpus import Gpu
+from appliance.domain.gpus import Gpu, Vitals
 
 DRM = Path("/sys/class/drm")
 _CARD = "card[0-9]*"
@@ -47,6 +47,20 @@ def _gpu(index: int, device: Path) -> Gpu:
         utilization=_first(device / "gpu_busy_percent", float),
         temperature=_scaled(sensors / "temp1_input", 1e3),
         power=_scaled(sensors / "power1_average", 1e6),
+        vitals=_vitals(sensors, device / "ras" / "umc_err_count"),
+    )
+
+
+def _vitals(sensors: Path, errors: Path) -> Vitals:
+    """Linux, Documentation/gpu/amdgpu/thermal.rst and ras.rst."""
+    clocks = {"sm": _first(sensors / "freq1_input", float), "memory": _first(sensors / "freq2_input", float)}
+    counts = dict(line.split(": ") for line in (_first(errors, str) or "").splitlines() if ": " in line)
+    words = {"ce": "corrected", "ue": "uncorrected"}
+    return Vitals(
+        _scaled(sensors / "power1_cap", 1e6),
+        _scaled(sensors / "energy1_input", 1e6),
+        {name: hertz for name, hertz in clocks.items() if hertz is not None},
+        ecc={words[name]: int(count) for name, count in counts.items() if name in words and count.isdigit()},
     )
 
 

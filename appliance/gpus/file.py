@@ -1,8 +1,9 @@
 """A JSON file in place of a driver.
 
 `{"gpus": [{"index": 0, "total": …, "used": …, "free": …, "holders": [{"pid", "user", "command", "bytes"}]}]}`, in
-bytes. Each GPU may also have `uuid`, `name`, `utilization`, `temperature`, `power`, `fault` (words) and `xid` (a
-number). Beside `gpus`, `hang` is how many seconds each look takes, as a driver's library that hangs would.
+bytes. Each GPU may also have `uuid`, `name`, `utilization`, `temperature`, `power`, `fault` (words), `xid` (a number)
+and, as in `domain.gpus.Vitals`, `power_limit`, `energy`, `clocks`, `throttled`, `ecc` and `xids`. Beside `gpus`, `hang`
+is how many seconds each look takes, as a driver's library that hangs would.
 """
 
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from appliance.domain.gpus import Gpu, Holder
+from appliance.domain.gpus import Gpu, Holder, Vitals
 from appliance.gpus import faults
 from appliance.gpus.processes import alive
 
@@ -54,4 +55,14 @@ def _gpu(entry: dict[str, Any]) -> Gpu:
         utilization=entry.get("utilization"),
         temperature=entry.get("temperature"),
         power=entry.get("power"),
+        vitals=_vitals(entry),
     )
+
+
+def _vitals(entry: dict[str, Any]) -> Vitals:
+    told = {
+        name: entry[name] for name in ("power_limit", "energy", "clocks", "throttled", "ecc", "xids") if name in entry
+    }
+    if "xid" in entry:
+        told.setdefault("xids", {entry["xid"]: 1})
+    return msgspec.convert(told, Vitals, strict=False)  # the keys of JSON are strings

@@ -1,16 +1,22 @@
 """NVIDIA GPUs, through the driver's library (NVML)."""
 
+import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from appliance.domain.gpus import Gpu, Holder
+from appliance.domain.gpus import THROTTLES, Gpu, Holder, Vitals
 from appliance.gpus import faults
 from appliance.gpus.processes import command_of, user_of
 
 DRIVER = Path("/proc/driver/nvidia/version")
 _MILLI = 1000.0
+_MEGA = 1e6
+_LONGEST = 5.0  # seconds between two looks; after a longer pause nobody knows what was in between
+# nvml.h: nvmlClocksEventReason*. What is no throttling is left out: idle, and clocks that somebody has set.
+_REASONS = dict(zip(THROTTLES, (0x04, 0x20, 0x40, 0x80, 0x08, 0x10), strict=True))
 
 
 class NvmlSource:
@@ -18,14 +24,20 @@ class NvmlSource:
 
     Args:
         nvml: the module `pynvml`, or what behaves like it.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, nvml: Any) -> None:
+    def __init__(self, nvml: Any, clock: Callable[[], float] = time.monotonic) -> None:
         self._nvml = nvml
+        self._clock = clock
+        self._looked = clock()
+        self._passed = 0.0  # seconds from the look before to this one
         nvml.nvmlInit()
         self._handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
         self._indices = {nvml.nvmlDeviceGetUUID(handle): index for index, handle in enumerate(self._handles)}
         self._faults: dict[int, str] = {}  # of Xid errors, which are told once
+        self._xids: dict[int, Counter[int]] = {index: Counter() for index in range(len(self._handles))}
+        self._throttled: dict[int, dict[str, float]] = {index: {} for index in range(len(self._handles))}
         self._events = nvml.nvmlEventSetCreate()
         for handle in self._handles:
             with suppress(nvml.NVMLError):  # not every device tells
@@ -34,6 +46,8 @@ class NvmlSource:
     def __call__(self) -> list[Gpu]:
         """What the driver says now; a GPU that it cannot talk to is one with a fault."""
         self._collect_xids()
+        now = self._clock()
+        self._passed, self._looked = min(now - self._looked, _LONGEST), now
         return [self._gpu(index, handle) for index, handle in enumerate(self._handles)]
 
     def _collect_xids(self) -> None:
@@ -43,9 +57,11 @@ class NvmlSource:
                 event = nvml.nvmlEventSetWait_v2(self._events, 0)
             except nvml.NVMLError:  # the timeout of 0 ms: there are none
                 return
-            words = faults.of_xid(int(event.eventData))
             index = self._indices.get(self._told(lambda: nvml.nvmlDeviceGetUUID(event.device)) or "")  # noqa: B023 - called at once
-            if words and index is not None:
+            if index is None:
+                continue
+            self._xids[index][int(event.eventData)] += 1
+            if words := faults.of_xid(int(event.eventData)):
                 self._faults[index] = words
 
     def _gpu(self, index: int, handle: Any) -> Gpu:
@@ -66,18 +82,52 @@ class NvmlSource:
             memory.free,
             tuple(self._holders(handle)),
             fault=self._faults.get(index, "") or self._memory_fault(handle),
+            vitals=self._vitals(index, handle),
             utilization=use,
             temperature=self._told(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
             power=None if power is None else power / _MILLI,
         )
 
+    def _vitals(self, index: int, handle: Any) -> Vitals:
+        nvml = self._nvml
+        limit = self._told(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
+        energy = self._told(lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
+        clocks = {
+            name: self._told(lambda: nvml.nvmlDeviceGetClockInfo(handle, domain))  # noqa: B023 - called at once
+            for name, domain in (("sm", nvml.NVML_CLOCK_SM), ("memory", nvml.NVML_CLOCK_MEM))
+        }
+        errors = {
+            name: self._errors(handle, kind)
+            for name, kind in (
+                ("corrected", nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
+                ("uncorrected", nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),
+            )
+        }
+        return Vitals(
+            None if limit is None else limit / _MILLI,
+            None if energy is None else energy / _MILLI,
+            {name: megahertz * _MEGA for name, megahertz in clocks.items() if megahertz is not None},
+            self._held_down(index, handle),
+            {name: count for name, count in errors.items() if count is not None},
+            dict(self._xids[index]),
+        )
+
+    def _held_down(self, index: int, handle: Any) -> dict[str, float]:
+        """Seconds by reason: each look stands for the time since the one before."""
+        found = self._throttled[index]
+        reasons = self._told(lambda: self._nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+        if reasons is not None:
+            for name, bit in _REASONS.items():
+                found[name] = found.get(name, 0.0) + (self._passed if reasons & bit else 0.0)
+        return dict(found)
+
+    def _errors(self, handle: Any, kind: int) -> Any:
+        nvml = self._nvml
+        return self._told(lambda: nvml.nvmlDeviceGetTotalEccErrors(handle, kind, nvml.NVML_VOLATILE_ECC))
+
     def _memory_fault(self, handle: Any) -> str:
         nvml = self._nvml
-        errors = self._told(
-            lambda: nvml.nvmlDeviceGetTotalEccErrors(
-                handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
-            )
-        )
+        errors = self._errors(handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED)
         remapped = self._told(lambda: nvml.nvmlDeviceGetRemappedRows(handle))
         return faults.of_memory(uncorrected=errors or 0, remap_failed=bool(remapped and remapped[3]))
 

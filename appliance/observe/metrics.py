@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from appliance.domain.gpus import Gpu
 from appliance.domain.status import BackendStatus
 from appliance.errors import TABLE
 from appliance.observe.exchange_metrics import CODES, ExchangeMetrics
 from appliance.observe.exposition import AnyFamily, render
 from appliance.observe.families import Cell, Watched
+from appliance.observe.gpu_metrics import GpuMetrics
 from appliance.observe.host import HostMetrics
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.maker import Maker
@@ -39,6 +39,7 @@ class Metrics:
         registry: holds every family, for whoever reads single values or renders all at once.
         exchanges: those of exchanges.
         replicas: those of replicas and their engines.
+        gpus: those of the GPUs.
         host: those of the machine; whoever looks at it writes them.
     """
 
@@ -53,7 +54,7 @@ class Metrics:
         self._guarding()
         self._targets()
         self._door()
-        self._hardware()
+        self.gpus = GpuMetrics(self._make)
         self._recording()
 
     def _guarding(self) -> None:
@@ -132,37 +133,6 @@ class Metrics:
         ]
         for family in self._usage:
             self._make.add(family)
-
-    def _hardware(self) -> None:
-        self._gpu_info = self._make.gauge("appliance_gpu_info", "Always 1; what a GPU is.", "gpu", "uuid", "name")
-        self._gpu_up = self._make.gauge("appliance_gpu_up", "1 while a GPU answers and has no fault.", "gpu")
-        self._gpu_total = self._make.gauge("appliance_gpu_memory_total_bytes", "Memory of a GPU.", "gpu")
-        self._gpu_used = self._make.gauge(
-            "appliance_gpu_memory_used_bytes", "Memory of a GPU in use, by anybody.", "gpu"
-        )
-        self._gpu_busy = self._make.gauge("appliance_gpu_utilization_ratio", "Share of time a GPU was busy.", "gpu")
-        self._gpu_heat = self._make.gauge("appliance_gpu_temperature_celsius", "Temperature of a GPU.", "gpu")
-        self._gpu_power = self._make.gauge("appliance_gpu_power_watts", "Power that a GPU draws.", "gpu")
-        self._gpu_timeouts = self._make.counter(
-            "appliance_gpu_driver_timeouts_total", "Questions that the GPU driver did not answer in time."
-        )
-
-    def gpus_seen(self, gpus: Sequence[Gpu], timeouts: int) -> None:
-        """The GPUs were looked at; `timeouts` is how often their driver did not answer so far."""
-        self._gpu_timeouts[()].value = timeouts
-        for gpu in gpus:
-            key = (str(gpu.index),)
-            self._gpu_info[*key, gpu.uuid, gpu.name].value = 1
-            self._gpu_up[key].value = gpu.known and not gpu.fault
-            self._gpu_total[key].value = gpu.total
-            self._gpu_used[key].value = gpu.used
-            for series, value in (
-                (self._gpu_busy, None if gpu.utilization is None else gpu.utilization / 100),
-                (self._gpu_heat, gpu.temperature),
-                (self._gpu_power, gpu.power),
-            ):
-                if value is not None:
-                    series[key].value = value
 
     @property
     def families(self) -> Sequence[AnyFamily]:

@@ -1,93 +1,120 @@
 """The GPUs."""
 
-from dashboards.author.page import OURS, RATE, Page, Row
+from dashboards.author.page import OURS, Page, Row
 from dashboards.author.panels import Panel, Query
 from dashboards.author.queries import rate
+from dashboards.author.shapes import level, levels, needed_memory, rates, rises
 
-
-def _each(metric: str, legend: str = "{{instance}} GPU {{gpu}}") -> Query:
-    return Query(f"max by (instance, gpu) ({metric}{{{OURS}}})", legend)
-
-
+_GPU = "appliance_gpu_"
+_EACH = "instance, gpu"
 _OUTPUT = rate("appliance_tokens_total", "", 'type="output"')
-_SHARE = "max by (instance, gpu) (appliance_gpu_memory_used_bytes{{{0}}} / appliance_gpu_memory_total_bytes{{{0}}})"
+_SHARE = f"max by ({_EACH}) ({_GPU}memory_used_bytes{{{OURS}}} / {_GPU}memory_total_bytes{{{OURS}}})"
+
+_MEMORY = Row(
+    "Memory",
+    [
+        Panel(
+            "Memory in use",
+            "By anybody, ours and others; appliance status names the others.",
+            [Query(_SHARE, "{{instance}} {{gpu}}")],
+            unit="percentunit",
+            limits=(0.95, 0.99),
+        ),
+        levels("Memory in use, bytes", "By anybody.", f"{_GPU}memory_used_bytes", _EACH, unit="bytes"),
+        needed_memory(),
+    ],
+)
+_WORK = Row(
+    "Work",
+    [
+        levels(
+            "Busy",
+            "Share of time in which a GPU had something to do.",
+            f"{_GPU}utilization_ratio",
+            _EACH,
+            unit="percentunit",
+        ),
+        levels(
+            "Clocks",
+            "Of its processors and its memory. A busy GPU with a low clock is held down.",
+            f"{_GPU}clock_hertz",
+            f"{_EACH}, domain",
+            unit="hertz",
+        ),
+        Panel(
+            "Tokens by joule",
+            "Output tokens for each joule of all GPUs.",
+            [Query(f"{_OUTPUT} / {rate(f'{_GPU}energy_joules_total', '')}", "tokens/J")],
+        ),
+    ],
+)
+_HEAT = Row(
+    "Heat and power",
+    [
+        levels(
+            "Temperature",
+            "From about 87 °C on, GPUs slow down to stay alive.",
+            f"{_GPU}temperature_celsius",
+            _EACH,
+            unit="celsius",
+            limits=(80, 87),
+        ),
+        Panel(
+            "Power",
+            "What a GPU draws, and what it may draw.",
+            [level(f"{_GPU}power_watts", _EACH), level(f"{_GPU}power_limit_watts", _EACH, words="limit")],
+            unit="watt",
+        ),
+        rates(
+            "Held down",
+            "Share of time in which a clock was lower than it could be. power_cap is usual under load; hw_thermal, thermal, power_brake and hw_slowdown are not: look at the fans, the room and the power supply.",
+            f"{_GPU}throttle_seconds_total",
+            f"{_EACH}, reason",
+            unit="percentunit",
+        ),
+    ],
+)
+_HEALTH = Row(
+    "Health",
+    [
+        levels(
+            "Answering, without a fault",
+            "0: it has a fault, or its driver does not answer. It gets no new models.",
+            f"{_GPU}up",
+            _EACH,
+            of="min",
+        ),
+        Panel(
+            "Errors that its driver reported",
+            "Xid errors by number since we look; docs/gpus.md says which of them take a GPU out of use.",
+            [level(f"{_GPU}xid_errors_total", f"{_EACH}, xid")],
+        ),
+        Panel(
+            "Memory errors",
+            "Corrected ones cost nothing but are a warning; one that was not corrected takes the GPU out of use.",
+            [level(f"{_GPU}ecc_errors_total", f"{_EACH}, type")],
+        ),
+        rises(
+            "Driver that did not answer",
+            "Questions that the driver did not answer in time.",
+            f"{_GPU}driver_timeouts_total",
+            "instance",
+        ),
+        Panel(
+            "What they are",
+            "By box and index.",
+            [Query(f"{_GPU}info{{{OURS}}}")],
+            kind="table",
+            width=16,
+            names={"gpu": "GPU", "name": "Name", "uuid": "UUID"},
+            hidden=("Value",),
+        ),
+    ],
+)
 
 PAGE = Page(
     "gpus",
     "Appliance: GPUs",
-    "Memory, load, heat and power of every GPU, and who is to have the memory.",
-    [
-        Row(
-            "Memory",
-            [
-                Panel(
-                    "Memory in use",
-                    "By anybody, ours and others; appliance status names the others.",
-                    [Query(_SHARE.format(OURS), "{{instance}} GPU {{gpu}}")],
-                    unit="percentunit",
-                    limits=(0.95, 0.99),
-                ),
-                Panel("Memory in use, bytes", "By anybody.", [_each("appliance_gpu_memory_used_bytes")], unit="bytes"),
-                Panel(
-                    "Needed by our replicas",
-                    "On each of their GPUs, declared or learned.",
-                    [Query(f"max by (replica) (appliance_replica_gpu_memory_bytes{{{OURS}}})", "{{replica}}")],
-                    unit="bytes",
-                    kind="stack",
-                ),
-            ],
-        ),
-        Row(
-            "Work",
-            [
-                Panel(
-                    "Busy",
-                    "Share of time in which a GPU had something to do.",
-                    [_each("appliance_gpu_utilization_ratio")],
-                    unit="percentunit",
-                ),
-                Panel(
-                    "Temperature",
-                    "From about 87 °C on, GPUs slow down to stay alive.",
-                    [_each("appliance_gpu_temperature_celsius")],
-                    unit="celsius",
-                    limits=(80, 87),
-                ),
-                Panel("Power", "What a GPU draws.", [_each("appliance_gpu_power_watts")], unit="watt"),
-                Panel(
-                    "Tokens by watt-second",
-                    "Output tokens for each joule of all GPUs.",
-                    [Query(f"{_OUTPUT} / sum (appliance_gpu_power_watts{{{OURS}}})", "tokens/J")],
-                ),
-            ],
-        ),
-        Row(
-            "Health",
-            [
-                Panel(
-                    "Answering, without a fault",
-                    "0: it has a fault, or its driver does not answer. It gets no new models.",
-                    [_each("appliance_gpu_up")],
-                ),
-                Panel(
-                    "Driver that did not answer",
-                    "Questions that the driver did not answer in time.",
-                    [
-                        Query(
-                            f"sum by (instance) (increase(appliance_gpu_driver_timeouts_total{{{OURS}}}[{RATE}]))",
-                            "{{instance}}",
-                        )
-                    ],
-                ),
-                Panel(
-                    "What they are",
-                    "By box and index.",
-                    [Query(f"appliance_gpu_info{{{OURS}}}")],
-                    kind="table",
-                    names={"gpu": "GPU", "name": "Name", "uuid": "UUID"},
-                    hidden=("Value",),
-                ),
-            ],
-        ),
-    ],
+    "Memory, load, heat, power and errors of every GPU, and who is to have the memory.",
+    [_MEMORY, _WORK, _HEAT, _HEALTH],
 )

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.domain.gpus import Vitals
 from appliance.gpus.amd import AmdSource
 
 
@@ -9,7 +10,7 @@ def card(root: Path, number: int, **files: str) -> None:
     device = root / f"card{number}" / "device"
     (device / "hwmon" / "hwmon3").mkdir(parents=True)
     for name, text in files.items():
-        spot = device / "hwmon" / "hwmon3" if name in ("temp1_input", "power1_average") else device
+        spot = device / "hwmon" / "hwmon3" if name[-6:] in ("_input", "verage", "r1_cap") else device
         (spot / name).write_text(text + "\n")
 
 
@@ -26,6 +27,26 @@ def test_cards_with_memory_of_their_own_in_the_order_of_their_numbers(tmp_path: 
     )  # fmt: skip
     assert (first.utilization, first.temperature, first.power) == (42, 51, 300)
     assert (second.index, second.name, second.free, second.utilization) == (1, "AMD GPU", 400, None)
+
+
+def test_how_it_does(tmp_path: Path) -> None:
+    memory = {"mem_info_vram_total": "500", "mem_info_vram_used": "100"}
+    more = {
+        "power1_cap": "750000000",
+        "energy1_input": "9000000",
+        "freq1_input": "2100000000",
+        "freq2_input": "1300000000",
+    }
+    card(tmp_path, 0, **memory, **more)
+    errors = tmp_path / "card0" / "device" / "ras"
+    errors.mkdir()
+    (errors / "umc_err_count").write_text("ue: 0\nce: 3\nother: x\n")
+    card(tmp_path, 1, **memory)
+    first, second = AmdSource(tmp_path)()
+    assert first.vitals == Vitals(
+        750, 9, {"sm": 2.1e9, "memory": 1.3e9}, ecc={"corrected": 3, "uncorrected": 0}
+    )  # fmt: skip
+    assert second.vitals == Vitals()
 
 
 def test_a_box_without_any(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from appliance.domain.gpus import Holder
+from appliance.domain.gpus import Holder, Vitals
 from appliance.gpus.file import FileSource
 
 ONE: dict[str, Any] = {"index": 0, "total": 100, "used": 30, "free": 70}
@@ -39,13 +39,37 @@ def test_faults(tmp_path: Path) -> None:
     assert ["Xid 79" in gpus[0].fault, gpus[1].fault, gpus[2].fault] == [True, "", "smoke"]
 
 
+def test_how_it_does(tmp_path: Path) -> None:
+    told = {
+        "power_limit": 700,
+        "energy": 5,
+        "clocks": {"sm": 2e9},
+        "throttled": {"hw_thermal": 3},
+        "ecc": {"corrected": 1},
+    }
+    plain, whole, xid = source(tmp_path, {"gpus": [ONE, ONE | told | {"xids": {"31": 2}}, ONE | {"xid": 79}]})()
+    assert plain.vitals == Vitals()
+    assert whole.vitals == Vitals(700, 5, {"sm": 2e9}, {"hw_thermal": 3}, {"corrected": 1}, {31: 2})
+    assert xid.vitals.xids == {79: 1}
+
+
 def test_a_driver_that_hangs(tmp_path: Path) -> None:
     look, began = source(tmp_path, {"hang": 0.2, "gpus": []}), time.monotonic()
     assert look() == []
     assert time.monotonic() - began >= 0.2
 
 
-@pytest.mark.parametrize("content", [{}, {"gpus": [{}]}, {"gpus": 3}, [], {"gpus": [{"index": 0, "total": "many"}]}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"gpus": [{}]},
+        {"gpus": 3},
+        [],
+        {"gpus": [{"index": 0, "total": "many"}]},
+        {"gpus": [{"index": 0, "total": 5, "energy": "x"}]},
+    ],
+)
 def test_what_says_something_else(tmp_path: Path, content: object) -> None:
     with pytest.raises(ValueError, match=r".+"):
         source(tmp_path, content)()

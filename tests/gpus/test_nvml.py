@@ -5,6 +5,7 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
+from appliance.domain.gpus import THROTTLES, Vitals
 from appliance.gpus.nvml import NvmlSource
 
 
@@ -18,7 +19,10 @@ class Library:
     NVMLError = NVMLError
     nvmlEventTypeXidCriticalError = 8
     NVML_TEMPERATURE_GPU = 0
+    NVML_MEMORY_ERROR_TYPE_CORRECTED = 0
     NVML_MEMORY_ERROR_TYPE_UNCORRECTED = 1
+    NVML_CLOCK_SM = 1
+    NVML_CLOCK_MEM = 2
     NVML_VOLATILE_ECC = 0
 
     def __init__(self) -> None:
@@ -28,6 +32,7 @@ class Library:
         self.processes = {0: [(os.getpid(), 500)], 1: []}
         self.graphics: dict[int, list[tuple[int, int | None]]] = {0: [(os.getpid(), 400), (1, None)], 1: []}
         self.uncorrected = 0
+        self.reasons = 0
         self.remapped = (0, 0, 0, 0)
 
     def __getattr__(self, name: str) -> Any:
@@ -68,7 +73,19 @@ class Library:
         return 350_000
 
     def _GetTotalEccErrors(self, handle: int, kind: int, counter: int) -> int:
-        return self.uncorrected
+        return self.uncorrected if kind == self.NVML_MEMORY_ERROR_TYPE_UNCORRECTED else 9
+
+    def _GetEnforcedPowerLimit(self, handle: int) -> int:
+        return 700_000
+
+    def _GetTotalEnergyConsumption(self, handle: int) -> int:
+        return 5_000_500
+
+    def _GetClockInfo(self, handle: int, domain: int) -> int:
+        return {self.NVML_CLOCK_SM: 1980, self.NVML_CLOCK_MEM: 2619}[domain]
+
+    def _GetCurrentClocksEventReasons(self, handle: int) -> int:
+        return self.reasons if handle == 0 else 0
 
     def _GetRemappedRows(self, handle: int) -> tuple[int, ...]:
         return self.remapped
@@ -96,6 +113,34 @@ def test_a_whole_look() -> None:
     assert [(holder.pid, holder.bytes) for holder in first.holders] == [(1, 0), (os.getpid(), 500)]
     assert first.holders[1].command != "?"
     assert second.holders == ()
+
+
+def test_how_it_does() -> None:
+    library = Library()
+    look = NvmlSource(library)
+    library.xids = [(1, 31), (1, 31), (1, 94)]
+    first, second = (gpu.vitals for gpu in look())
+    assert (first.power_limit, first.energy) == (700, 5000.5)
+    assert first.clocks == {"sm": 1980e6, "memory": 2619e6}
+    assert first.ecc == {"corrected": 9, "uncorrected": 0}
+    assert (first.xids, second.xids) == ({}, {31: 2, 94: 1})
+    assert look()[1].vitals.xids == {31: 2, 94: 1}
+
+
+def test_each_look_stands_for_the_time_since_the_one_before() -> None:
+    library, now = Library(), 100.0
+    look = NvmlSource(library, lambda: now)
+    library.reasons = 0x01 | 0x04 | 0x40  # idle is no throttling
+    now = 101.0
+    assert look()[0].vitals.throttled == dict.fromkeys(THROTTLES, 0.0) | {"power_cap": 1.0, "hw_thermal": 1.0}
+    library.reasons = 0x80
+    now = 102.5
+    throttled = look()[0].vitals.throttled
+    assert (throttled["hw_thermal"], throttled["power_brake"]) == (1.0, 1.5)
+    now = 1000.0  # nobody looked for a quarter of an hour
+    first, second = look()
+    assert first.vitals.throttled["power_brake"] == 1.5 + 5.0
+    assert set(second.vitals.throttled.values()) == {0.0}
 
 
 def test_an_error_that_is_told_once_is_remembered() -> None:
@@ -129,7 +174,9 @@ def test_what_a_device_does_not_tell_is_unknown() -> None:
     library.refused = {
         "nvmlDeviceRegisterEvents", "nvmlDeviceGetUtilizationRates", "nvmlDeviceGetTemperature", "nvmlDeviceGetPowerUsage",
         "nvmlDeviceGetTotalEccErrors", "nvmlDeviceGetRemappedRows", "nvmlDeviceGetComputeRunningProcesses",
-        "nvmlDeviceGetGraphicsRunningProcesses",
+        "nvmlDeviceGetGraphicsRunningProcesses", "nvmlDeviceGetEnforcedPowerLimit", "nvmlDeviceGetClockInfo",
+        "nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetCurrentClocksEventReasons",
     }  # fmt: skip
     gpu = NvmlSource(library)()[0]
     assert (gpu.utilization, gpu.temperature, gpu.power, gpu.fault, gpu.holders) == (None, None, None, "", ())
+    assert gpu.vitals == Vitals()

@@ -1,0 +1,72 @@
+"""How the GPUs do, as they were last looked at. What a driver does not tell is not there."""
+
+from collections.abc import Sequence
+
+from appliance.domain.gpus import THROTTLES, Gpu
+from appliance.observe.maker import Maker
+
+_MOST_XIDS = 64  # different ones of one GPU; the drivers of November 2026 know some 170, and a box sees a handful
+_DOMAINS = ("sm", "memory")
+_ERRORS = ("corrected", "uncorrected")
+
+
+class GpuMetrics:
+    """The families, and what is told to them."""
+
+    def __init__(self, make: Maker) -> None:
+        self._info = make.gauge("appliance_gpu_info", "Always 1; what a GPU is.", "gpu", "uuid", "name")
+        self._up = make.gauge("appliance_gpu_up", "1 while a GPU answers and has no fault.", "gpu")
+        self._total = make.gauge("appliance_gpu_memory_total_bytes", "Memory of a GPU.", "gpu")
+        self._used = make.gauge("appliance_gpu_memory_used_bytes", "Memory of a GPU in use, by anybody.", "gpu")
+        self._busy = make.gauge("appliance_gpu_utilization_ratio", "Share of time a GPU was busy.", "gpu")
+        self._heat = make.gauge("appliance_gpu_temperature_celsius", "Temperature of a GPU.", "gpu")
+        self._power = make.gauge("appliance_gpu_power_watts", "Power that a GPU draws.", "gpu")
+        self._limit = make.gauge("appliance_gpu_power_limit_watts", "Power that a GPU may draw.", "gpu")
+        self._clock = make.gauge("appliance_gpu_clock_hertz", "Clock of a GPU now.", "gpu", "domain")
+        self._energy = make.counter(
+            "appliance_gpu_energy_joules_total", "Energy that a GPU has used since its driver was loaded.", "gpu"
+        )
+        self._throttled = make.counter(
+            "appliance_gpu_throttle_seconds_total", "Time in which a GPU's clock was held down.", "gpu", "reason"
+        )
+        self._ecc = make.counter(
+            "appliance_gpu_ecc_errors_total", "Memory errors of a GPU since its driver was loaded.", "gpu", "type"
+        )
+        self._xids = make.counter(
+            "appliance_gpu_xid_errors_total", "Xid errors that a GPU's driver has reported.", "gpu", "xid"
+        )
+        self._timeouts = make.counter(
+            "appliance_gpu_driver_timeouts_total", "Questions that the GPU driver did not answer in time."
+        )
+
+    def seen(self, gpus: Sequence[Gpu], timeouts: int) -> None:
+        """The GPUs were looked at; `timeouts` is how often their driver did not answer so far."""
+        self._timeouts[()].value = timeouts
+        for gpu in gpus:
+            self._one(gpu, str(gpu.index))
+
+    def _one(self, gpu: Gpu, index: str) -> None:
+        vitals = gpu.vitals
+        self._info[index, gpu.uuid, gpu.name].value = 1
+        self._up[index,].value = gpu.known and not gpu.fault
+        self._total[index,].value = gpu.total
+        self._used[index,].value = gpu.used
+        for series, value in (
+            (self._busy, None if gpu.utilization is None else gpu.utilization / 100),
+            (self._heat, gpu.temperature),
+            (self._power, gpu.power),
+            (self._limit, vitals.power_limit),
+            (self._energy, vitals.energy),
+        ):
+            if value is not None:
+                series[index,].value = value
+        for closed, family, told in (
+            (_DOMAINS, self._clock, vitals.clocks),
+            (THROTTLES, self._throttled, vitals.throttled),
+            (_ERRORS, self._ecc, vitals.ecc),
+        ):
+            for name in closed:
+                if name in told:
+                    family[index, name].value = told[name]
+        for xid in sorted(vitals.xids)[:_MOST_XIDS]:
+            self._xids[index, str(xid)].value = vitals.xids[xid]

@@ -1,0 +1,77 @@
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from appliance.domain.gpus import Gpu, Vitals
+from appliance.observe.gpu_metrics import GpuMetrics
+from appliance.observe.maker import Maker
+
+PLAIN = Gpu(1, "GPU-1", "H100", 100, 60, 40)
+WHOLE = replace(
+    PLAIN,
+    utilization=50.0,
+    temperature=66.0,
+    power=350.0,
+    vitals=Vitals(700, 5000.5, {"sm": 2e9}, {"hw_thermal": 3.5}, {"corrected": 2}, {31: 4}),
+)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> GpuMetrics:
+    return GpuMetrics(Maker(registry))
+
+
+def shown(registry: CollectorRegistry) -> dict[str, float]:
+    return {
+        ":".join([sample.name.removeprefix("appliance_gpu_"), *sorted(sample.labels.values())]): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+    }
+
+
+def test_all_that_is_told(registry: CollectorRegistry, metrics: GpuMetrics) -> None:
+    metrics.seen([WHOLE], 2)
+    assert shown(registry) == {
+        "info:1:GPU-1:H100": 1,
+        "up:1": 1,
+        "memory_total_bytes:1": 100,
+        "memory_used_bytes:1": 60,
+        "utilization_ratio:1": 0.5,
+        "temperature_celsius:1": 66,
+        "power_watts:1": 350,
+        "power_limit_watts:1": 700,
+        "clock_hertz:1:sm": 2e9,
+        "energy_joules_total:1": 5000.5,
+        "throttle_seconds_total:1:hw_thermal": 3.5,
+        "ecc_errors_total:1:corrected": 2,
+        "xid_errors_total:1:31": 4,
+        "driver_timeouts_total": 2,
+    }
+
+
+def test_what_is_not_told_is_not_there(registry: CollectorRegistry, metrics: GpuMetrics) -> None:
+    metrics.seen([PLAIN], 0)
+    assert set(shown(registry)) == {
+        "info:1:GPU-1:H100", "up:1", "memory_total_bytes:1", "memory_used_bytes:1", "driver_timeouts_total",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", [replace(PLAIN, fault="smoke"), replace(PLAIN, known=False)])
+def test_one_with_a_fault_or_without_an_answer_is_not_up(
+    registry: CollectorRegistry, metrics: GpuMetrics, bad: Gpu
+) -> None:
+    metrics.seen([bad], 0)
+    assert shown(registry)["up:1"] == 0
+
+
+def test_no_driver_makes_series_without_end(registry: CollectorRegistry, metrics: GpuMetrics) -> None:
+    wild = {f"word{number}": 1.0 for number in range(1000)}
+    vitals = Vitals(clocks=wild, throttled=wild, ecc=dict.fromkeys(wild, 1), xids=dict.fromkeys(range(1000), 1))
+    metrics.seen([replace(PLAIN, vitals=vitals)], 0)
+    assert len(shown(registry)) < 100
