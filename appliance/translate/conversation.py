@@ -69,6 +69,42 @@ def chat_messages(system: str | list[Block] | None, turns: list[Turn]) -> list[C
     return messages
 
 
+def remote_images(turns: list[Turn]) -> dict[str, bytes]:
+    """Images that the conversation names and does not hold: their addresses as JSON, by their place in it."""
+    return {
+        f"{where}.source.url": msgspec.json.encode(block.source.url)
+        for number, turn in enumerate(turns)
+        for where, block in _blocks(turn.content, f"messages[{number}]", "image")
+        if isinstance(block.source, Source) and block.source.type == "url"
+        if not block.source.url.startswith("data:")
+    }
+
+
+def first_pdf(turns: list[Turn]) -> str | None:
+    """The place of a PDF, which few can read."""
+    found = (
+        f"{where}.source"
+        for number, turn in enumerate(turns)
+        for where, block in _blocks(turn.content, f"messages[{number}]", "document")
+        if isinstance(block.source, Source) and block.source.type == "base64"
+    )
+    return next(found, None)
+
+
+def unreadable(where: str) -> GatewayError:
+    """The refusal of a document that is no text."""
+    return _wrong(where, "plain text or text blocks: this model cannot read other documents; send the text of it")
+
+
+def _blocks(content: str | list[Block], where: str, kind: str) -> Iterator[tuple[str, Block]]:
+    """Every block of a type, those inside the results of tools included, with its place."""
+    for number, block in enumerate(content if isinstance(content, list) else ()):
+        if block.type == kind:
+            yield f"{where}.content[{number}]", block
+        elif isinstance(block.content, list):
+            yield from _blocks(block.content, f"{where}.content[{number}]", kind)
+
+
 def _system(system: str | list[Block] | None) -> str:
     if isinstance(system, str):
         return system
@@ -180,6 +216,9 @@ def _parts(block: Block, where: str, inside: str = "a user's message") -> Iterat
         case "image":
             yield {"type": "image_url", "image_url": {"url": _image(block.source, where)}}
             return
+        case "document" if pdf := _pdf(block):
+            yield {"type": "file", "file": pdf}
+            return
         case "document":
             text = _document(block, where)
         case "search_result":
@@ -209,8 +248,14 @@ def _document(block: Block, where: str) -> str:
             return _lines(block.title, block.context, source.data)
         if source.type == "content":
             return _lines(block.title, block.context, _plain(source.content, f"{where}.source.content"))
-    expected = "plain text or text blocks: the models here cannot read other documents; send the text of it"
-    raise _wrong(f"{where}.source", expected)
+    raise unreadable(f"{where}.source")
+
+
+def _pdf(block: Block) -> dict[str, str] | None:
+    source = block.source
+    if not isinstance(source, Source) or (source.type, source.media_type) != ("base64", "application/pdf"):
+        return None
+    return {"filename": block.title or "document.pdf", "file_data": f"data:application/pdf;base64,{source.data}"}
 
 
 def _plain(content: str | list[Block] | None, where: str) -> str:

@@ -7,9 +7,17 @@ import msgspec
 
 from appliance.domain.calls import Call, Operation
 from appliance.errors import GatewayError
-from appliance.translate.conversation import THINKING, Block, ChatMessage, Turn, chat_messages
+from appliance.translate.conversation import (
+    THINKING,
+    Block,
+    ChatMessage,
+    Turn,
+    chat_messages,
+    first_pdf,
+    remote_images,
+    unreadable,
+)
 from appliance.wire.members import read_json, refuse_crowd
-from appliance.wire.watched import remote_images
 
 DEFAULT_MAX_TOKENS = 4096
 _MOST_TURNS = 10_000
@@ -26,6 +34,7 @@ _THOUGHTS = {
 _EFFORT_OFF = {"vllm", "llama.cpp"}  # take reasoning_effort "none"
 _FULL_SCALE = {"vllm", "llama.cpp"}  # know the efforts above "high"
 _NO_TOP_K = {"openai", "openai-api", "gemini-api"}
+_READS_PDF = {"openai-api"}
 _EFFORT_BY_BUDGET = {"openai-api", "gemini-api"}  # think by effort only
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -106,9 +115,11 @@ class Translated:
         self.assumed = frozenset({"max_tokens"} if request.max_tokens is None else ())
         self._messages: list[ChatMessage] = []
         self._tools: list[dict[str, Any]] = []
+        self._pdf: str | None = None
         self.problem: GatewayError | None = None
         try:
             self._messages = chat_messages(request.system, request.messages)
+            self._pdf = first_pdf(request.messages)
             self._tools = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(request.tools or ())]
             self._check_choice()
         except GatewayError as error:
@@ -122,6 +133,8 @@ class Translated:
         """
         if self.problem is not None:
             raise self.problem
+        if self._pdf and engine not in _READS_PDF:
+            raise unreadable(self._pdf)
         request = self._request
         body: dict[str, Any] = {"model": model, "messages": self._for_engine(engine)}
         most = "max_completion_tokens" if engine == "openai-api" else "max_tokens"  # reasoning models refuse that one
@@ -148,7 +161,7 @@ class Translated:
     def watched(self) -> dict[str, bytes] | None:
         """What of it could harm an engine; see `wire.watched`."""
         request = self._request
-        found = remote_images(self._messages)
+        found = remote_images(request.messages)
         if request.stop_sequences:
             found["stop_sequences"] = msgspec.json.encode(request.stop_sequences)
         if self._tools:

@@ -21,7 +21,20 @@ _KEY = re.compile(rb'[ \t\r\n]*("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*')
 _NEXT = re.compile(rb"[ \t\r\n]*([,}])")
 _SHORT = 2**12  # bytes
 _MOST_MEMBERS = 1000  # no API has as many; looking through more would hold up everybody else
+_MOST_STRANGE = 20_000  # names in members that are none of the large ones below
+_MOST_THINGS = 100_000  # objects and texts of a list
 _HEAVY = tuple((name, f'"{name}"'.encode()) for name in ("messages", "tools", "prompt", "input", "documents"))
+_LARGE_MEMBERS = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "_LargeMembers",
+        [
+            (name, msgspec.Raw, msgspec.Raw())
+            for name in ("messages", "tools", "prompt", "input", "documents", "system", "response_format", "metadata")
+        ],
+        gc=False,
+    )
+)
+_THING = re.compile(rb'"(?:[^"\\]++|\\.)*+"|\{')
 _NONE = msgspec.Raw()
 _GAP = 16  # bytes of blanks and a colon between a name and its value
 _NOTHING = re.compile(rb'|null|""|\[\s*\]')
@@ -36,6 +49,7 @@ def read_json(body: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
     """
     try:
         body.decode()  # the JSON scanner does not look inside the strings that it skips
+        refuse_strange(body)
         value = decoder.decode(body)
     except UnicodeDecodeError as error:
         raise GatewayError("invalid_payload", f"The body is not UTF-8 (byte {error.start}).") from error
@@ -67,6 +81,30 @@ def refuse_crowd(body: bytes, word: bytes, most: int, what: str) -> None:
     )  # counting takes a third of a second for each gigabyte: not where it cannot be
     if len(body) > most * smallest and body.count(word) > most:
         raise GatewayError("invalid_payload", f"The body has more than {most:,} {what}. Send fewer.")
+
+
+def refuse_strange(body: bytes) -> None:
+    """Refuse a large body with a crowd of members, each of which would become an object of ours.
+
+    Raises:
+        GatewayError: `invalid_payload`.
+        ValueError: it is no JSON object.
+    """
+    if len(body) > _MOST_STRANGE * len(b'"":0,') and (colons := body.count(b":")) > _MOST_STRANGE:
+        large = _LARGE_MEMBERS.decode(body)
+        known = sum(bytes(getattr(large, name)).count(b":") for name in large.__struct_fields__)
+        if colons - known > _MOST_STRANGE:
+            what = f"{_MOST_STRANGE:,} names outside its messages, tools and inputs"
+            raise GatewayError("invalid_payload", f"The body has more than {what}. Send fewer.")
+
+
+def refuse_many(listed: msgspec.Raw, where: str) -> None:
+    """Refuse a large list of very many objects or texts, as `refuse_crowd`, whatever they are called."""
+    smallest = len(b"{},")
+    if len(listed) > _MOST_THINGS * smallest and sum(map(bytes(listed).count, (b"{", b'"'))) > _MOST_THINGS:
+        for count, _ in enumerate(_THING.finditer(listed)):
+            if count > _MOST_THINGS:
+                raise wrong(where, f"a list with fewer than {_MOST_THINGS:,} texts and objects in it")
 
 
 def clearly_once(body: bytes, *heavy: tuple[bytes, msgspec.Raw]) -> bool:

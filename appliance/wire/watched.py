@@ -5,14 +5,14 @@ up where it lies somewhere else: what is inline is as harmless as its text.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from appliance.domain.parameters import RULES
-from appliance.wire.members import MEMBERS
+from appliance.wire.members import MEMBERS, refuse_many, refuse_strange
 
 
 class Usual(msgspec.Struct, gc=False, kw_only=True):
@@ -76,7 +76,8 @@ def usual(body: Usual) -> dict[str, bytes] | None:
 
 
 def unusual(body: bytes) -> dict[str, bytes] | None:
-    """Whatever of the table a JSON object has, by name."""
+    """Whatever of the table a JSON object has, by name; raises as `refuse_strange`."""
+    refuse_strange(body)
     return _listed(MEMBERS.decode(body)) or None
 
 
@@ -88,8 +89,10 @@ def elsewhere(content: msgspec.Raw, where: str, found: dict[str, bytes]) -> None
     """Note media of a message's list of parts that is not inline, by its place.
 
     Raises:
+        GatewayError: `invalid_payload`: there are too many.
         ValueError: it is no list of objects.
     """
+    refuse_many(content, where)
     for number, part in enumerate(_PARTS.decode(content)):
         values = _places(part)
         if values == _NO_PLACE:
@@ -142,15 +145,3 @@ def _texts(value: Any, where: str) -> Iterator[tuple[str, str]]:
             left += [
                 (inner, f"{place}[{number}]") for number, inner in enumerate(here) if isinstance(inner, dict | list)
             ]
-
-
-def remote_images(messages: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
-    """Images that a translated conversation names and does not hold, by their place in it."""
-    found: dict[str, bytes] = {}
-    for number, message in enumerate(messages):
-        content = message.get("content")
-        for at, part in enumerate(content if isinstance(content, list) else ()):
-            url = part["image_url"]["url"] if part["type"] == "image_url" else "data:"
-            if not url.startswith("data:"):
-                found[f"messages[{number}].content[{at}].image_url"] = msgspec.json.encode(url)
-    return found

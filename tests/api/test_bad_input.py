@@ -164,6 +164,15 @@ async def test_an_empty_body_is_422(operation: Operation) -> None:
     assert await refused(operation, b"") == (422, "invalid_payload", None)
 
 
+@pytest.mark.parametrize("operation", TABLE)
+async def test_ten_megabytes_of_small_members_hold_nobody_up(operation: Operation) -> None:
+    body = json.dumps(good(operation)).encode()
+    crowd = b",".join(b'"%d":1' % number for number in range(900_000))
+    started = time.process_time()
+    assert (await refused(operation, body[:-1] + b"," + crowd + b"}"))[:2] == (422, "invalid_payload")
+    assert time.process_time() - started < 0.5  # five times what it may cost
+
+
 CROWDS = {
     "messages": [b'{"role":"user","content":"x"}', b"{}", b"[]", b"5", b'{"role":"user","content":[{"type":"text"}]}'],
     "input": [b"{}", b"5.5", b"[[1]]"],

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from appliance.errors import GatewayError
-from appliance.translate.conversation import Block, Turn, chat_messages
+from appliance.translate.conversation import Block, Turn, chat_messages, first_pdf, remote_images
 
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0="}}
 SHOWN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0="}}
@@ -103,10 +103,31 @@ def test_documents_of_text(source: Any, expected: str) -> None:
     assert message["content"] == expected
 
 
-def test_a_pdf_is_refused_and_told_why() -> None:
-    source = {"type": "base64", "media_type": "application/pdf", "data": "JVBE"}
+PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBE"}}
+
+
+def test_a_pdf_is_a_file_for_those_who_read_such() -> None:
+    (message,) = chat(user(text("Read."), PDF | {"title": "a.pdf"}))
+    file = {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBE"}
+    assert message["content"] == [{"type": "text", "text": "Read."}, {"type": "file", "file": file}]
+
+
+@pytest.mark.parametrize("source", [{"type": "url", "url": "https://x/a.pdf"}, {"type": "file"}, None])
+def test_documents_that_nobody_here_can_fetch_are_refused_and_told_why(source: Any) -> None:
     with pytest.raises(GatewayError, match="send the text"):
         chat(user({"type": "document", "source": source}))
+
+
+def test_what_lies_elsewhere_is_told_by_its_place_in_the_request() -> None:
+    remote = {"type": "image", "source": {"type": "url", "url": "http://x/a.png"}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [text("see"), remote, PDF]}
+    turns = msgspec.convert([{"role": "user", "content": "Hi"}, user(PNG, remote), user(result)], list[Turn])
+    assert remote_images(turns) == {
+        "messages[1].content[1].source.url": b'"http://x/a.png"',
+        "messages[2].content[0].content[1].source.url": b'"http://x/a.png"',
+    }
+    assert first_pdf(turns) == "messages[2].content[0].content[2].source"
+    assert first_pdf(turns[:2]) is None
 
 
 def test_a_search_result_is_text() -> None:

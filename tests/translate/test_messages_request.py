@@ -232,3 +232,12 @@ def test_any_json_is_a_request_or_a_typed_refusal(value: object, engine: str) ->
 def test_any_bytes_are_a_typed_refusal(body: bytes) -> None:
     with pytest.raises(GatewayError):
         parse_messages(body)
+
+
+def test_a_pdf_goes_to_the_provider_that_reads_it_and_to_nobody_else() -> None:
+    source = {"type": "base64", "media_type": "application/pdf", "data": "JVBE"}
+    turns = [{"role": "user", "content": [{"type": "document", "source": source}]}]
+    (message,) = chat("openai-api", messages=turns)["messages"]
+    assert message["content"][0]["file"]["file_data"] == "data:application/pdf;base64,JVBE"
+    body = json.dumps({"model": "m", "messages": turns}).encode()
+    assert refused(body) == ("invalid_payload", "messages[0].content[0].source")

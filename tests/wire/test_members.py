@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import GatewayError
-from appliance.wire.members import MEMBERS, absent, clearly_once, model_name, read_json, request_id_of, require
+from appliance.wire.members import (
+    MEMBERS,
+    absent,
+    clearly_once,
+    model_name,
+    read_json,
+    refuse_many,
+    refuse_strange,
+    request_id_of,
+    require,
+)
 
 
 def refusal(body: bytes) -> tuple[str, str | None]:
@@ -83,6 +93,25 @@ def test_a_closer_look_at_many_members_is_refused_in_no_time() -> None:
     start = time.perf_counter()
     assert refusal(body) == ("invalid_payload", None)
     assert time.perf_counter() - start < 0.5
+
+
+def test_a_crowd_of_names_is_refused_unless_it_is_where_there_may_be_many() -> None:
+    crowd = ",".join(f'"{number}":0' for number in range(30_000))
+    for body in (f'{{"model":"m",{crowd}}}', f'{{"model":"m","x":{{{crowd}}}}}'):
+        with pytest.raises(GatewayError, match="more than 20,000 names"):
+            refuse_strange(body.encode())
+    for name in ("messages", "tools", "metadata"):
+        refuse_strange(f'{{"model":"m","{name}":[{{{crowd}}}]}}'.encode())
+    refuse_strange(b'{"model":"m","prompt":"%b"}' % (b":" * 200_000))
+
+
+def test_a_crowd_of_things_in_a_list_is_refused_and_a_long_text_with_as_many_signs_is_not() -> None:
+    for thing in (b"{}", b'""', b'{"type":"text"}'):
+        with pytest.raises(GatewayError) as caught:
+            refuse_many(msgspec.Raw(b"[" + b",".join([thing] * 110_000) + b"]"), "messages[0].content")
+        assert caught.value.param == "messages[0].content"
+    code = json.dumps([{"type": "text", "text": 'if (x) { say("no"); }' * 60_000}]).encode()
+    refuse_many(msgspec.Raw(code), "messages[0].content")
 
 
 @pytest.mark.parametrize("raw", [b"", b"null"])

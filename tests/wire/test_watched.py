@@ -105,7 +105,7 @@ def test_messages_requests_are_judged_by_what_they_become() -> None:
     more = {"stop_sequences": ["a"], "tools": [{"name": "f", "input_schema": {}}]}
     watched = parse_messages(json.dumps(body | more).encode()).watched
     assert watched is not None
-    assert watched["messages[0].content[1].image_url"] == b'"http://x/a.png"'
+    assert watched["messages[0].content[1].source.url"] == b'"http://x/a.png"'
     assert watched["stop_sequences"] == b'["a"]'
     assert b'"name":"f"' in watched["tools"]
     plain = {"model": "m", "max_tokens": 5, "messages": HI}
