@@ -11,6 +11,7 @@ seconds belongs together.
 
 import enum
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SUSPECTED = 600.0  # seconds
@@ -29,6 +30,23 @@ class Opinion(enum.Enum):
     CLEAR = "clear"
     SUSPECT = "suspect"
     BANNED = "banned"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One who is suspected, or refused.
+
+    Attributes:
+        runtime: whose engine it may have crashed.
+        content: the digest of what that was asked, in hex.
+        banned: it is refused.
+        until: monotonic seconds, the same in every process of one boot.
+    """
+
+    runtime: str
+    content: str
+    banned: bool
+    until: float
 
 
 @dataclass(slots=True)
@@ -119,6 +137,15 @@ class Suspects:
         for runtime, _, content, alone, _ in mine:
             self._accuse(runtime, content, now, alone=alone)
         return [one[2] for one in mine]
+
+    def known(self) -> list[Known]:
+        """Everybody who is suspected or refused, for the process that goes on with them, oldest first."""
+        return [Known(who, content.hex(), one.banned, one.until) for (who, content), one in self._known.items()]
+
+    def take_over(self, known: Iterable[Known]) -> None:
+        """Another process knew these."""
+        for one in known:
+            self._known[one.runtime, bytes.fromhex(one.content)] = _Entry(one.banned, one.until)
 
     def _accuse(self, runtime: str, content: Content, now: float, *, alone: bool) -> None:
         entry = self._known.pop((runtime, content), None)

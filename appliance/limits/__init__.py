@@ -4,6 +4,7 @@
     quotas    a limit of tokens for a calendar day or month
     account   what one key or one model has: admits an exchange or refuses it, and settles it when it ends
     ledger    the accounts of all limited keys and models
+    handing   the accounts of a process that is replaced while it still works on answers
     estimate  what a request may need, before an engine has counted
     headers   what is left a minute, as OpenAI's `x-ratelimit-*` headers
 

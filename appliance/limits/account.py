@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from appliance.config.schema import Limits
 from appliance.errors import GatewayError
@@ -20,21 +21,49 @@ class Spent:
     month: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All that an account knows, for the process that goes on with it. Both are on one machine and in one boot, so
+    that monotonic times mean the same.
+
+    Attributes:
+        noun: "key" or "model".
+        name: of the key or model.
+        requests, tokens: capacity and `full_at` of its buckets a minute; None without such a limit.
+        quotas: span, begin and what is used, of each.
+        held, under_way: of exchanges that have not ended, and go on in the old process.
+    """
+
+    noun: str
+    name: str
+    requests: tuple[int, int] | None
+    tokens: tuple[int, int] | None
+    quotas: tuple[tuple[str, int, int], ...]
+    held: int
+    under_way: int
+
+
+Event = Literal["admitted", "ended", "undone"]
+
+
 class Account:
     """What one key or one model has and uses.
 
     Attributes:
+        noun: "key" or "model".
+        told: hears of everything that happens to it, with the tokens taken of its minute, those reserved, and those
+            used in the end; None nearly always.
         requests, tokens: its buckets a minute; None without such a limit.
         quotas: of a day and a month, those that there are.
         held: tokens that exchanges under way have reserved; for the quotas they count as used.
         under_way: exchanges that have not ended.
     """
 
-    __slots__ = ("_date", "_noun", "concurrent", "held", "name", "quotas", "requests", "tokens", "under_way")
+    __slots__ = ("_date", "concurrent", "held", "name", "noun", "quotas", "requests", "tokens", "told", "under_way")
 
     def __init__(self, noun: str, name: str, date: Callable[[], float]) -> None:
         """Without limits so far; `noun` is "key" or "model"."""
-        self._noun = noun
+        self.noun = noun
         self.name = name
         self._date = date
         self.requests: Bucket | None = None
@@ -43,6 +72,7 @@ class Account:
         self.quotas: tuple[Quota, ...] = ()
         self.held = 0
         self.under_way = 0
+        self.told: Callable[[Account, Event, int, int, int], None] | None = None
 
     def change(self, limits: Limits, spent: Spent) -> None:
         """These are its limits from now on; exchanges under way go on counting."""
@@ -86,6 +116,8 @@ class Account:
             raise self._crowded()
         self.held += reserved
         self.under_way += 1
+        if self.told is not None:
+            self.told(self, "admitted", taken, reserved, 0)
         return Permit(self, taken, reserved, also)
 
     def end(self, taken: int, reserved: int, tokens: int, now: float) -> None:
@@ -103,6 +135,8 @@ class Account:
             date = self._date()
             for quota in self.quotas:
                 quota.settle(tokens, date)
+        if self.told is not None:
+            self.told(self, "ended", taken, reserved, tokens)
 
     def undo(self, taken: int, reserved: int) -> None:
         """An exchange that had been admitted never reached a model server: as if it had never been."""
@@ -112,6 +146,35 @@ class Account:
             self.requests.give_back(1)
         if self.tokens is not None:
             self.tokens.give_back(taken)
+        if self.told is not None:
+            self.told(self, "undone", taken, reserved, 0)
+
+    def standing(self) -> Standing:
+        """All of it as it is now."""
+        quotas = tuple((quota.span, quota.begin, quota.used) for quota in self.quotas)
+        requests, tokens = _level(self.requests), _level(self.tokens)
+        return Standing(self.noun, self.name, requests, tokens, quotas, self.held, self.under_way)
+
+    def take_over(self, standing: Standing) -> None:
+        """Go on where another process is. A limit that has another size here starts as it does after a change."""
+        for bucket, known in ((self.requests, standing.requests), (self.tokens, standing.tokens)):
+            if bucket is not None and known is not None and bucket.capacity == known[0]:
+                bucket.full_at = known[1]
+        used = {(span, begin): amount for span, begin, amount in standing.quotas}
+        for quota in self.quotas:
+            quota.used = used.get((quota.span, quota.begin), quota.used)
+        self.held += standing.held
+        self.under_way += standing.under_way
+
+    def admitted(self, taken: int, reserved: int, now: float) -> None:
+        """Another process has let an exchange begin, and counts on us to charge for it."""
+        tick = to_ticks(now)
+        if self.requests is not None:
+            self.requests.take(1, tick)
+        if self.tokens is not None:
+            self.tokens.take(taken, tick)
+        self.held += reserved
+        self.under_way += 1
 
     def _check_quotas(self, tokens: int) -> None:
         date = self._date()
@@ -150,11 +213,11 @@ class Account:
         return self._refusal("concurrent", f"{what}. Try again when one of them has ended", 1)
 
     def _refusal(self, limit: str, what: str, seconds: int, code: str = "rate_limit_exceeded") -> GatewayError:
-        whose = "the key's own limit" if self._noun == "key" else "the limit of all keys together"
+        whose = "the key's own limit" if self.noun == "key" else "the limit of all keys together"
         return GatewayError(
             code,
-            f"The {self._noun} {self.name!r} {what}. This is {whose}, not a lack of capacity; the server's owner can "
-            f"raise `{limit}` of the {self._noun}.",
+            f"The {self.noun} {self.name!r} {what}. This is {whose}, not a lack of capacity; the server's owner can "
+            f"raise `{limit}` of the {self.noun}.",
             retry_after=seconds,
             extras={"limit": limit},
         )
@@ -196,6 +259,10 @@ class Permit:
         self._account.undo(self._taken, self._reserved)
         if self._also is not None:
             self._also.cancel()
+
+
+def _level(bucket: Bucket | None) -> tuple[int, int] | None:
+    return None if bucket is None else (bucket.capacity, bucket.full_at)
 
 
 def _bucket(before: Bucket | None, capacity: int | None) -> Bucket | None:

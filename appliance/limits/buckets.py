@@ -19,34 +19,35 @@ class Bucket:
 
     Attributes:
         capacity: items a minute, and the most that it holds; at least 1.
+        full_at: the step of its own clock at which it is full again; in the past: it is.
     """
 
-    __slots__ = ("_full_at", "capacity")
+    __slots__ = ("capacity", "full_at")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._full_at = 0  # steps of this bucket's clock; in the past: it is full
+        self.full_at = 0
 
     def try_take(self, items: int, tick: int) -> int:
         """Take items, at most its capacity, if it holds them: 0; else take nothing: the ticks until it holds them."""
         capacity = self.capacity
         step = tick * capacity
-        full_at = self._full_at
+        full_at = self.full_at
         missing = full_at - step - (capacity - items) * _MINUTE
         if missing > 0:
             return -(-missing // capacity)
-        self._full_at = (full_at if full_at > step else step) + items * _MINUTE  # noqa: FURB136 - max() takes 4 times as long
+        self.full_at = (full_at if full_at > step else step) + items * _MINUTE  # noqa: FURB136 - max() takes 4 times as long
         return 0
 
     def take(self, items: int, tick: int) -> None:
         """Take items, also more than there are: then it is in debt, which refills like the rest."""
         step = tick * self.capacity
-        full_at = self._full_at
-        self._full_at = (full_at if full_at > step else step) + items * _MINUTE  # noqa: FURB136 - as above
+        full_at = self.full_at
+        self.full_at = (full_at if full_at > step else step) + items * _MINUTE  # noqa: FURB136 - as above
 
     def give_back(self, items: int) -> None:
         """Undo a `take`, or a part of it; what would not fit any more by now is lost."""
-        self._full_at -= items * _MINUTE
+        self.full_at -= items * _MINUTE
 
     def level(self, tick: int) -> int:
         """Whole items in it; negative in debt."""
@@ -59,7 +60,7 @@ class Bucket:
     def standing(self, tick: int) -> tuple[int, int]:
         """What is left, 0 in debt, and the ticks until it is full."""
         capacity = self.capacity
-        missing = self._full_at - tick * capacity
+        missing = self.full_at - tick * capacity
         if missing <= 0:
             return capacity, 0
         left = capacity - -(-missing // _MINUTE)
@@ -67,4 +68,4 @@ class Bucket:
 
     def _missing(self, tick: int) -> int:
         """Steps until it is full."""
-        return max(self._full_at - tick * self.capacity, 0)
+        return max(self.full_at - tick * self.capacity, 0)

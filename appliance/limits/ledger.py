@@ -76,6 +76,10 @@ class Ledger:
         self._keys = self._changed("key", self._keys, keys, spent.keys)
         self._models = self._changed("model", self._models, models, spent.models)
 
+    def accounts(self) -> list[Account]:
+        """All of them, of keys and models."""
+        return [*self._keys.values(), *self._models.values()]
+
     def _changed(
         self, noun: str, before: Mapping[str, Account], limits: Mapping[str, Limits], spent: Mapping[str, Spent]
     ) -> dict[str, Account]:

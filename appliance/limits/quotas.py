@@ -28,33 +28,33 @@ class Quota:
         span: what it is a limit of.
         limit: tokens.
         used: tokens of exchanges that have ended in this span.
-        end: when the span ends.
+        begin, end: when the span begins and ends.
     """
 
-    __slots__ = ("_begin", "end", "limit", "span", "used")
+    __slots__ = ("begin", "end", "limit", "span", "used")
 
     def __init__(self, span: Span, limit: int, used: int, date: float) -> None:
         """`used` was used in the span that `date` is in."""
         self.span = span
         self.limit = limit
         self.used = used
-        self._begin, self.end = span_of(span, date)
+        self.begin, self.end = span_of(span, date)
 
     def left(self, date: float) -> int:
         """Tokens that are not used; 0 when more were used than there were."""
-        if not self._begin <= date < self.end:
+        if not self.begin <= date < self.end:
             self._turn(date)
         left = self.limit - self.used
         return left if left > 0 else 0  # noqa: FURB136 - as in `buckets`
 
     def settle(self, tokens: int, date: float) -> None:
         """An exchange has ended with so many."""
-        if not self._begin <= date < self.end:
+        if not self.begin <= date < self.end:
             self._turn(date)
         self.used += tokens
 
     def _turn(self, date: float) -> None:
         """A new day or month begins. A clock that is set back over its beginning gives nothing back."""
         begin, end = span_of(self.span, date)
-        if end != self._begin:
-            self._begin, self.end, self.used = begin, end, 0
+        if end != self.begin:
+            self.begin, self.end, self.used = begin, end, 0

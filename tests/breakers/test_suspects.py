@@ -121,3 +121,16 @@ def test_a_request_that_never_was_alone_inside_at_a_crash_is_never_banned(steps:
         # "e" may be the one suspect beside a poison that nobody suspects yet; the rest never is.
         assert banned <= {b"a", b"e"}
         assert suspects.trials == {}
+
+
+def test_another_process_goes_on_with_who_is_known() -> None:
+    old, new = Suspects(), Suspects()
+    for now in (10.0, 20.0):
+        old.broke("m", "m", b"bad", now - 1, now, alone=True)
+        old.crashed("m", now)
+    old.broke("m", "m", b"near", 29.0, 30.0, alone=False)
+    old.crashed("m", 30.0)
+    new.take_over(old.known())
+    assert new.opinion("m", b"bad", 31.0) is Opinion.BANNED
+    assert new.opinion("m", b"near", 31.0) is Opinion.SUSPECT
+    assert new.known() == old.known()
