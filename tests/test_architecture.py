@@ -44,6 +44,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "upstream": (SETTINGS | {"http1", "sockets"}, {"trio", "httpx", "trio_websocket"}),
     "supervisor": (SETTINGS | {"fleet", "routing", "durable"}, {"trio", "msgspec"}),
     "gpus": (VALUES, {"trio", "msgspec"}),
+    "takeover": (VALUES | {"breakers", "limits", "supervisor"}, {"trio", "msgspec"}),
     "health": (SETTINGS | {"fleet"}, {"trio", "msgspec"}),
     "usage": (VALUES, {"trio"}),
     "service": (set(), {"trio"}),
@@ -125,6 +126,7 @@ MAY_TOUCH_MACHINE = {
     "keystore",
     "recording",
     "parts",
+    "takeover",
 }
 NOBODY = {"asyncio", "threading", "concurrent", "multiprocessing", "requests"}
 # pure files in rooms that may otherwise touch the world
@@ -142,6 +144,9 @@ PURE_FILES = {
     "supervisor/refusals.py",
     "supervisor/verdict.py",
     "supervisor/states.py",
+    "supervisor/handing.py",
+    "takeover/messages.py",
+    "takeover/talk.py",
     "health/report.py",
     "keystore/stored.py",
     "keystore/shown.py",

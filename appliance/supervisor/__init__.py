@@ -33,6 +33,8 @@ Done to processes:
                  where sockets are, who may use the state directory, and the name that tags its processes
     records, adoption, reap
                  what the next run has to know about the processes of this one: taken over, or removed
+    passing, succession, handing
+                 they pass to another process of ours while they work
 
 Owned by tasks:
 
@@ -41,6 +43,8 @@ Owned by tasks:
     watching     whether it becomes ready and stays well; `questions` is what it is asked, `sleep` how vLLM sleeps
     replica      one owner task for each replica
     supervisor   all of them, behind `domain.targets.Runtime`; `views` is what the plan sees of them
+    ground       what replicas in quarantine stand on: another chance when it changes
+    renewal      a new configuration while they run
     lending      the part of it that requests meet: a ready replica, or a place in a queue
     orders       the same for the operator, behind `domain.orders.Orders`
     following    whoever reads a replica's output as it comes

@@ -30,6 +30,7 @@ class Lending:
     Attributes:
         queues: by runtime.
         closing: the appliance stops, and lends nothing more.
+        handed: another process starts the models from now on.
         replacing: runtimes that are being stopped only to come again.
     """
 
@@ -51,6 +52,7 @@ class Lending:
         self._load_queue = load_queue
         self.queues: dict[str, Queue] = {}
         self.closing = False
+        self.handed = False
         self.replacing: set[str] = set()
 
     def lend(self, runtime: str, affinity: bytes) -> Lease | None:
@@ -93,6 +95,8 @@ class Lending:
             lease = self.lend(runtime, affinity)
             if lease is not None:
                 return lease
+            if self.handed:
+                raise refusals.handed(self._speaker(runtime))
             if runtime in self.replacing:  # its stops are no reason to give up
                 stops = {replica.name: replica.stops for replica in self._members(runtime)}
             refused = [

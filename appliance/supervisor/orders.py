@@ -9,6 +9,7 @@ import trio
 from appliance.config.schema import Runtime
 from appliance.domain.orders import Change, Explanation, LogReader, Outcome
 from appliance.domain.status import ReplicaState
+from appliance.errors import GatewayError
 from appliance.supervisor import refusals
 from appliance.supervisor.changes import changes
 from appliance.supervisor.explain import explain, log_path
@@ -40,7 +41,7 @@ class Operator:
 
     async def load(self, name: str) -> Outcome:
         """See `Orders`."""
-        replicas = self._supervisor.members(name)
+        replicas = self._members(name)
         if all(replica.status.state is S.READY for replica in replicas):
             return self._outcome(replicas, ok=True, changed=False)
         before = {replica.name: replica.failures.times for replica in replicas}
@@ -55,7 +56,7 @@ class Operator:
 
     async def unload(self, name: str, *, force: bool = False) -> Outcome:
         """See `Orders`."""
-        replicas = self._supervisor.members(name)
+        replicas = self._members(name)
         if all(replica.life is None and replica.status.state is S.STOPPED for replica in replicas):
             for replica in replicas:
                 replica.unwant()
@@ -74,14 +75,15 @@ class Operator:
 
     async def restart(self, name: str) -> Outcome:
         """See `Orders`."""
-        with self._supervisor.replacing(name):
+        self._members(name)
+        with self._supervisor.renewal.replacing(name):
             ended = await self.unload(name)
         return await self.load(name) if ended.ok else ended
 
     async def drain(self, name: str) -> Outcome:
         """See `Orders`."""
         await trio.lowlevel.checkpoint()
-        replicas = self._supervisor.members(name)
+        replicas = self._members(name)
         active = [replica for replica in replicas if replica.life is not None]
         changed = any(replica.status.state is not S.DRAINING for replica in active)
         for replica in replicas:
@@ -130,6 +132,17 @@ class Operator:
         """See `Orders`."""
         await trio.lowlevel.checkpoint()
         self._supervisor.apply(runtimes)
+
+    def _members(self, name: str) -> list[Replica]:
+        """The replicas that an order is about.
+
+        Raises:
+            GatewayError: `model_not_found`, or `draining`: it is not ours to carry out.
+        """
+        if self._supervisor.frozen:
+            message = "The appliance is being upgraded, and nobody starts or stops a model meanwhile. Try again."
+            raise GatewayError("draining", message, retry_after=5)
+        return self._supervisor.members(name)
 
     def _why(self, replicas: Sequence[Replica]) -> str:
         row = refusals.nearest([replica.status for replica in replicas])

@@ -163,6 +163,8 @@ class Process:
             self._over = True
             os.close(self._handle)
             self._handle = -1
+            if self._child is not None and self._child.returncode is None:
+                self._child.returncode = 0  # else Popen complains about one that runs on
 
     def _ask(self) -> int | None:
         if self._handle < 0:

@@ -34,6 +34,12 @@ def draining(row: ReplicaStatus) -> GatewayError:
     return GatewayError("draining", message, retry_after=pauses.UNKNOWN_LOAD, extras=_extras(row))
 
 
+def handed(row: ReplicaStatus) -> GatewayError:
+    """Another process of ours serves from now on, and the request is here."""
+    message = "The server has just been replaced by another version, which goes on. Send the request again."
+    return GatewayError("draining", message, retry_after=1, extras=_extras(row))
+
+
 def ended(row: ReplicaStatus, reason: str) -> GatewayError:
     """The end of an answer that its model's process could not finish."""
     why = f" ({reason})" if reason else ""

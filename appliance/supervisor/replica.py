@@ -51,6 +51,8 @@ class Replica:
         to_sleep: it drains in order to sleep, and not to end.
         hopeless: of a blocked one, that time alone does not help.
         unloaded: an operator has ended it, so nothing but a request or an order starts it again.
+        elsewhere: exchanges of the process that we took over from; it may not make room while they last.
+        proven: what it is taken over from had it ready, with so many slots; None otherwise.
     """
 
     def __init__(self, runtime: Runtime, name: str, *, fleet: FleetTable, senses: Senses) -> None:
@@ -71,6 +73,8 @@ class Replica:
         self.to_sleep = False
         self.hopeless = False
         self.unloaded = False
+        self.elsewhere = 0
+        self.proven: int | None = None
         self._fleet = fleet
         self._senses = senses
         self._closing = False  # the appliance stops: no new start
@@ -250,7 +254,7 @@ class Replica:
 
         Args:
             place: where it lives.
-            leave: whether processes shall live on when this task is cancelled.
+            leave: whether another process goes on with all of it when this task is cancelled; the row stays, too.
         """
         self.status = replace(self.status, since=trio.current_time())
         self._announce()
@@ -263,7 +267,7 @@ class Replica:
                 else:
                     await self.changed()
         finally:
-            if self.life is None and S.STOPPED in states.TRANSITIONS[self.status.state]:
+            if self.life is None and not leave() and S.STOPPED in states.TRANSITIONS[self.status.state]:
                 self.write(S.STOPPED, reason="", cause="", advice="")
 
     async def _start(self, place: Place, leave: Callable[[], bool]) -> None:
@@ -292,18 +296,17 @@ class Replica:
             self.stopping, self.turned, self.condemned = trio.Event(), trio.Event(), trio.Event()
         self.write(self.status.state, pid=life.process.pid, endpoint=life.endpoint)
         self._save(place, life)
-        left = False
+        verdict = None
         try:
             await self._watch(place, life)
-        except trio.Cancelled:
-            left = leave()
-            raise
         finally:
-            if left:
+            if leave():  # whatever has become of it, another process looks after it
                 life.process.release()
                 self.life = None
             else:
                 verdict = await self._end(place, life)
+        if verdict is None:
+            return
         if self.stopping.is_set() or self._closing:
             self.wanted = False
             self.write(S.STOPPED, reason=self.status.reason if self.status.state is S.STOPPING else "", gpus=())

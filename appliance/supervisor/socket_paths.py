@@ -18,7 +18,7 @@ _LINK = "sockets"  # in `run`: where the sockets are instead
 
 
 @contextmanager
-def socket_paths(state_dir: Path) -> Iterator[Callable[[str], Path]]:
+def socket_paths(state_dir: Path, left: Callable[[], bool] = lambda: False) -> Iterator[Callable[[str], Path]]:
     """A socket path for each replica; in a short directory of our own where the state directory's path is too long.
 
     The short directory is remembered in `run/sockets`. The next run goes on with it: what this one leaves running when
@@ -26,6 +26,7 @@ def socket_paths(state_dir: Path) -> Iterator[Callable[[str], Path]]:
 
     Args:
         state_dir: locked by this process.
+        left: asked at the end, whether another process goes on with all of it.
     """
     run = state_dir.resolve() / RUN
     if len(os.fsencode(run)) + _LONGEST_NAME < _LONGEST_SOCKET:
@@ -35,7 +36,8 @@ def socket_paths(state_dir: Path) -> Iterator[Callable[[str], Path]]:
     try:
         yield lambda name: directory / f"{_short(name)}.sock"
     finally:
-        _leave(run, directory)
+        if not left():
+            _leave(run, directory)
 
 
 def sweep(state_dir: Path, keep: Collection[str] = ()) -> None:

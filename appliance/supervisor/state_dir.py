@@ -20,12 +20,26 @@ _OURS = frozenset({RUN, LOGS, "lock", "lost+found"})  # what may be there before
 
 
 @contextmanager
-def locked(state_dir: Path) -> Iterator[None]:
+def locked(state_dir: Path, inherited: int | None = None) -> Iterator[int]:
     """Hold the state directory for this process, made where it is not there; the kernel lets go however we end.
+
+    Args:
+        state_dir: where.
+        inherited: the open lock of the process that we take over from: the kernel knows one holder, which both are
+            until one of them closes it. Closed here in any case.
+
+    Returns:
+        The open lock, which is passed on in the same way.
 
     Raises:
         OperatorError: it cannot be used, is open to others and not to be closed, or another appliance holds it.
     """
+    if inherited is not None:
+        try:
+            yield inherited
+        finally:
+            os.close(inherited)
+        return
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         _close(state_dir)
@@ -42,12 +56,17 @@ def locked(state_dir: Path) -> Iterator[None]:
             raise OperatorError(
                 f"another appliance (pid {pid}) uses {state_dir}: stop it first, or name another state_dir"
             ) from None
-        with suppress(OSError):  # on a full disk the lock holds all the same
-            os.truncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        yield
+        sign(lock)
+        yield lock
     finally:
         os.close(lock)
+
+
+def sign(lock: int) -> None:
+    """Write into the lock who holds it."""
+    with suppress(OSError):  # on a full disk the lock holds all the same
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
 def known_instance(state_dir: Path) -> str | None:

@@ -5,8 +5,7 @@ does the rest.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -20,20 +19,22 @@ from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.domain.targets import Lease
 from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
-from appliance.supervisor import cgroup, environment
-from appliance.supervisor.adoption import adopt
+from appliance.supervisor import cgroup
+from appliance.supervisor.adoption import adopt, hold
 from appliance.supervisor.box import Action, Plan, View
-from appliance.supervisor.changes import changes
 from appliance.supervisor.explain import log_path, replica_names, share_of
+from appliance.supervisor.ground import Ground
 from appliance.supervisor.lending import Lending
-from appliance.supervisor.life import Place
+from appliance.supervisor.life import Life, Place
 from appliance.supervisor.memory import GpuMemory, Gpus
 from appliance.supervisor.orphans import collect_orphans, none_left
 from appliance.supervisor.plan import plan
 from appliance.supervisor.queues import Queue
+from appliance.supervisor.renewal import Renewal
 from appliance.supervisor.replica import Replica
 from appliance.supervisor.socket_paths import socket_paths, sweep
-from appliance.supervisor.state_dir import RUN, instance_of, locked
+from appliance.supervisor.state_dir import RUN, instance_of, locked, sign
+from appliance.supervisor.succession import Succession
 from appliance.supervisor.swaps import Swaps
 from appliance.supervisor.tree import become_subreaper
 from appliance.supervisor.views import view_of, wish_of
@@ -68,6 +69,12 @@ class Supervisor:
         make_room: the same when it has to end for another model only.
         gpus: reads the GPUs; must not hang. None on a box without any.
         open_files: soft and hard limit of open files for the processes; ours when absent.
+
+    Attributes:
+        lock: of the state directory, open, while it runs.
+        renewal: a new configuration on its way.
+        frozen: nothing is started or stopped, because another process is about to take all of this over.
+        gone: it has.
     """
 
     def __init__(
@@ -88,18 +95,18 @@ class Supervisor:
         self._open_files = open_files
         self._state_dir = state_dir
         self._residence = residence
-        self._drain = drain
         self._room_limit = make_room
         self._fleet = fleet
         self._memory = GpuMemory(gpus, state_dir)
         self._senses = replace(senses, held=self._memory.held)
-        self._leaving = False
+        self.lock = -1
+        self.frozen = self.gone = False
+        self._left = trio.Event()
         self._changed = trio.Event()
         self._swaps = Swaps()
-        self._ground: dict[str, object] = {}  # what the files of a quarantined replica were
+        self._ground = Ground()
         self._moved = trio.Event()  # any row was written
         self._house: _House | None = None  # while it runs
-        self._coming: dict[str, schema.Runtime | None] = {}  # what follows those that are on their way out
         self.runtimes: dict[str, schema.Runtime] = {}
         self.replicas: dict[str, Replica] = {}
         self._lending = Lending(
@@ -110,6 +117,7 @@ class Supervisor:
             load_wait=load_wait,
             load_queue=load_queue,
         )
+        self.renewal = Renewal(self, self._lending.replacing, drain)
         fleet.watch_replicas(self._row_written)
         for runtime in runtimes:
             self._add(runtime)
@@ -124,13 +132,26 @@ class Supervisor:
             self._note_need(replica)
         return added
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look after the replicas until cancelled; then no process of theirs is left.
+    async def run(
+        self, succession: Succession | None = None, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Look after the replicas until cancelled; then no process of theirs is left, unless `let_go` was called.
+
+        Args:
+            succession: what is taken over from a process that still runs; nothing is done before it may.
+            task_status: started when everything is in our hands.
 
         Raises:
-            OperatorError: the state directory cannot be used, or another appliance uses it.
+            OperatorError: the state directory cannot be used, or another appliance uses it, or what is to be taken
+                over cannot be.
         """
-        with locked(self._state_dir), socket_paths(self._state_dir) as socket_of, none_left():
+        self.gone = succession is not None  # until it is ours, it is another one's
+        lock = succession.lock if succession else None
+        with (
+            locked(self._state_dir, lock) as self.lock,
+            socket_paths(self._state_dir, lambda: self.gone) as socket_of,
+            none_left(),
+        ):
             become_subreaper()
             self._memory.load()
             for replica in self.replicas.values():
@@ -142,10 +163,15 @@ class Supervisor:
                 log, run_dir = log_path(self._state_dir, name), self._state_dir / RUN
                 return Place(instance, self._state_dir, socket_of(name), log, run_dir, self._open_files, home)
 
-            adopted = await adopt(self.replicas, self._state_dir / RUN, instance, place)
-            sweep(self._state_dir, {life.endpoint.address.host for life in adopted.values()})
+            adopted = await self._take_over(succession, instance, place)
             async with trio.open_nursery() as nursery:
                 self._house = _House(nursery, place)
+                if succession is not None:
+                    task_status.started()
+                    await succession.go.wait()
+                    sign(self.lock)
+                    self.gone = False
+                    succession.prove(self.replicas)
                 for name, life in adopted.items():
                     self.replicas[name].adopt(life)
                 for replica in self.replicas.values():
@@ -154,22 +180,44 @@ class Supervisor:
                     nursery.start_soon(self._watch_gpus, name="gpus")
                 nursery.start_soon(self._reconcile, name="plan")
                 nursery.start_soon(collect_orphans, self._pids, name="orphans")
-                task_status.started()
-                await trio.sleep_forever()
+                if succession is None:
+                    task_status.started()
+                await self._left.wait()
+                nursery.cancel_scope.cancel()
+
+    async def _take_over(
+        self, succession: Succession | None, instance: str, place: Callable[[str], Place]
+    ) -> dict[str, Life]:
+        run = self._state_dir / RUN
+        if succession is not None:
+            for name in self.replicas.keys() & set(succession.unloaded):
+                self.replicas[name].unwant()
+            return await hold(self.replicas, run, succession.running, place)
+        adopted = await adopt(self.replicas, run, instance, place)
+        sweep(self._state_dir, {life.endpoint.address.host for life in adopted.values()})
+        return adopted
+
+    def let_go(self) -> None:
+        """Another process has taken all of this over: end without ending anything.
+
+        The rows stay, and what is ready is still lent to requests that are here already; who would have to wait is
+        sent to the other one.
+        """
+        self.gone = self.frozen = self._lending.handed = True
+        self._left.set()
+        self.stir()
 
     def _pids(self) -> set[int]:
         return {replica.life.process.pid for replica in self.replicas.values() if replica.life is not None}
 
     def _begin(self, house: _House, replica: Replica) -> None:
-        owner = partial(replica.run, house.place(replica.name), leave=lambda: self._leaving)
+        owner = partial(replica.run, house.place(replica.name), leave=lambda: self.gone)
         house.nursery.start_soon(owner, name=f"replica {replica.name}")
 
     # ── looking and acting ──
 
     def _row_written(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
-        self._changed.set()
-        self._moved.set()
-        self._moved = trio.Event()
+        self.stir()
         if before is not None and (before.state, before.pid) != (after.state, after.pid):
             self._settle_swap(after)
             if after.state is S.READY:
@@ -197,9 +245,7 @@ class Supervisor:
             await trio.lowlevel.checkpoint()
 
     def _look(self) -> Plan:
-        if self._lending.closing:
-            return Plan()
-        if self._memory.unseen:
+        if self._lending.closing or self.frozen or self._memory.unseen:
             return Plan()  # nothing starts before the GPUs have been looked at
         now, seen = trio.current_time(), self._memory.looked
         return plan(self.views(), self.gpus(), now, residence=self._residence, seen=seen)
@@ -265,14 +311,9 @@ class Supervisor:
 
     def _rearm(self) -> None:
         """What is in quarantine gets another chance when its files have changed."""
-        for name, replica in self.replicas.items():
-            if replica.status.state is not S.QUARANTINED:
-                self._ground.pop(name, None)
-                continue
-            ground = environment.ground(replica.runtime)
-            if self._ground.setdefault(name, ground) != ground:
-                _LOG.info("%s: its files have changed, so it is started again", name)
-                replica.want()
+        for replica in self._ground.changed(self.replicas.values()):
+            _LOG.info("%s: its files have changed, so it is started again", replica.name)
+            replica.want()
 
     async def _watch_gpus(self) -> None:
         while True:
@@ -310,16 +351,6 @@ class Supervisor:
         """Requests that wait for a runtime."""
         return self._lending.queues[runtime].waiting
 
-    @contextmanager
-    def replacing(self, name: str) -> Iterator[None]:
-        """Whoever waits for a runtime, or one replica of it, goes on waiting although it is told to stop."""
-        runtimes = {replica.runtime.name for replica in self.members(name)}
-        self._lending.replacing |= runtimes
-        try:
-            yield
-        finally:
-            self._lending.replacing -= runtimes
-
     def busy(self, replica: str) -> int:
         """Exchanges that use a replica."""
         return len(self.replicas[replica].leases) if replica in self.replicas else 0
@@ -339,60 +370,27 @@ class Supervisor:
     # ── a new configuration ──
 
     def apply(self, runtimes: Sequence[schema.Runtime]) -> None:
-        """Make these the runtimes; see `orders.Operator`. What has to end first goes on in the background."""
-        wanted = {runtime.name: runtime for runtime in runtimes}
-        for change in changes(list(self.runtimes.values()), runtimes):
-            name = change.runtime
-            if name in self._coming:  # it is on its way out already: what comes then is another
-                self._coming[name] = wanted.get(name)
-                continue
-            match change.action:
-                case "add":
-                    self._admit(wanted[name])
-                case "update":
-                    self.runtimes[name] = wanted[name]
-                    for replica in self.members(name):
-                        replica.runtime = wanted[name]
-                case "remove" | "restart":
-                    self._lending.replacing.add(name)
-                    for replica in self.members(name):
-                        replica.begin_drain(self._drain)  # from now on requests wait for the new one
-                    self._coming[name] = wanted.get(name)
-                    self._in_background(self._exchange, name)
-                case _:
-                    pass
-        self.poke()
+        """Make these the runtimes; see `renewal`."""
+        self.renewal.apply(runtimes)
 
-    def _admit(self, runtime: schema.Runtime) -> None:
+    def admit(self, runtime: schema.Runtime) -> None:
+        """See `renewal.Box`."""
         for replica in self._add(runtime):
             if self._house is not None:
                 self._begin(self._house, replica)
 
-    def _in_background(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
-        if self._house is not None:
-            self._house.nursery.start_soon(work, *args, name=f"new configuration of {args[0]}")
+    def dismiss(self, replica: str) -> None:
+        """See `renewal.Box`."""
+        del self.replicas[replica]
+        self._fleet.drop_replica(replica)
 
-    async def _exchange(self, name: str) -> None:
-        """End the replicas of a runtime in good order, and begin those of what is by then its configuration."""
-        old = self.members(name)
-        async with trio.open_nursery() as nursery:
-            for replica in old:
-                nursery.start_soon(self._retire, replica)
-        for replica in old:
-            del self.replicas[replica.name]
-            self._fleet.drop_replica(replica.name)
-        self.runtimes.pop(name)
-        if (runtime := self._coming.pop(name)) is not None:
-            self._admit(runtime)
-        self._lending.replacing.discard(name)
-        self.poke()
+    def in_background(self, work: Callable[[str], Awaitable[None]], name: str) -> None:
+        """See `renewal.Box`."""
+        if self._house is not None:
+            self._house.nursery.start_soon(work, name, name=f"new configuration of {name}")
+
+    def stir(self) -> None:
+        """See `renewal.Box`."""
+        self._changed.set()
         self._moved.set()
         self._moved = trio.Event()
-
-    async def _retire(self, replica: Replica) -> None:
-        with trio.move_on_after(self._drain):
-            while replica.leases:
-                await replica.changed()
-        while not await replica.stop():
-            _LOG.error("%s does not end; its new configuration waits for that", replica.name)
-        replica.retire()

@@ -286,7 +286,7 @@ async def test_whatever_happened_the_wished_state_comes_and_nothing_is_left(tmp_
                 await trio.sleep(walk.random.random() * 0.2)
             if left:
                 walk.note("appliance ends")
-                walk.supervisor._leaving = True
+                walk.supervisor.gone = True
             else:
                 await walk.settle()
     await walk.upstreams.aclose()

@@ -36,6 +36,7 @@ class Patient:
         self.leases: set[Lease] = set()
         self.last_start: float | None = None
         self.used = 0.0
+        self.proven: int | None = None
         self.turned, self.stopping = trio.Event(), trio.Event()
         self.rows: list[ReplicaStatus] = []
         self.answer = ProbeAnswer(ok=True)
@@ -255,3 +256,12 @@ async def test_one_that_is_taken_over_asleep_sleeps_on(tmp_path: Path) -> None:
         patient.turned.set()
     assert ready == [True]
     assert [row.state for row in patient.rows][-3:] == [S.SLEEPING, S.LOADING, S.READY]
+
+
+async def test_what_another_process_of_ours_has_ready_need_not_show_it(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    patient.answer, patient.proven = ProbeAnswer(ok=False), 3
+    async with patient.watched() as (watching, _):
+        assert await watching.become_ready()
+    assert (patient.status.state, patient.status.slots, patient.sent) == (S.READY, 3, [])
+    assert patient.proven is None  # after a sleep it has to
