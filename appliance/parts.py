@@ -6,12 +6,10 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import inf
 from pathlib import Path
-
-import trio
 
 from appliance import __version__
 from appliance.access.hosts import KnownHosts
@@ -47,18 +45,16 @@ from appliance.observe.host import Host
 from appliance.observe.log import ExchangeRecord, log_replica
 from appliance.observe.metrics import Metrics
 from appliance.observe.replica_metrics import ReplicaMetrics
-from appliance.ops.gate import Gate
-from appliance.ops.keys import KeyRoutes
-from appliance.ops.orders import OrderRoutes
+from appliance.operating import Operating, Seen, operating_of
 from appliance.ops.probes import Probes
+from appliance.ops.sockets import FeedSockets
 from appliance.ops.trust import Trust
-from appliance.ops.usage import UsageRoutes
 from appliance.pages.site import Site
 from appliance.policy import outcomes_of, put_into_effect
 from appliance.private_door import PrivateDoor
 from appliance.recording import recorder_of
 from appliance.reload import Fresh, Live, Reloader, endpoints_of, guardrails_of, most_connections
-from appliance.roster import Admission, admission_of
+from appliance.roster import admission_of
 from appliance.routing.catalogue import Catalogue
 from appliance.routing.clouds import Clouds
 from appliance.sockets.readiness import Readiness
@@ -70,7 +66,6 @@ from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.probe import probe, send
 from appliance.upstream.upstreams import Upstreams
 from appliance.usage.recorder import Recorder
-from appliance.usage.store import FILE
 
 _IDS_AT_ONCE = 64
 
@@ -97,6 +92,7 @@ class Parts:
     readiness: Readiness
     gpus: GpuReader | None
     reloader: Reloader | None
+    operating: Operating
     table: Sequence[Route]
 
     def interrupt(self, error: GatewayError) -> None:
@@ -176,34 +172,26 @@ def build(
     live = Live(admission.roster, gateway, prober, operator, metrics, recorder, encryption.answer_to)
     reloader = Reloader(config, live, reread, api_keys, date) if reread else None
 
-    orders = OrderRoutes(
-        Gate(keys),
-        fleet,
-        operator,
-        trio.current_time,  # as in the rows: its zero is another one than that of other clocks
-        supervisor.busy,
-        gpus.last if gpus else tuple,
-        reloader.reload if reloader else None,
-        lambda: recorder.standing,
-        outcomes.report,
-    )
-    operating = _operating(orders, admission, recorder, Path(server.state_dir), date)
-    table = _table(
-        endpoints.routes() + probes.routes() + Trust(encryption.authority).routes() + _routes(operating), known
-    )
+    seen = Seen(fleet, catalogue, accounts, supervisor, outcomes, recorder, gpus.last if gpus else tuple)
+    operating = operating_of(seen, operator, admission, reloader, Path(server.state_dir))
+    served = endpoints.routes() + probes.routes() + Trust(encryption.authority).routes()
+    table = _table(served + operating.routes(), known)
     dispatch = Dispatch(Router(table), metrics, accounts.new_id, hosts)
     app = build_app(
         dispatch,
         max_body=server.max_body,
         body_timeout=server.body_timeout,
-        realtime=RealtimeEndpoint(keys, Realtime(gateway), accounts, ledger, metrics, hosts, dispatch.pace),
+        sockets=[
+            RealtimeEndpoint(keys, Realtime(gateway), accounts, ledger, metrics, hosts, dispatch.pace),
+            FeedSockets(dispatch),
+        ],
     )
     handover = Handover(app, write_stall=server.write_stall)
     watch = Watch()
     around = _surroundings(config, dispatch, handover, watch, metrics, readiness)
     secure = partial(handshake, certificates=encryption.certificates) if encryption.certificates else None
     reception = Reception(around, metrics, secure)
-    on_the_box = _routes([replace(part, gate=Gate(None)) for part in operating]) + probes.on_the_box()
+    on_the_box = operating.on_the_box() + probes.on_the_box()
     private = PrivateDoor(Path(server.state_dir), on_the_box, around, dispatch, metrics)
     return Parts(
         fleet,
@@ -224,24 +212,9 @@ def build(
         readiness,
         gpus,
         reloader,
+        operating,
         table,
     )
-
-
-def _operating(
-    orders: OrderRoutes,
-    admission: Admission,
-    recorder: Recorder[ExchangeRecord],
-    state_dir: Path,
-    date: Callable[[], float],
-) -> tuple[OrderRoutes, KeyRoutes, UsageRoutes]:
-    """What operators may ask and order."""
-    keys = KeyRoutes(orders.gate, admission.keeper, admission.roster.sections, date, asks_for_keys=not admission.open)
-    return orders, keys, UsageRoutes(orders.gate, state_dir / FILE, date, recorder.flush)
-
-
-def _routes(operating: Sequence[OrderRoutes | KeyRoutes | UsageRoutes]) -> list[Route]:
-    return [route for part in operating for route in part.routes()]
 
 
 def _table(routes: list[Route], known: KnownHosts) -> list[Route]:

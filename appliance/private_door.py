@@ -11,12 +11,15 @@ import trio
 
 from appliance.api.dispatch import Dispatch
 from appliance.api.routes import Route, Router
+from appliance.api.socket_app import SocketApp
+from appliance.door.handover import Handover
 from appliance.door.listener import Caps, Listener
 from appliance.door.reception import Reception
 from appliance.door.surroundings import Surroundings
 from appliance.door.transport import Transport
 from appliance.errors import GatewayError
 from appliance.observe.metrics import Metrics
+from appliance.ops.sockets import FeedSockets
 from appliance.sockets.private import PrivateSocket
 from appliance.supervisor.state_dir import OPS
 
@@ -39,7 +42,8 @@ class PrivateDoor:
     ) -> None:
         self._path = state_dir / OPS
         application = replace(dispatch, router=Router(routes), hosts=None, alone=True)
-        self._reception = Reception(replace(around, application=application, hand_over=_no_pages), metrics)
+        self._sockets = Handover(SocketApp([FeedSockets(application)]), write_stall=around.patience.write_stall)
+        self._reception = Reception(replace(around, application=application, hand_over=self._hand_over), metrics)
         self._listener: Listener | None = None
         self._socket: PrivateSocket | None = None
 
@@ -65,10 +69,11 @@ class PrivateDoor:
             self._listener.stop_accepting()
         if self._socket is not None:
             self._socket.close()
+        self._sockets.abort()
         self._reception.cut()
 
-
-async def _no_pages(transport: Transport, replay: bytes, *, more: bool) -> None:
-    del transport, replay, more
-    await trio.lowlevel.checkpoint()
-    raise GatewayError("unknown_url", "Only the orders of an operator are served here, and no other protocol.")
+    async def _hand_over(self, transport: Transport, replay: bytes, *, more: bool) -> None:
+        if not more:  # it is no websocket: there are no pages here
+            await trio.lowlevel.checkpoint()
+            raise GatewayError("unknown_url", "Only the orders of an operator are served here, and no other protocol.")
+        await self._sockets.connection(transport, replay, more=more)

@@ -116,6 +116,7 @@ async def _serve(
             core.start_soon(parts.watch.run, name="watch")
             core.start_soon(parts.host.run, name="host")
             core.start_soon(parts.encryption.run, name="encryption")
+            core.start_soon(parts.operating.live.run, name="live")
             core.start_soon(listener.run, name="door")
             await core.start(parts.private.run, name="private door")
             stack.enter_context(seldom())
@@ -180,6 +181,7 @@ async def _drain(parts: Parts, listener: Listener, drain: float, waiting: trio.C
     _LOG.info("stopping: streams may finish for %g s; a second signal skips the wait", drain)
     parts.gateway.draining = True
     parts.supervisor.drain()
+    parts.operating.live.end()
     listener.stop_accepting()
     parts.reception.close_idle()
     await parts.handover.close_idle()

@@ -64,7 +64,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"trio", "msgspec", "quart", "quart_trio", "werkzeug"},
     ),
     "ops": (
-        SETTINGS | {"access", "api", "fleet", "health", "keystore", "limits", "observe", "routing", "usage"},
+        SETTINGS | {"access", "api", "fleet", "gateway", "health", "keystore", "limits", "observe", "routing", "usage"},
         {"msgspec", "trio"},
     ),
     "pages": (VALUES | {"access", "api", "translate", "wire"}, {"msgspec", "trio", "markdown_it"}),
@@ -77,6 +77,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "roster": (SETTINGS | {"access", "limits", "keystore", "observe", "recording", "usage"}, {"msgspec"}),
     "encryption": ({"*"}, {"trio"}),
     "recording": (SETTINGS | {"limits", "observe", "usage"}, {"trio"}),
+    "operating": ({"*"}, {"trio"}),
     "policy": (SETTINGS | {"fleet", "breakers", "gateway", "observe", "parameters"}, set()),
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
@@ -125,6 +126,7 @@ MAY_TOUCH_MACHINE = {
     "encryption",
     "keystore",
     "recording",
+    "operating",
     "parts",
     "takeover",
 }

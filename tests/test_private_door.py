@@ -51,7 +51,7 @@ def test_bytes_that_are_no_request_and_other_protocols_are_refused(box: Product)
         b"GET /ops/v1/state HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
-    for sent, status in ((b"\x00\x01\r\n\r\n", b"400"), (handshake, b"404")):
+    for sent, status in ((b"\x00\x01\r\n\r\n", b"400"), (handshake, b"400")):
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(20)
             client.connect(str(box.state / "s" / "ops.sock"))

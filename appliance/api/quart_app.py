@@ -4,7 +4,7 @@ Quart brings HTTP/2, websockets and pages; here it only carries bytes. Two of it
 60 s limit on a whole response, and on a body; both are off, and our own deadlines apply.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, cast
@@ -16,11 +16,11 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from appliance.api.realtime import Handshake, RealtimeEndpoint
-from appliance.domain.http import Application, BodyReader, Headers, Reply, Request
+from appliance.api.handshake import SocketEndpoint
+from appliance.api.socket_app import Scope, Waiting, endpoint_for, request_of, serve_socket
+from appliance.domain.http import Application, Reply, Request
 from appliance.errors import GatewayError
 
-Scope = dict[str, Any]  # an ASGI scope
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
@@ -34,31 +34,15 @@ class _Connection(TrioASGIHTTPConnection):
 
 
 class _Socket(TrioASGIWebsocketConnection):
-    """Realtime sessions go past Quart, which would hide how a client closes and which bytes are whose."""
+    """Websockets that somebody serves go past Quart, which would hide how a client closes and which bytes are whose."""
 
     async def __call__(self, receive: Any, send: Any) -> None:
         app, scope = cast("App", self.app), cast("Scope", self.scope)
-        endpoint, request = app.realtime, _request(scope, _NoBody())
-        if endpoint is None or not endpoint.serves(request.path):
+        endpoint = endpoint_for(scope, app.sockets)
+        if endpoint is None:
             await super().__call__(receive, send)
-            return
-        handshake = Handshake(request, scope["subprotocols"], receive, send)
-        with trio.CancelScope() as waiting:
-            app.waiting.add(waiting)
-            handshake.on_accept = partial(app.waiting.discard, waiting)
-            try:
-                await endpoint(handshake)
-            finally:
-                app.waiting.discard(waiting)
-        if waiting.cancelled_caught:
-            await handshake.refuse(endpoint.refusal(app.leaving()))
-
-
-class _NoBody:
-    """What a handshake has."""
-
-    async def read(self, limit: int) -> bytes:  # noqa: ARG002
-        return b""
+        else:
+            await serve_socket(endpoint, scope, receive, send, app.waiting)
 
 
 async def _send_whole_end(send: Callable[[Any], Awaitable[None]], message: Any) -> None:
@@ -101,28 +85,21 @@ class App(QuartTrio):
 
     Attributes:
         waiting: the requests that have no answer yet.
-        realtime: serves websockets; None where there are none.
+        sockets: serve websockets; the first that serves a path gets it.
     """
 
-    def __init__(self, realtime: RealtimeEndpoint | None = None) -> None:
+    def __init__(self, sockets: Sequence[SocketEndpoint] = ()) -> None:
         super().__init__("appliance", static_folder=None)
-        self.realtime = realtime
-        self.waiting: set[trio.CancelScope] = set()
-        self.interruption: GatewayError | None = None
-
-    def leaving(self) -> GatewayError:
-        """Why requests are answered with an error."""
-        return self.interruption or GatewayError("draining", "The server is going away.")
+        self.sockets = sockets
+        self.waiting = Waiting()
 
     def interrupt(self, error: GatewayError) -> None:
         """Answer every request that has no answer yet with an error."""
-        self.interruption = error
-        for scope in self.waiting:
-            scope.cancel()
+        self.waiting.interrupt(error)
 
 
 def build_app(
-    application: Application, *, max_body: int, body_timeout: float, realtime: RealtimeEndpoint | None = None
+    application: Application, *, max_body: int, body_timeout: float, sockets: Sequence[SocketEndpoint] = ()
 ) -> App:
     """The ASGI application.
 
@@ -130,9 +107,9 @@ def build_app(
         application: finds and runs the endpoint.
         max_body: bytes; Quart stops buffering there.
         body_timeout: seconds for a request's body to arrive.
-        realtime: serves websockets.
+        sockets: serve websockets.
     """
-    app = App(realtime)
+    app = App(sockets)
     app.asgi_http_class = _Connection
     app.asgi_websocket_class = _Socket
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=max_body)
@@ -144,7 +121,7 @@ def build_app(
                 return await application(request)
             finally:
                 app.waiting.discard(waiting)
-        return application.refusal(app.leaving())
+        return application.refusal(app.waiting.leaving())
 
     async def carry(path: str = "") -> Response:  # noqa: ARG001 - the raw path is taken from the scope
         scope = cast("Scope", request.scope)
@@ -171,15 +148,7 @@ def build_app(
 
 def _from_quart(scope: Scope, body_timeout: float) -> Request:
     carrier = cast("QuartRequest", request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - the proxy must not outlive its context
-    return _request(scope, _Body(carrier, body_timeout))
-
-
-def _request(scope: Scope, body: BodyReader) -> Request:
-    headers: Headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
-    peer = (scope.get("client") or ("", 0))[0]
-    path = scope["raw_path"].decode("latin-1").partition("?")[0]
-    query = scope["query_string"].decode("latin-1")
-    return Request(scope.get("method", "GET"), path, query, headers, peer, body)
+    return request_of(scope, _Body(carrier, body_timeout))
 
 
 def _to_quart(reply: Reply, owned: AsyncExitStack, scope: Scope) -> Response:

@@ -1,9 +1,7 @@
 """Realtime sessions as ASGI websockets: the handshake checked like any request, then the gateway's."""
 
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import trio
 
@@ -13,9 +11,10 @@ from appliance.access.keys import KeyRing
 from appliance.access.pace import Pace
 from appliance.access.policy import require_scope
 from appliance.api.endpoints import PREFIXES, client_request_id
+from appliance.api.handshake import Handshake
 from appliance.api.reply import error_reply
 from appliance.domain.calls import Call, Operation
-from appliance.domain.http import Headers, Reply, Request
+from appliance.domain.http import Reply
 from appliance.errors import GatewayError
 from appliance.gateway.accounting import Accounts, Exchange
 from appliance.gateway.realtime import Realtime, Wanted
@@ -26,53 +25,6 @@ from appliance.wire.realtime import PROTOCOL, asked_for, key_of
 _LOG = logging.getLogger("appliance.api")
 _PATHS = {prefix + Operation.REALTIME.path.removeprefix("/v1") for prefix in PREFIXES}
 _AGREED = 101
-
-
-class Handshake:
-    """A websocket as ASGI gives it: a handshake first, then messages."""
-
-    def __init__(
-        self, request: Request, protocols: list[str], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Any]
-    ) -> None:
-        """`request` is the handshake; `protocols` are those that the client offers."""
-        self.request = request
-        self.protocols = protocols
-        self.accepted = False
-        self.on_accept: Callable[[], None] = lambda: None
-        self._receive = receive
-        self._send = send
-
-    async def accept(self, protocol: str | None, headers: Headers) -> None:
-        """Agree to the websocket."""
-        self.accepted = True
-        self.on_accept()
-        await self._send({"type": "websocket.accept", "subprotocol": protocol, "headers": _encoded(headers)})
-
-    async def refuse(self, reply: Reply) -> None:
-        """Answer the handshake with something else."""
-        headers = [*reply.headers, ("content-length", str(len(reply.body)))] if isinstance(reply.body, bytes) else []
-        start = {"type": "websocket.http.response.start", "status": reply.status, "headers": _encoded(headers)}
-        await self._send(start)
-        await self._send({"type": "websocket.http.response.body", "body": reply.body})
-
-    async def receive(self) -> str | bytes | None:
-        """The next message; None when the client has closed or is gone."""
-        while True:
-            event = await self._receive()
-            match event["type"]:
-                case "websocket.receive":
-                    text = event.get("text")
-                    return event["bytes"] if text is None else text  # type: ignore[no-any-return]
-                case "websocket.disconnect":
-                    return None
-
-    async def send(self, message: str | bytes) -> None:
-        """One message."""
-        await self._send({"type": "websocket.send", "text" if isinstance(message, str) else "bytes": message})
-
-    async def close(self, code: int, reason: str) -> None:
-        """The last thing that is said."""
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +104,3 @@ class RealtimeEndpoint:
             await trio.sleep(self.pace.wait(handshake.request.peer, trio.current_time()))
         await handshake.refuse(reply)
         return reply.status
-
-
-def _encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]

@@ -1,7 +1,7 @@
 """One account per exchange, settled exactly once: metrics and the log line, also when the client leaves."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from appliance.domain.calls import Operation, Usage
@@ -30,6 +30,19 @@ class Ends(Protocol):
         ...
 
 
+class Answer(Protocol):
+    """A streamed answer under way."""
+
+    @property
+    def tokens(self) -> int:
+        """Pieces of content that it has had so far."""
+        ...
+
+    def interrupt(self, error: GatewayError) -> None:
+        """End it with an error, now."""
+        ...
+
+
 @dataclass(slots=True)
 class Exchange:
     """What is known about one exchange so far.
@@ -44,7 +57,7 @@ class Exchange:
         lease: the replica that it uses; given back when it is settled.
         asked: when an engine was asked last.
         ended: why its answer was ended by us, once that has happened.
-        on_cut: told when that happens.
+        answer: what is streamed to the client; told when that happens.
         affinity: what it shares with requests that should go to the same replica; empty where that does not matter.
         aim: the target of the present attempt.
         place: its slot of a runtime that has a line.
@@ -81,7 +94,7 @@ class Exchange:
     asked: float | None = None
     settled: bool = False
     ended: GatewayError | None = None
-    on_cut: Callable[[GatewayError], None] | None = None
+    answer: Answer | None = None
     affinity: bytes = b""
     aim: Target | None = None
     place: Ticket | None = None
@@ -117,8 +130,8 @@ class Exchange:
     def cut(self, error: GatewayError) -> None:
         """Its replica is about to end, and so is the answer."""
         self.ended = error
-        if self.on_cut is not None:
-            self.on_cut(error)
+        if self.answer is not None:
+            self.answer.interrupt(error)
 
     def token_seen(self) -> None:
         """The first content of the answer is on its way to the client."""
@@ -150,7 +163,8 @@ class Exchange:
         if self.settled:
             return
         self.settled = True
-        self.on_cut = None
+        self.answer = None
+        self.accounts.under_way.pop(self.internal_id, None)
         if self.lease is not None:
             self.lease.release()  # it stays known: headers name the replica
         now = self.accounts.clock()
@@ -209,6 +223,7 @@ class Accounts:
         log: takes the canonical line.
         explain: answers say in their headers how they came about.
         ends: is told how attempts ended.
+        under_way: the exchanges that are not settled yet, by our own id; for whoever looks on.
     """
 
     metrics: Metrics
@@ -217,8 +232,11 @@ class Accounts:
     log: Callable[[ExchangeRecord], None]
     explain: bool = True
     ends: Ends | None = None
+    under_way: dict[str, Exchange] = field(default_factory=dict)
 
     def open(self, operation: Operation, peer: str, request_id: str | None) -> Exchange:
         """A fresh account; `request_id` is the client's own, if it sent a valid one."""
         internal = self.new_id()
-        return Exchange(operation, peer, internal, request_id or f"req_{internal}", self.clock(), self)
+        exchange = Exchange(operation, peer, internal, request_id or f"req_{internal}", self.clock(), self)
+        self.under_way[internal] = exchange
+        return exchange

@@ -45,7 +45,7 @@ class Relay:
         self.ended = False
         self._upstream = upstream
         self._exchange = exchange
-        exchange.on_cut = self.interrupt
+        exchange.answer = self
         self._hide_usage = hide_usage
         self._on_close = on_close
         self._splitter = Splitter()
@@ -76,6 +76,11 @@ class Relay:
             raise self._interruption
         if not self._first:
             raise self._bad_end()
+
+    @property
+    def tokens(self) -> int:
+        """Chunks with content so far, which is about as many tokens."""
+        return self._content
 
     def interrupt(self, error: GatewayError) -> None:
         """End the stream with an error event now (the server, or the model's process, is going away)."""

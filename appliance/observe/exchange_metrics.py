@@ -3,7 +3,7 @@
 Everything that ends in the same way is counted in the same cells, which are looked up once for each way.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from appliance.domain.calls import Usage
 from appliance.observe.families import Buckets, Cell
@@ -12,7 +12,7 @@ from appliance.observe.maker import Maker
 
 CODES = {status: str(status) for status in range(100, 600)}
 _DURATION = tuple(0.01 * 2**n for n in range(17))  # 10 ms to 655 s
-_FIRST_TOKEN = (
+FIRST_TOKEN = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
     *(1, 2.5, 5, 7.5, 10, 15, 20, 30, 45, 60),
 )
@@ -43,6 +43,24 @@ class _Used:
     cached: Cell
     input_size: Buckets
     output_size: Buckets
+
+
+@dataclass(slots=True)
+class Totals:
+    """What one model has done since the start.
+
+    Attributes:
+        requests: exchanges that ended.
+        failed: those of them with an error.
+        input, output: tokens, reported or estimated.
+        first_token: streams by the time to their first token, in the buckets of `FIRST_TOKEN`.
+    """
+
+    requests: float = 0
+    failed: float = 0
+    input: float = 0
+    output: float = 0
+    first_token: list[int] = field(default_factory=lambda: [0] * (len(FIRST_TOKEN) + 1))
 
 
 @dataclass(slots=True)
@@ -89,7 +107,7 @@ class ExchangeMetrics:
         self._first_token = make.histogram(
             "gen_ai_server_time_to_first_token_seconds",
             "From the request to the first streamed content.",
-            _FIRST_TOKEN,
+            FIRST_TOKEN,
             *_GEN_AI,
         )
         self._per_token = make.histogram(
@@ -123,6 +141,23 @@ class ExchangeMetrics:
         self._rejected = make.counter(
             "appliance_rejections_total", "Errors that we answered with ourselves.", "model", "reason"
         )
+
+    def totals(self) -> dict[str, Totals]:
+        """The sums of each model that was ever asked for."""
+        found: dict[str, Totals] = {}
+        for (model, _, code), cell in self._requests.items():
+            totals = found.setdefault(model, Totals())
+            totals.requests += cell.value
+            totals.failed += cell.value if code >= "4" else 0
+        for tokens in (self._tokens, self._estimated):
+            for (model, kind), cell in tokens.items():
+                totals = found.setdefault(model, Totals())
+                totals.input += cell.value if kind == "input" else 0
+                totals.output += cell.value if kind == "output" else 0
+        for (_, _, model), buckets in self._first_token.items():
+            totals = found.setdefault(model, Totals())
+            totals.first_token = [a + b for a, b in zip(totals.first_token, buckets.counts, strict=True)]
+        return found
 
     def started(self, model: str) -> None:
         """An exchange for a model that exists is under way."""

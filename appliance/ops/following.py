@@ -1,6 +1,8 @@
-"""The output of model processes as server-sent events, for whoever follows it.
+"""What is followed, as server-sent events. Over a websocket the same pieces are messages (`api.feed_sockets`).
 
-    data: {"replica": "m", "lines": ["…"], "missed": 0, "fresh": false}
+    id: 42
+    event: missed
+    data: {"…": "…"}
 
 A comment says at times that nothing is new; `event: end` says why nothing more will come.
 """
@@ -10,21 +12,28 @@ from dataclasses import asdict
 
 import msgspec
 
-from appliance.domain.http import Reply
+from appliance.domain.feeds import Feed, Piece
+from appliance.domain.http import Reply, Request
 from appliance.domain.orders import LogReader
 from appliance.errors import GatewayError
 
 _QUIET = 15.0  # seconds of silence after which a comment is sent, so that both ends see that the other one is there
+_EVENTS = "text/event-stream"
 
 
-class LogStream:
-    """A `domain.http.ReplyStream`."""
+class FeedStream:
+    """A `domain.http.ReplyStream`.
 
-    def __init__(self, reader: LogReader, name: str) -> None:
+    Attributes:
+        feed: where the pieces come from, for whoever carries them in another way.
+    """
+
+    def __init__(self, feed: Feed, greeting: str) -> None:
+        """`greeting` is the first comment; with it goes the head of the reply."""
         self.broken = False
         self.ended = False
-        self._reader = reader
-        self._greeting = f": the output of {name}\n\n".encode()  # with it goes the head of the reply
+        self.feed = feed
+        self._greeting = f": {greeting}\n\n".encode()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -36,11 +45,11 @@ class LogStream:
         if self.ended:
             raise StopAsyncIteration
         try:
-            piece = await self._reader.receive(_QUIET)
+            piece = await self.feed.receive(_QUIET)
         except GatewayError as error:
             self.ended = True
-            return b"event: end\n" + _data({"message": error.message})
-        return _data(asdict(piece)) if piece is not None else b": nothing new\n\n"
+            return written(Piece(msgspec.json.encode({"message": error.message}), event="end"))
+        return written(piece) if piece is not None else b": nothing new\n\n"
 
     async def pump(self, offer: Callable[[bytes], bool]) -> None:
         """Nothing is there beforehand: pieces come by iterating."""
@@ -57,11 +66,29 @@ class LogStream:
         """Nothing is held."""
 
 
-def following(reader: LogReader, name: str) -> Reply:
+class LogFeed:
+    """The output of model processes as a feed: `{"replica": "m", "lines": ["…"], "missed": 0, "fresh": false}`."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+
+    async def receive(self, patience: float) -> Piece | None:
+        """See `domain.feeds.Feed`."""
+        piece = await self._reader.receive(patience)
+        return None if piece is None else Piece(msgspec.json.encode(asdict(piece)))
+
+
+def wants_to_follow(request: Request, query: dict[str, list[str]]) -> bool:
+    """Whether somebody asks for what comes and not for what is there: by `follow=1` or by the form of the answer."""
+    return query.get("follow", ["0"])[-1] in ("1", "true") or _EVENTS in (request.header("accept") or "")
+
+
+def following(feed: Feed, greeting: str) -> Reply:
     """The reply to somebody who follows."""
-    headers = [("content-type", "text/event-stream"), ("cache-control", "no-cache")]
-    return Reply(200, headers, LogStream(reader, name))
+    return Reply(200, [("content-type", _EVENTS), ("cache-control", "no-cache")], FeedStream(feed, greeting))
 
 
-def _data(value: object) -> bytes:
-    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+def written(piece: Piece) -> bytes:
+    """A piece as one server-sent event."""
+    head = (f"id: {piece.id}\n" if piece.id else "") + (f"event: {piece.event}\n" if piece.event else "")
+    return head.encode() + b"data: " + piece.data + b"\n\n"

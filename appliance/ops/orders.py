@@ -1,6 +1,6 @@
-"""`/ops/v1`: what the replicas do, and what they shall do. Every route wants a key with the scope `admin`."""
+"""`/ops/v1`: what the replicas say, and what they shall do. Every route wants a key with the scope `admin`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -8,13 +8,10 @@ from urllib.parse import parse_qs
 
 from appliance.api.reply import json_reply
 from appliance.api.routes import Route
-from appliance.domain.gpus import Gpu
 from appliance.domain.http import Reply, Request
 from appliance.domain.orders import Orders, Outcome, Reloaded
-from appliance.domain.status import ReplicaStatus
 from appliance.errors import GatewayError
-from appliance.fleet.table import FleetTable
-from appliance.ops.following import following
+from appliance.ops.following import LogFeed, following, wants_to_follow
 from appliance.ops.gate import Gate, audit
 
 _MOST_LINES = 200
@@ -27,23 +24,12 @@ class OrderRoutes:
     """What the routes need.
 
     Attributes:
-        clock: monotonic seconds, as in the rows of the fleet.
-        busy: exchanges under way by replica.
-        gpus: as last seen.
-        usage: how its recording does.
-        overload: lines, circuits and suspects at a time of `clock`.
         reload: puts the configuration file into effect, or with True says what that would change; None without a file.
     """
 
     gate: Gate
-    fleet: FleetTable
     orders: Orders[Any]
-    clock: Callable[[], float]
-    busy: Callable[[str], int]
-    gpus: Callable[[], Sequence[Gpu]] = tuple
     reload: Callable[[bool], Awaitable[Reloaded]] | None = None
-    usage: Callable[[], dict[str, object]] = dict
-    overload: Callable[[float], dict[str, object]] = lambda _: {}
 
     def routes(self) -> list[Route]:
         """The routes; `{id}` is a runtime or one replica of it."""
@@ -57,30 +43,11 @@ class OrderRoutes:
             Route("POST", f"/ops/v1/{name}/{{id}}", partial(self._order, name, order)) for name, order in orders.items()
         ]
         return [
-            Route("GET", "/ops/v1/state", self._state),
             Route("GET", "/ops/v1/logs/{id}", self._logs),
             Route("GET", "/ops/v1/explain/{id}", self._explain),
             *table,
             *([Route("POST", "/ops/v1/reload", self._reload)] if self.reload else []),
         ]
-
-    async def _state(self, request: Request, _: str) -> Reply:
-        self.gate.admit(request)
-        fleet, now = self.fleet.snapshot(), self.clock()
-        replicas = [self._replica(row, now) for row in fleet.replicas.values()]
-        backends = [
-            {"name": row.name, "engine": row.engine, "healthy": row.healthy, "reason": row.reason}
-            for row in fleet.backends.values()
-        ]
-        gpus = [asdict(gpu) for gpu in self.gpus()]
-        told = {"replicas": replicas, "backends": backends, "gpus": gpus, "usage": self.usage()}
-        return json_reply(told | self.overload(now))
-
-    def _replica(self, row: ReplicaStatus, now: float) -> dict[str, object]:
-        facts = asdict(row)
-        del facts["endpoint"]  # its address is nobody's business, and its credential least of all
-        facts["seconds"] = round(now - facts.pop("since"), 1)
-        return facts | {"state": str(row.state), "busy": self.busy(row.replica)}
 
     async def _order(self, action: str, order: Order, request: Request, name: str) -> Reply:
         by = self.gate.admit(request)
@@ -103,12 +70,12 @@ class OrderRoutes:
     async def _logs(self, request: Request, name: str) -> Reply:
         self.gate.admit(request)
         query = parse_qs(request.query)
-        follow = query.get("follow", ["0"])[-1] in _YES
+        follow = wants_to_follow(request, query)
         given, least = query.get("last", ["50"])[-1], 0 if follow else 1
         if not given.isascii() or not given.isdecimal() or not least <= int(given[:9]) <= _MOST_LINES:
             raise GatewayError("invalid_payload", f"`last` is a number from {least} to {_MOST_LINES}.", param="last")
         if follow:
-            return following(self.orders.follow(name, int(given)), name)
+            return following(LogFeed(self.orders.follow(name, int(given))), f"the output of {name}")
         return json_reply({"replica": name, "lines": self.orders.log_lines(name, int(given))})
 
     async def _explain(self, request: Request, name: str) -> Reply:

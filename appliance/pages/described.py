@@ -64,6 +64,7 @@ OTHERS = MappingProxyType(
         ("GET", "/docs"): Words("The documents"),
         ("GET", "/docs/{id}"): Words("One document", refusals=(404,)),
         ("GET", "/ops/v1/state"): Words("What every replica, backend and GPU does", "admin", "commands"),
+        ("GET", "/ops/v1/live"): Words("The same every second, as events", "admin", "events"),
         ("GET", "/ops/v1/logs/{id}"): Words("The last lines of a model's output", "admin", "commands", _LOGS, (404,)),
         ("GET", "/ops/v1/explain/{id}"): Words("How a runtime is launched", "admin", "commands", refusals=(404,)),
         ("POST", "/ops/v1/load/{id}"): Words("Start a model, and wait until it is ready", "admin", "commands"),

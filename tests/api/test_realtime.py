@@ -9,7 +9,8 @@ from trio.testing import MockClock
 from appliance.access.hosts import KnownHosts
 from appliance.access.keys import Caller, KeyRing
 from appliance.access.pace import Pace
-from appliance.api.realtime import Handshake, RealtimeEndpoint
+from appliance.api.handshake import Handshake
+from appliance.api.realtime import RealtimeEndpoint
 from appliance.domain.http import Headers, Request
 from appliance.domain.secret import Secret
 from appliance.errors import GatewayError

@@ -1,9 +1,12 @@
 import json
 from collections.abc import Iterator
 
+from appliance.domain.feeds import Piece
+from appliance.domain.http import Request
 from appliance.domain.orders import LogPiece
 from appliance.errors import GatewayError
-from appliance.ops.following import following
+from appliance.ops.following import LogFeed, following, wants_to_follow, written
+from tests.fakes.path import Bytes
 
 
 class Scripted:
@@ -22,7 +25,7 @@ class Scripted:
 
 async def test_lines_silence_and_the_end_are_events() -> None:
     reader = Scripted(LogPiece("m", ["a", 'b"\u2028']), None, LogPiece("m", ["c"], 7, fresh=True))
-    reply = following(reader, "m")
+    reply = following(LogFeed(reader), "the output of m")
     assert dict(reply.headers)["content-type"] == "text/event-stream"
     assert not isinstance(reply.body, bytes)
     pieces = [piece async for piece in reply.body]
@@ -43,3 +46,18 @@ async def test_lines_silence_and_the_end_are_events() -> None:
     assert reply.body.close()
     await reply.body.aclose()
     assert set(reader.patience) == {15.0}
+
+
+def test_a_piece_says_where_to_go_on_and_what_it_is() -> None:
+    assert written(Piece(b"{}")) == b"data: {}\n\n"
+    assert written(Piece(b"{}", "7", "missed")) == b"id: 7\nevent: missed\ndata: {}\n\n"
+
+
+def test_one_follows_by_the_query_or_by_the_form_of_the_answer() -> None:
+    def wants(query: dict[str, list[str]], *headers: tuple[str, str]) -> bool:
+        return wants_to_follow(Request("GET", "/", "", list(headers), "", Bytes(b"")), query)
+
+    assert wants({"follow": ["1"]})
+    assert wants({}, ("accept", "text/event-stream"))
+    assert not wants({"follow": ["0"]}, ("accept", "*/*"))
+    assert not wants({})

@@ -1,0 +1,96 @@
+"""What operators may ask and order: the routes of `/ops/v1`, for those with a key and for those on the box itself."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from appliance.api.routes import Route
+from appliance.domain.gpus import Gpu
+from appliance.fleet.table import FleetTable
+from appliance.gateway.accounting import Accounts
+from appliance.gateway.outcomes import Outcomes
+from appliance.observe.log import ExchangeRecord
+from appliance.ops.gate import Gate
+from appliance.ops.keys import KeyRoutes
+from appliance.ops.live import Live, LiveRoutes
+from appliance.ops.orders import OrderRoutes
+from appliance.ops.snapshot import Clocks, Snapshot
+from appliance.ops.usage import UsageRoutes
+from appliance.reload import Reloader
+from appliance.roster import Admission
+from appliance.routing.catalogue import Catalogue
+from appliance.supervisor.orders import Operator
+from appliance.supervisor.supervisor import Supervisor
+from appliance.usage.recorder import Recorder
+from appliance.usage.store import FILE
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What there is to be seen by operators."""
+
+    fleet: FleetTable
+    catalogue: Catalogue
+    accounts: Accounts
+    supervisor: Supervisor
+    outcomes: Outcomes
+    recorder: Recorder[ExchangeRecord]
+    gpus: Callable[[], Sequence[Gpu]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operating:
+    """What operators may do.
+
+    Attributes:
+        live: runs while the server does.
+    """
+
+    live: Live
+    surfaces: tuple[LiveRoutes, OrderRoutes, KeyRoutes, UsageRoutes]
+
+    def routes(self) -> list[Route]:
+        """For whoever has a key."""
+        return _routes(self.surfaces)
+
+    def on_the_box(self) -> list[Route]:
+        """For whoever can reach them, which takes no key."""
+        return _routes([replace(surface, gate=Gate(None)) for surface in self.surfaces])
+
+
+def operating_of(
+    seen: Seen, operator: Operator, admission: Admission, reloader: Reloader | None, state_dir: Path
+) -> Operating:
+    """Everything of one server."""
+    gate, date = Gate(admission.ring), partial(time.clock_gettime, time.CLOCK_REALTIME)
+    # Trio's clock, as in the rows of the fleet: its zero is another one than that of other clocks.
+    clocks = Clocks(trio.current_time, seen.accounts.clock, date)
+    snapshot = Snapshot(
+        seen.fleet,
+        seen.catalogue,
+        clocks,
+        seen.accounts.under_way,
+        seen.accounts.metrics.exchanges.totals,
+        seen.supervisor.busy,
+        seen.gpus,
+        lambda: seen.recorder.standing,
+        seen.outcomes.report,
+    )
+    live = Live(snapshot)
+    keyless = admission.open
+    keys = KeyRoutes(gate, admission.keeper, admission.roster.sections, date, asks_for_keys=not keyless)
+    surfaces = (
+        LiveRoutes(gate, snapshot, live),
+        OrderRoutes(gate, operator, reloader.reload if reloader else None),
+        keys,
+        UsageRoutes(gate, state_dir / FILE, date, seen.recorder.flush),
+    )
+    return Operating(live, surfaces)
+
+
+def _routes(surfaces: Sequence[LiveRoutes | OrderRoutes | KeyRoutes | UsageRoutes]) -> list[Route]:
+    return [route for surface in surfaces for route in surface.routes()]
