@@ -174,8 +174,8 @@ def build(
 
     seen = Seen(fleet, catalogue, accounts, supervisor, outcomes, recorder, gpus.last if gpus else tuple)
     operating = operating_of(seen, operator, admission, reloader, Path(server.state_dir))
-    served = endpoints.routes() + probes.routes() + Trust(encryption.authority).routes()
-    table = _table(served + operating.routes(), known)
+    surfaces = (endpoints, probes, Trust(encryption.authority), operating)
+    table = _table([route for surface in surfaces for route in surface.routes()], known)
     dispatch = Dispatch(Router(table), metrics, accounts.new_id, hosts)
     app = build_app(
         dispatch,
@@ -191,8 +191,9 @@ def build(
     around = _surroundings(config, dispatch, handover, watch, metrics, readiness)
     secure = partial(handshake, certificates=encryption.certificates) if encryption.certificates else None
     reception = Reception(around, metrics, secure)
-    on_the_box = operating.on_the_box() + probes.on_the_box()
-    private = PrivateDoor(Path(server.state_dir), on_the_box, around, dispatch, metrics)
+    private = PrivateDoor(
+        Path(server.state_dir), operating.on_the_box() + probes.on_the_box(), around, dispatch, metrics
+    )
     return Parts(
         fleet,
         upstreams,
