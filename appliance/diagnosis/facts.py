@@ -32,6 +32,7 @@ from appliance.supervisor import cgroup, environment
 from appliance.supervisor.state_dir import OPS, may_be_closed, open_to_others
 
 _PATIENCE = 5.0  # seconds for a program, a disk or a host to answer
+_UNIT = "appliance.service"
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
@@ -49,13 +50,14 @@ async def gather(told: Told) -> Facts:
     config, problems = _configuration(told)
     gpu_trouble, gpus = await _gpus(config)
     port_trouble = _port(config)
+    service = await _service()
     pairs, now = list(_pairs(config)), time.clock_gettime(time.CLOCK_REALTIME)
     return Facts(
         config=str(told.config),
         problems=problems,
         glibc=" ".join(platform.libc_ver()).removeprefix("glibc").strip(),
-        open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-        cgroup=cgroup.home() is not None,
+        open_files=_number(service.get("LimitNOFILE")) or resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        cgroup=service.get("Delegate") == "yes" or cgroup.home() is not None,
         synchronised=await _synchronised(),
         gpu_trouble=gpu_trouble,
         gpus=gpus,
@@ -118,20 +120,40 @@ def _model(path: Path) -> str:
 
 
 async def _said(command: Sequence[str], environ: Mapping[str, str]) -> str:
-    def ask() -> str:
+    return next(iter(await _lines(command, environ)), "")[:100]
+
+
+async def _lines(command: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """What a program prints; nothing where it is not there, or does not end."""
+
+    def ask() -> list[str]:
         done = subprocess.run(
             command, env=dict(environ), capture_output=True, text=True, timeout=_PATIENCE, check=False
         )
-        return next(iter((done.stdout + done.stderr).strip().splitlines()), "")[:100]
+        return (done.stdout + done.stderr).strip().splitlines()
 
     with suppress(OSError, subprocess.TimeoutExpired):
         return await trio.to_thread.run_sync(ask)
-    return ""
+    return []
 
 
 async def _synchronised() -> bool | None:
     said = await _said(["timedatectl", "show", "--property=NTPSynchronized", "--value"], environment.inherited({}))
     return {"yes": True, "no": False}.get(said)
+
+
+async def _service() -> Mapping[str, str]:
+    """What the service manager gives to our service, which is more than it gives to whoever runs a command.
+
+    Empty where there is no such service, or no service manager.
+    """
+    command = ["systemctl", "show", _UNIT, "--property=LoadState,Delegate,LimitNOFILE"]
+    said = dict(line.partition("=")[::2] for line in await _lines(command, environment.inherited({})))
+    return said if said.get("LoadState") == "loaded" else {}
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
 
 
 async def _backend(name: str, url: str) -> BackendFact:

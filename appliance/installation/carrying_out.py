@@ -39,10 +39,13 @@ def carry_out(steps: Sequence[Step], root: Path, *, dry_run: bool) -> Iterator[D
         OperatorError: a step failed; those before it are done, and doing all of it again goes on from there.
     """
     real = root == Path("/")
+    changed = False
     for step in steps:
-        if _so(step, root, real=real):
+        if _so(step, root, real=real) or (isinstance(step, Command) and step.after_change and not changed):
             yield Done(step, "kept")
-        elif dry_run:
+            continue
+        changed = True
+        if dry_run:
             yield Done(step, "would")
         elif isinstance(step, Command):
             yield Done(step, *_run(step)) if real else Done(step, "kept", "not in another root")
@@ -82,8 +85,8 @@ def _so(step: Step, root: Path, *, real: bool) -> bool:
                 path = _at(step.path, root)
                 return not (path.exists() or path.is_symlink())
             case Command():
-                return False
-    except OSError:  # not ours to look at
+                return real and bool(step.unless) and _succeeds(step.unless)
+    except (OSError, subprocess.TimeoutExpired):  # not ours to look at
         return False
 
 
@@ -160,6 +163,10 @@ def _remove(path: Path) -> None:
     else:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
+
+
+def _succeeds(argv: Sequence[str]) -> bool:
+    return subprocess.run(argv, capture_output=True, timeout=_PATIENCE, check=False).returncode == 0
 
 
 def _run(step: Command) -> tuple[Literal["changed", "failed"], str]:

@@ -95,10 +95,14 @@ class Command:
 
     Attributes:
         optional: a failure is told and nothing more.
+        after_change: there is nothing to do unless a step before it has changed something.
+        unless: a program that succeeds when it is so already.
     """
 
     argv: tuple[str, ...]
     optional: bool = False
+    after_change: bool = False
+    unless: tuple[str, ...] = ()
 
     def words(self) -> str:
         """What it does."""
@@ -156,9 +160,13 @@ def installing(found: Found, ourselves: Ourselves, config: str, unit: str, *, st
         File(UNIT, unit_text(unit, ourselves.installed, found.groups)),
     ]
     if found.service_manager:
-        made.append(Command(("systemctl", "daemon-reload")))
+        made.append(Command(("systemctl", "daemon-reload"), after_change=True))
         if start:
-            made += [Command(("systemctl", "enable", UNIT.name)), Command(("systemctl", "restart", UNIT.name))]
+            made += [
+                Command(("systemctl", "restart", UNIT.name), after_change=True),
+                Command(("systemctl", "enable", UNIT.name), unless=("systemctl", "is-enabled", "--quiet", UNIT.name)),
+                Command(("systemctl", "start", UNIT.name), unless=("systemctl", "is-active", "--quiet", UNIT.name)),
+            ]
     return made
 
 

@@ -132,3 +132,18 @@ async def test_an_internal_authority_is_looked_at_like_any_certificate(tmp_path:
     issuer.answer_to(["llm.lan"])
     issuer.renew(authority=True)
     assert (await facts(tmp_path, text)).unnamed == []
+
+
+async def test_the_limits_of_the_service_count_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "LoadState=loaded\\nDelegate=yes\\nLimitNOFILE=1048576\\n"
+    program = tmp_path / "systemctl"
+    program.write_text(f"#!/bin/sh\nprintf '{said}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = await facts(tmp_path, f'[server]\nstate_dir = "{tmp_path}/s"\nlisten = "127.0.0.1:0"\n')
+    assert (found.cgroup, found.open_files) == (True, 1048576)
+    program.write_text("#!/bin/sh\nprintf 'LoadState=not-found\\nDelegate=yes\\nLimitNOFILE=7\\n'\n")
+    found = await facts(tmp_path, f'[server]\nstate_dir = "{tmp_path}/s"\nlisten = "127.0.0.1:0"\n')
+    assert found.open_files != 7

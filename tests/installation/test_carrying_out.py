@@ -83,3 +83,18 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OperatorError, match="cannot make the directory /file/below"):
         outcomes(tmp_path, Directory(at("file/below"), 0o700))
+
+
+def test_a_command_that_is_for_changes_alone_runs_after_one(tmp_path: Path) -> None:
+    told = Command((sys.executable, "-c", "pass"), after_change=True)
+    root, other = Path("/"), File(PurePosixPath(tmp_path / "file"), "text", keep=True)
+    Path(other.path).touch()
+    assert outcomes(root, other, told) == ["kept", "kept"]
+    assert outcomes(root, Remove(other.path), told) == ["changed", "changed"]
+
+
+def test_a_command_that_has_nothing_to_do_is_not_run() -> None:
+    yes, no = (sys.executable, "-c", "raise SystemExit(0)"), (sys.executable, "-c", "raise SystemExit(1)")
+    assert outcomes(Path("/"), Command(no, unless=yes)) == ["kept"]
+    assert outcomes(Path("/"), Command(yes, unless=no)) == ["changed"]
+    assert outcomes(Path("/"), Command(no, unless=("/no/such/program",)), dry_run=True) == ["would"]

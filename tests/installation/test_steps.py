@@ -20,13 +20,16 @@ from appliance.installation.steps import (
 UNIT_TEMPLATE = "ExecStart=@BINARY@ serve --config @CONFIG@\nUser=@USER@\nSupplementaryGroups=@GROUPS@\nLast=1\n"
 
 
+LAST = ("systemctl enable", "systemctl start")
+
+
 def commands(steps: list[Step]) -> list[str]:
     return [step.argv[0] + " " + step.argv[1] for step in steps if isinstance(step, Command)]
 
 
 def test_the_user_comes_first_and_the_start_last() -> None:
     steps = installing(Found(service_manager=True), Ourselves("/x"), "text", UNIT_TEMPLATE)
-    assert commands(steps) == ["useradd --system", "systemctl daemon-reload", "systemctl enable", "systemctl restart"]
+    assert commands(steps) == ["useradd --system", "systemctl daemon-reload", "systemctl restart", *LAST]
     assert isinstance(steps[0], Command)
     assert isinstance(steps[-1], Command)
 
