@@ -48,10 +48,14 @@ class Operating:
 
     Attributes:
         live: runs while the server does.
+        snapshot: all that can be seen.
+        orders: all that can be ordered of runtimes and replicas.
     """
 
     live: Live
     surfaces: tuple[LiveRoutes, OrderRoutes, KeyRoutes, UsageRoutes]
+    snapshot: Snapshot
+    orders: OrderRoutes
 
     def routes(self) -> list[Route]:
         """For whoever has a key."""
@@ -83,13 +87,14 @@ def operating_of(
     live = Live(snapshot)
     keyless = admission.open
     keys = KeyRoutes(gate, admission.keeper, admission.roster.sections, date, asks_for_keys=not keyless)
+    orders = OrderRoutes(gate, operator, reloader.reload if reloader else None)
     surfaces = (
         LiveRoutes(gate, snapshot, live),
-        OrderRoutes(gate, operator, reloader.reload if reloader else None),
+        orders,
         keys,
         UsageRoutes(gate, state_dir / FILE, date, seen.recorder.flush),
     )
-    return Operating(live, surfaces)
+    return Operating(live, surfaces, snapshot, orders)
 
 
 def _routes(surfaces: Sequence[LiveRoutes | OrderRoutes | KeyRoutes | UsageRoutes]) -> list[Route]:
