@@ -5,13 +5,14 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def replace_file(place: Path, data: bytes, *, owner: tuple[int, int] | None = None) -> None:
-    """Write a private file (0600) beside its place, sync it, move it there, and sync that.
+def replace_file(place: Path, data: bytes, *, owner: tuple[int, int] | None = None, mode: int = 0o600) -> None:
+    """Write a file beside its place, sync it, move it there, and sync that.
 
     Args:
         place: the file.
         data: what is in it then.
         owner: user and group that it shall belong to; None leaves it to whoever writes.
+        mode: who may read and write it; private unless said otherwise.
 
     Raises:
         OSError: it cannot be written, on a full disk for one; what was there before is still there.
@@ -23,6 +24,7 @@ def replace_file(place: Path, data: bytes, *, owner: tuple[int, int] | None = No
         with os.fdopen(handle, "wb") as file:
             if owner is not None:
                 os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -70,13 +70,6 @@ TABLE: dict[str, Row] = {
     ),
     "model_not_allowed": Row(403, "permission_denied", "permission_error", "caller", "The key may not use this model."),
     "scope_missing": Row(403, "permission_denied", "permission_error", "caller", "The key lacks the scope it needs."),
-    "foreign_origin": Row(
-        403,
-        "permission_denied",
-        "permission_error",
-        "caller",
-        "An order of the console did not come from one of its own pages, or from one that is too old.",
-    ),
     "local_only": Row(
         403, "permission_denied", "permission_error", "caller", "The key's requests may not leave the box."
     ),
@@ -86,6 +79,11 @@ TABLE: dict[str, Row] = {
     "unknown_url": Row(404, "invalid_request", "not_found_error", "caller", "No route has this path."),
     "method_not_allowed": Row(405, *_BAD, "The path exists; the method does not."),
     "key_refused": Row(409, *_BAD, "The stored keys cannot be changed so; the message says why."),
+    "config_refused": Row(409, *_BAD, "The configuration file cannot be changed so; the message says why."),
+    "config_changed": Row(412, *_BAD, "The configuration file is another one by now than the one that was read."),
+    "config_protected": Row(
+        403, "permission_denied", "permission_error", "caller", "`server.edit` does not let this be changed from afar."
+    ),
     "request_timeout": Row(408, *_BAD, "The request did not arrive in time."),
     "request_too_large": Row(413, "invalid_request", "request_too_large", "caller", "The body exceeds `max_body`."),
     "misdirected_host": Row(421, *_BAD, "The Host header names a host that this server does not answer to."),
@@ -153,7 +151,6 @@ TABLE: dict[str, Row] = {
         503, *_BUSY, "A guardrail could not ask its guard model, and lets nothing pass unchecked."
     ),
     "draining": Row(503, *_BUSY, "The server, or the process of the model, is being stopped."),
-    "cancelled": Row(503, *_BUSY, "An administrator of the server has ended this request.", retry=False),
     "backend_timeout": Row(
         504,
         "backend_timeout",

@@ -10,23 +10,27 @@ import trio
 
 from appliance.api.routes import Route
 from appliance.domain.gpus import Gpu
+from appliance.editing import Editor
 from appliance.fleet.table import FleetTable
 from appliance.gateway.accounting import Accounts
 from appliance.gateway.outcomes import Outcomes
 from appliance.observe.log import ExchangeRecord
+from appliance.ops.config import ConfigRoutes
 from appliance.ops.gate import Gate
 from appliance.ops.keys import KeyRoutes
 from appliance.ops.live import Live, LiveRoutes
+from appliance.ops.models import ModelRoutes
 from appliance.ops.orders import OrderRoutes
 from appliance.ops.snapshot import Clocks, Snapshot
 from appliance.ops.usage import UsageRoutes
-from appliance.reload import Reloader
 from appliance.roster import Admission
 from appliance.routing.catalogue import Catalogue
 from appliance.supervisor.orders import Operator
 from appliance.supervisor.supervisor import Supervisor
 from appliance.usage.recorder import Recorder
 from appliance.usage.store import FILE
+
+Surface = LiveRoutes | OrderRoutes | KeyRoutes | UsageRoutes | ConfigRoutes | ModelRoutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +52,10 @@ class Operating:
 
     Attributes:
         live: runs while the server does.
-        snapshot: all that can be seen.
-        orders: all that can be ordered of runtimes and replicas.
     """
 
     live: Live
-    surfaces: tuple[LiveRoutes, OrderRoutes, KeyRoutes, UsageRoutes]
-    snapshot: Snapshot
-    orders: OrderRoutes
+    surfaces: tuple[Surface, ...]
 
     def routes(self) -> list[Route]:
         """For whoever has a key."""
@@ -67,7 +67,7 @@ class Operating:
 
 
 def operating_of(
-    seen: Seen, operator: Operator, admission: Admission, reloader: Reloader | None, state_dir: Path
+    seen: Seen, operator: Operator, admission: Admission, editor: Editor | None, state_dir: Path
 ) -> Operating:
     """Everything of one server."""
     gate, date = Gate(admission.ring), partial(time.clock_gettime, time.CLOCK_REALTIME)
@@ -87,15 +87,16 @@ def operating_of(
     live = Live(snapshot)
     keyless = admission.open
     keys = KeyRoutes(gate, admission.keeper, admission.roster.sections, date, asks_for_keys=not keyless)
-    orders = OrderRoutes(gate, operator, reloader.reload if reloader else None)
-    surfaces = (
+    surfaces: tuple[Surface, ...] = (
         LiveRoutes(gate, snapshot, live),
-        orders,
+        OrderRoutes(gate, operator, editor.reload if editor else None),
         keys,
         UsageRoutes(gate, state_dir / FILE, date, seen.recorder.flush),
     )
-    return Operating(live, surfaces, snapshot, orders)
+    if editor is not None:
+        surfaces += ConfigRoutes(gate, editor), ModelRoutes(gate, editor, seen.catalogue, seen.fleet)
+    return Operating(live, surfaces)
 
 
-def _routes(surfaces: Sequence[LiveRoutes | OrderRoutes | KeyRoutes | UsageRoutes]) -> list[Route]:
+def _routes(surfaces: Sequence[Surface]) -> list[Route]:
     return [route for surface in surfaces for route in surface.routes()]

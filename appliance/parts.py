@@ -6,23 +6,20 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import inf
 from pathlib import Path
 
 from appliance import __version__
 from appliance.access.hosts import KnownHosts
-from appliance.access.pace import Pace
 from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
 from appliance.api.quart_app import App, build_app
 from appliance.api.realtime import RealtimeEndpoint
 from appliance.api.routes import Route, Router
-from appliance.config.address import root_url
+from appliance.config.file import ConfigFile
 from appliance.config.schema import Config
-from appliance.console.pulse import Pulse
-from appliance.console_parts import ConsoleParts, Sources
 from appliance.domain.engines import ENGINES
 from appliance.domain.secret import Secret
 from appliance.domain.status import ProbeAnswer
@@ -33,6 +30,7 @@ from appliance.door.reply import Clock
 from appliance.door.surroundings import Patience, Surroundings
 from appliance.door.tls import handshake
 from appliance.door.watch import Watch
+from appliance.editing import Editor
 from appliance.encryption import Encryption, encryption_of
 from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
@@ -57,7 +55,7 @@ from appliance.pages.site import Site
 from appliance.policy import outcomes_of, put_into_effect
 from appliance.private_door import PrivateDoor
 from appliance.recording import recorder_of
-from appliance.reload import Fresh, Live, Reloader, endpoints_of, guardrails_of, most_connections
+from appliance.reload import Live, Reloader, endpoints_of, guardrails_of, most_connections
 from appliance.roster import admission_of
 from appliance.routing.catalogue import Catalogue
 from appliance.routing.clouds import Clouds
@@ -97,7 +95,6 @@ class Parts:
     gpus: GpuReader | None
     reloader: Reloader | None
     operating: Operating
-    console: ConsoleParts
     table: Sequence[Route]
 
     def interrupt(self, error: GatewayError) -> None:
@@ -112,7 +109,7 @@ def build(
     api_keys: Sequence[Secret],
     credentials: dict[str, Secret],
     log: Callable[[ExchangeRecord], None],
-    reread: Callable[[], Fresh] | None,
+    file: ConfigFile | None,
 ) -> Parts:
     """The parts of one server, connected and not yet running.
 
@@ -121,7 +118,7 @@ def build(
         api_keys: keys from the environment.
         credentials: as `config.secrets.credentials` names them.
         log: takes the line of each exchange.
-        reread: the configuration as it is now; None where there is no file.
+        file: with the configuration as it is now; None where there is none.
     """
     server = config.server
     date = partial(time.clock_gettime, time.CLOCK_REALTIME)
@@ -163,25 +160,27 @@ def build(
     known = KnownHosts(server.names, socket.gethostname())
     hosts = known if admission.open else None
     encryption = encryption_of(config, known)
-    pulse, pace = Pulse(), Pace()
-    account = _telling(log, pulse, recorder)
+
+    def account(record: ExchangeRecord) -> None:
+        log(record)
+        if record.target:  # what was refused before it had one used nothing
+            recorder.take(record)
+
     accounts = Accounts(metrics, time.monotonic, _Ids(), account, server.gateway_headers, outcomes)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
     operator = Operator(supervisor, state_dir=Path(server.state_dir), patience=server.load_wait, drain=server.drain)
     live = Live(admission.roster, gateway, prober, operator, metrics, recorder, encryption.answer_to)
-    reloader = Reloader(config, live, reread, api_keys, date) if reread else None
+    reloader = Reloader(config, live, file.fresh, api_keys, date) if file else None
 
     seen = Seen(fleet, catalogue, accounts, supervisor, outcomes, recorder, gpus.last if gpus else tuple)
-    operating = operating_of(seen, operator, admission, reloader, Path(server.state_dir))
-    url = root_url(server, socket.gethostname())
-    console = ConsoleParts(Sources(operating, accounts, keys, known, pace, pulse, date, lambda: gateway.draining, url))
-    surfaces = (endpoints, probes, Trust(encryption.authority), operating, console.links)
+    operating = operating_of(seen, operator, admission, Editor.of(file, reloader), Path(server.state_dir))
+    surfaces = (endpoints, probes, Trust(encryption.authority), operating)
     table = _table([route for surface in surfaces for route in surface.routes()], known)
-    dispatch = Dispatch(Router(table), metrics, accounts.new_id, hosts, pace)
+    dispatch = Dispatch(Router(table), metrics, accounts.new_id, hosts)
     app = build_app(
-        replace(dispatch, router=Router([*table, *console.routes])),
+        dispatch,
         max_body=server.max_body,
         body_timeout=server.body_timeout,
         sockets=[
@@ -195,11 +194,7 @@ def build(
     secure = partial(handshake, certificates=encryption.certificates) if encryption.certificates else None
     reception = Reception(around, metrics, secure)
     private = PrivateDoor(
-        Path(server.state_dir),
-        operating.on_the_box() + probes.on_the_box() + console.on_the_box(),
-        around,
-        dispatch,
-        metrics,
+        Path(server.state_dir), operating.on_the_box() + probes.on_the_box(), around, dispatch, metrics
     )
     return Parts(
         fleet,
@@ -221,23 +216,8 @@ def build(
         gpus,
         reloader,
         operating,
-        console,
         table,
     )
-
-
-def _telling(
-    log: Callable[[ExchangeRecord], None], pulse: Pulse, recorder: Recorder[ExchangeRecord]
-) -> Callable[[ExchangeRecord], None]:
-    """Who is told of the end of each exchange."""
-
-    def tell(record: ExchangeRecord) -> None:
-        log(record)
-        pulse.fresh.append(record)
-        if record.target:  # what was refused before it had one used nothing
-            recorder.take(record)
-
-    return tell
 
 
 def _table(routes: list[Route], known: KnownHosts) -> list[Route]:

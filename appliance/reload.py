@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import trio
 
 from appliance.config.diff import difference, in_effect
+from appliance.config.file import Fresh
 from appliance.config.schema import Backend, Config
 from appliance.domain.orders import Reloaded
 from appliance.domain.secret import Secret
@@ -29,7 +30,6 @@ from appliance.supervisor.orders import Operator
 from appliance.usage.recorder import Recorder
 
 _LOG = logging.getLogger("appliance.reload")
-Fresh = tuple[Config, dict[str, Secret]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +50,24 @@ class Reloader:
 
     Args:
         config: in effect now.
-        read: the configuration of the file and its credentials, by name; raises OperatorError.
+        read: the configuration of a text, or of the file where that is None, and its credentials, by name; raises
+            OperatorError.
         api_keys: keys from the environment, which stay.
         date: seconds since 1970.
+
+    Attributes:
+        config: in effect.
     """
 
     def __init__(
         self,
         config: Config,
         live: Live,
-        read: Callable[[], Fresh],
+        read: Callable[[str | None], Fresh],
         api_keys: Sequence[Secret],
         date: Callable[[], float],
     ) -> None:
-        self._config = config
+        self.config = config
         self._live = live
         self._read = read
         self._api_keys = api_keys
@@ -71,12 +75,17 @@ class Reloader:
         self._one = trio.Lock()
         live.metrics.config_loaded(ok=True, at=date())
 
-    async def reload(self, dry_run: bool = False) -> Reloaded:  # noqa: FBT001, FBT002 - also a callback
-        """Read the file and put it into effect, or say why not; with `dry_run` only say what would change."""
+    async def reload(self, dry_run: bool = False, text: str | None = None) -> Reloaded:  # noqa: FBT001, FBT002 - also a callback
+        """Read the file, or a text in its place, and put it into effect, or say why not.
+
+        Args:
+            dry_run: only say what would change.
+            text: of a configuration.
+        """
         async with self._one:
             try:
-                config, credentials = await trio.to_thread.run_sync(self._read)
-                _refuse(self._config, config, self._api_keys)
+                config, credentials = await trio.to_thread.run_sync(self._read, text)
+                _refuse(self.config, config, self._api_keys)
                 guardrails = await trio.to_thread.run_sync(guardrails_of, config)  # compiling takes a while
             except OperatorError as error:
                 if not dry_run:
@@ -94,7 +103,7 @@ class Reloader:
         await self.reload()
 
     def _told(self, config: Config) -> Reloaded:
-        found = difference(self._config, config)
+        found = difference(self.config, config)
         runtimes = tuple(change for change in self._live.operator.preview(config.runtimes) if change.action != "keep")
         return Reloaded(
             ok=True,
@@ -119,7 +128,7 @@ class Reloader:
         live.prober.change(backends)
         live.recorder.keeping = keeping_of(config)
         live.answer_to(config.server.names)
-        self._config = in_effect(self._config, config)
+        self.config = in_effect(self.config, config)
         live.metrics.config_loaded(ok=True, at=self._date())
         await live.operator.apply(config.runtimes)
 

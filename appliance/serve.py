@@ -16,6 +16,7 @@ from typing import TextIO
 import trio
 
 from appliance.config.check import split_listen
+from appliance.config.file import ConfigFile
 from appliance.config.schema import Config
 from appliance.domain.secret import Secret
 from appliance.domain.status import ReplicaState
@@ -25,7 +26,7 @@ from appliance.fleet.table import FleetTable
 from appliance.garbage import collect, seldom
 from appliance.observe.log import ExchangeRecord, log_exchange
 from appliance.parts import Parts, build
-from appliance.reload import Fresh, Reloader
+from appliance.reload import Reloader
 from appliance.service.heartbeat import beat
 from appliance.service.notify import Manager
 
@@ -54,7 +55,7 @@ async def serve(
     *,
     api_keys: Sequence[Secret] = (),
     credentials: dict[str, Secret] | None = None,
-    reread: Callable[[], Fresh] | None = None,
+    file: ConfigFile | None = None,
     listen_signals: bool = True,
     manager: Manager | None = None,
     dump: TextIO | None = None,
@@ -67,7 +68,7 @@ async def serve(
         config: checked.
         api_keys: keys from the environment.
         credentials: as `config.secrets.credentials` names them.
-        reread: the configuration as it is now, for a reload; None where there is no file.
+        file: with the configuration as it is now, for a reload; None where there is none.
         listen_signals: INT and TERM end it gracefully, HUP reloads.
         manager: whoever watches over us and wants to know how we do.
         dump: a file that gets every thread's stack when the event loop is held up.
@@ -78,7 +79,7 @@ async def serve(
         OperatorError: the address or the state directory cannot be used.
     """
     try:
-        parts = build(config, api_keys, credentials or {}, log, reread)
+        parts = build(config, api_keys, credentials or {}, log, file)
         await _serve(config, parts, task_status, _Watched(manager or Manager(), dump), listen_signals=listen_signals)
     except* OperatorError as group:
         raise _first_mistake(group) from None
@@ -117,7 +118,6 @@ async def _serve(
             core.start_soon(parts.host.run, name="host")
             core.start_soon(parts.encryption.run, name="encryption")
             core.start_soon(parts.operating.live.run, name="live")
-            core.start_soon(parts.console.run, name="console")
             core.start_soon(listener.run, name="door")
             await core.start(parts.private.run, name="private door")
             stack.enter_context(seldom())

@@ -64,12 +64,21 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"trio", "msgspec", "quart", "quart_trio", "werkzeug"},
     ),
     "ops": (
-        SETTINGS | {"access", "api", "fleet", "gateway", "health", "keystore", "limits", "observe", "routing", "usage"},
+        SETTINGS
+        | {
+            "access",
+            "api",
+            "editing",
+            "fleet",
+            "gateway",
+            "health",
+            "keystore",
+            "limits",
+            "observe",
+            "routing",
+            "usage",
+        },
         {"msgspec", "trio"},
-    ),
-    "console": (
-        VALUES | {"access", "api", "health", "observe", "ops"},
-        {"msgspec", "trio", "jinja2", "markupsafe"},
     ),
     "pages": (VALUES | {"access", "api", "translate", "wire"}, {"msgspec", "trio", "markdown_it"}),
     # beside the product: a model server for tests and `selftest`, sharing nothing with the path it tests
@@ -77,13 +86,13 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # assembly
     "garbage": (set(), {"trio"}),
     "reload": ({"*"}, {"trio"}),
+    "editing": (SETTINGS | {"reload"}, {"trio", "msgspec"}),
     "private_door": ({"*"}, {"trio"}),
     "roster": (SETTINGS | {"access", "limits", "keystore", "observe", "recording", "usage"}, {"msgspec"}),
     "encryption": ({"*"}, {"trio"}),
     "recording": (SETTINGS | {"limits", "observe", "usage"}, {"trio"}),
     "operating": ({"*"}, {"trio"}),
     "policy": (SETTINGS | {"fleet", "breakers", "gateway", "observe", "parameters"}, set()),
-    "console_parts": ({"*"}, {"trio", "jinja2"}),
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (
@@ -132,7 +141,6 @@ MAY_TOUCH_MACHINE = {
     "keystore",
     "recording",
     "operating",
-    "console_parts",
     "parts",
     "takeover",
 }

@@ -43,11 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(file: Path, problems: list[Problem]) -> dict[str, object]:
-    rows = [
-        {"path": list(row.path), "line": row.line, "column": row.column, "what": row.what, "fix": row.fix}
-        for row in problems
-    ]
-    return {"file": str(file), "ok": not problems, "problems": rows}
+    return {"file": str(file), "ok": not problems, "problems": [problem.facts() for problem in problems]}
 
 
 def _print(file: Path, problems: list[Problem]) -> None:

@@ -1,11 +1,21 @@
-"""`appliance models explain NAME`: how a runtime is launched, and why so."""
+"""`appliance models`: which there are, how one is launched, and changes to them in the file of a running server."""
 
 import argparse
 import json
 import shlex
+import sys
+import tomllib
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
+from rich.console import Console
+from rich.table import Table
+
+from appliance.cli import reach
+from appliance.cli.orders import changes
 from appliance.cli.serve import DEFAULT_CONFIG
 from appliance.config.load import load_config
 from appliance.config.schema import Config, Runtime
@@ -15,12 +25,106 @@ from appliance.errors import OperatorError
 from appliance.supervisor.explain import explain
 
 _GIB = 2**30
+_EXIT = "Exit codes: 0 done, 1 the new configuration is refused, 2 a mistake in the call or no answer."
+Body = Callable[[argparse.Namespace], dict[str, Any] | None]  # of the request that an order is
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = commands.add_parser("models", help="say how a model is launched")
-    actions = parser.add_subparsers(dest="action", metavar="explain", required=True)
+    """Add the command and what it can do."""
+    parser = commands.add_parser(
+        "models",
+        help="list, explain, add, change, switch off and remove models",
+        description="The public models. Changes go into the configuration file of the running server, whose comments "
+        "and order stay, and are in effect at once; what is wrong is told and changes nothing.",
+        epilog=_EXIT,
+    )
+    words = "list|explain|add|set|off|on|remove"
+    actions = parser.add_subparsers(dest="action", metavar=words, required=True)
+    listing = actions.add_parser("list", help="say which models there are", epilog=_EXIT)
+    reach.add_options(listing)
+    listing.add_argument("--json", action="store_true", help="print what the server answered")
+    listing.set_defaults(run=_list)
+    _add_explain(actions)
+    add = _changing(actions, "add", "add a model", "POST", _added)
+    add.add_argument("targets", nargs="+", metavar="TARGET", help="a runtime, backend/model or provider/model")
+    add.add_argument("--set", action="append", default=[], type=_setting, dest="settings", metavar="NAME=VALUE")
+    change = _changing(actions, "set", "change settings of a model", "PATCH", lambda args: dict(args.settings))
+    change.add_argument(
+        "settings",
+        nargs="+",
+        type=_setting,
+        metavar="NAME=VALUE",
+        help="a value as in the file ('targets=[\"m\"]'), a word, or nothing to take the setting out",
+    )
+    _changing(actions, "off", "switch a model off: 404, and not listed", "PATCH", lambda _: {"active": False})
+    _changing(actions, "on", "switch a model on again", "PATCH", lambda _: {"active": None})
+    _changing(actions, "remove", "remove a model's entry", "DELETE", lambda _: None)
+
+
+def _changing(actions: Any, name: str, words: str, method: str, body: Body) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=words, epilog=_EXIT)
+    parser.add_argument("name", metavar="NAME", help="what clients ask for")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would change")
+    reach.add_options(parser)
+    parser.add_argument("--json", action="store_true", help="print what the server answered")
+    parser.set_defaults(run=_change, method=method, body=body)
+    return parser
+
+
+def _added(args: argparse.Namespace) -> dict[str, Any]:
+    return {"targets": args.targets, **dict(args.settings)}
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f'"{text}" is no setting: write NAME=VALUE')
+    if not value:
+        return name, None
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
+
+
+def _change(args: argparse.Namespace) -> int:
+    path = f"/ops/v1/models/{quote(args.name, safe='')}" + ("?dry_run=1" if args.dry_run else "")
+    answer = reach.ask(args, args.method, path, args.body(args))
+    if args.json:
+        print(json.dumps(answer, indent=2))
+        return 0 if answer["ok"] else 1
+    print(answer["diff"], end="")
+    if not answer["ok"]:
+        print("\n".join(["Nothing has changed: the new configuration is refused.", *answer["reload"]["problems"]]))
+        return 1
+    print("\n".join(list(changes(answer["reload"])) or ["Nothing differs."]))
+    print(
+        "Nothing is written: this was a dry run."
+        if args.dry_run
+        else "It is in effect. See also: appliance models list"
+    )
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    answer = reach.ask(args, "GET", "/ops/v1/models")
+    if args.json:
+        print(json.dumps(answer, indent=2))
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("MODEL", "STATE", "KIND", "TARGETS", "FROM", "WHY"):
+        table.add_column(name, overflow="fold")
+    for row in answer["models"]:
+        name = row["name"] + (" (default)" if row.get("default") else "")
+        why = row["progress"] or row["reason"]
+        table.add_row(name, row["state"], row.get("kind", ""), ", ".join(row["targets"]), row["source"], why)
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    if not answer["models"]:
+        print("There is no model. Next: add a [[runtimes]] or [[backends]] entry to the configuration file")
+    return 0
+
+
+def _add_explain(actions: Any) -> None:
     told = actions.add_parser(
         "explain",
         help="the command line of a runtime, with where each part of it comes from",
@@ -30,15 +134,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     told.add_argument("name", metavar="NAME", help="a runtime, or a model that one serves")
     told.add_argument("--config", default=DEFAULT_CONFIG, metavar="FILE", help=f"default {DEFAULT_CONFIG}")
     told.add_argument("--json", action="store_true", help="print one JSON object")
-    told.set_defaults(run=run)
+    told.set_defaults(run=_explain)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print how `args.name` is launched; 0.
-
-    Raises:
-        OperatorError: there is no such runtime, or the configuration is not valid.
-    """
+def _explain(args: argparse.Namespace) -> int:
     has_keys = bool(environment_keys(process_environment()))
     config = load_config(Path(args.config), has_environment_keys=has_keys)
     found = explain(_runtime(config, args.name), Path(config.server.state_dir))

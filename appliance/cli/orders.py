@@ -112,23 +112,25 @@ def _reload(args: argparse.Namespace) -> int:
     if not answer["ok"]:
         print("\n".join(["Nothing has changed: the new configuration is refused.", *answer["problems"]]))
         return 1
-    for change in answer["runtimes"]:
-        settings = f" ({', '.join(change['settings'])})" if change["settings"] else ""
-        print(f"runtime {change['runtime']}: {change['action']}{settings}: {change['detail']}")
-    named = ("keys", "models", "backends", "providers", "guardrails", "settings")
-    for what in named:
-        if answer.get(what):
-            print(f"{what}: {', '.join(answer[what])}")
-    if answer["restart"]:
-        print(f"after a restart of the appliance only: {', '.join(answer['restart'])}")
-    differs = any(answer.get(what) for what in ("runtimes", *named, "restart"))
-    if not differs:
-        print("Nothing differs.")
+    differences = list(changes(answer))
+    print("\n".join(differences or ["Nothing differs."]))
     if not args.dry_run:
         print("It is in effect.")
-    elif differs:
+    elif differences:
         print("Next: appliance reload")
     return 0
+
+
+def changes(reloaded: dict[str, Any]) -> Iterator[str]:
+    """What a new configuration changes, a line each."""
+    for change in reloaded["runtimes"]:
+        settings = f" ({', '.join(change['settings'])})" if change["settings"] else ""
+        yield f"runtime {change['runtime']}: {change['action']}{settings}: {change['detail']}"
+    for what in ("keys", "models", "backends", "providers", "guardrails", "settings"):
+        if reloaded.get(what):
+            yield f"{what}: {', '.join(reloaded[what])}"
+    if reloaded["restart"]:
+        yield f"after a restart of the appliance only: {', '.join(reloaded['restart'])}"
 
 
 def _ago(seconds: float) -> str:

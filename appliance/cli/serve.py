@@ -8,12 +8,11 @@ from pathlib import Path
 
 import trio
 
-from appliance.config.load import load_config
-from appliance.config.secrets import credentials, environment_keys, process_environment
+from appliance.config.file import ConfigFile
+from appliance.config.secrets import environment_keys, process_environment
 from appliance.errors import OperatorError
 from appliance.guardrails.check import findings as guardrails
 from appliance.observe.sink import configure
-from appliance.reload import Fresh
 from appliance.serve import serve
 from appliance.service.notify import manager_of
 
@@ -36,17 +35,10 @@ def run(args: argparse.Namespace) -> int:
         )
     environment = process_environment()
     keys = environment_keys(environment)
-    load = partial(load_config, Path(args.config), has_environment_keys=bool(keys), also=(guardrails,))
-    config = load()
-    known = credentials(config, environment)
-
-    def reread() -> Fresh:
-        fresh = load()
-        changed = credentials(fresh, environment)
-        sink.mask(list(changed.values()))
-        return fresh, changed
-
+    file = ConfigFile(Path(args.config), environment, also=(guardrails,))
+    config, known = file.fresh()
     sink = configure(config.server.log_format, sys.stderr, secrets=[*keys, *known.values()])
+    file.mask = sink.mask
     code = 130
     try:
         trio.run(
@@ -56,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
                 config,
                 api_keys=keys,
                 credentials=known,
-                reread=reread,
+                file=file,
                 manager=manager_of(environment, os.getpid()),
                 dump=sys.stderr,
                 log=sink.exchange,

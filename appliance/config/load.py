@@ -47,6 +47,10 @@ class Problem:
         """`file:line:column  what  fix`, which editors and terminals turn into a link."""
         return f"{file}:{self.line}:{self.column}  {printable(self.what)}  {printable(self.fix)}"
 
+    def facts(self) -> dict[str, Any]:
+        """The same for a machine."""
+        return {"path": list(self.path), "line": self.line, "column": self.column, "what": self.what, "fix": self.fix}
+
 
 def load_config(path: Path, *, has_environment_keys: bool, also: Sequence[Check] = ()) -> Config:
     """Read, parse and check a file; `also` are checks of rooms that know what a setting is for.

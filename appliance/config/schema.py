@@ -95,6 +95,13 @@ class Server(Section, frozen=True):
         bool,
         Doc("answers say in `x-gateway-` headers which model, target and replica served them, and how long it took"),
     ] = True
+    edit: Annotated[
+        Literal["off", "models", "all"],
+        Doc(
+            "what the console and keys with the scope `admin` may change in this file over the network: nothing, "
+            "`[[models]]`, or everything, which includes what programs are run"
+        ),
+    ] = "models"
     log_format: Annotated[Literal["auto", "json", "text"], Doc('"auto" is text on a terminal and JSON elsewhere')] = (
         "auto"
     )

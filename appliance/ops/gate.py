@@ -21,6 +21,11 @@ class Gate:
 
     keys: KeyRing | None
 
+    @property
+    def on_the_box(self) -> bool:
+        """Whether all who ask are on the machine itself and own the appliance."""
+        return self.keys is None
+
     def admit(self, request: Request) -> str:
         """The name of whoever asks.
 

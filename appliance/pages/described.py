@@ -47,6 +47,7 @@ OPERATIONS = MappingProxyType(
     }
 )
 _LOGS = (("last", "how many lines"), ("follow", "1: go on as server-sent events"))
+_EDIT = (("dry_run", "1: say what would change"),)
 _USAGE = tuple((name, "only this") for name in ("since", "until", "key", "model", "target"))
 OTHERS = MappingProxyType(
     {
@@ -74,11 +75,27 @@ OTHERS = MappingProxyType(
         ("POST", "/ops/v1/reload"): Words(
             "Put the configuration file into effect", "admin", "commands", (("dry_run", "1: say what would change"),)
         ),
+        ("GET", "/ops/v1/config"): Words("The configuration in effect and the file's text", "admin", "commands"),
+        ("PUT", "/ops/v1/config"): Words(
+            "Replace the configuration file and put it into effect", "admin", "commands", refusals=(409, 412, 422)
+        ),
+        ("POST", "/ops/v1/config/check"): Words(
+            "What is wrong with a text for the configuration file, and what it would change", "admin", "commands"
+        ),
+        ("GET", "/ops/v1/models"): Words("All public models and their settings", "admin", "commands"),
+        ("POST", "/ops/v1/models/{id}"): Words(
+            "Add a model to the configuration file", "admin", "commands", _EDIT, (409, 412, 422)
+        ),
+        ("PATCH", "/ops/v1/models/{id}"): Words(
+            "Change settings of a model in the configuration file", "admin", "commands", _EDIT, (404, 409, 412, 422)
+        ),
+        ("DELETE", "/ops/v1/models/{id}"): Words(
+            "Remove a model from the configuration file", "admin", "commands", _EDIT, (404, 409, 412)
+        ),
         ("GET", "/ops/v1/keys"): Words("All keys, without their texts", "admin", "commands"),
         ("POST", "/ops/v1/keys"): Words("Make a key; its text is in the answer, and nowhere else", "admin", "commands"),
         ("POST", "/ops/v1/keys/rotate/{id}"): Words("Give a key a new text", "admin", "commands", refusals=(404,)),
         ("POST", "/ops/v1/keys/revoke/{id}"): Words("End a key at once", "admin", "commands", refusals=(404,)),
-        ("POST", "/ops/v1/console/link"): Words("A link that logs into the console once", "admin", "console"),
         ("GET", "/ops/v1/usage"): Words("Who used what", "admin", "commands", _USAGE),
     }
 )

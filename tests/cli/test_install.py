@@ -15,7 +15,7 @@ from appliance.config.load import load_config
 def test_a_dry_run_says_everything_and_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["install", "--dry-run", "--root", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    assert "would  write /etc/appliance/appliance.toml (0640, root:appliance)" in told
+    assert "would  write /etc/appliance/appliance.toml (0640, appliance:appliance)" in told
     assert "would  run useradd" in told
     assert "sk-" not in told
     assert list(tmp_path.iterdir()) == []

@@ -3,10 +3,12 @@ import pytest
 from appliance.installation.found import Found
 from appliance.installation.steps import (
     CONFIG,
+    ENVIRONMENT,
     STATE,
     UNIT,
     Command,
     Copy,
+    Directory,
     File,
     Link,
     Ourselves,
@@ -36,7 +38,19 @@ def test_the_user_comes_first_and_the_start_last() -> None:
 
 def test_a_configuration_is_somebodys_work_and_stays() -> None:
     files = [step for step in installing(Found(), Ourselves("/x"), "text", UNIT_TEMPLATE) if isinstance(step, File)]
-    assert [(step.path, step.keep, step.mode) for step in files] == [(CONFIG, True, 0o640), (UNIT, False, 0o644)]
+    assert [(step.path, step.keep, step.mode) for step in files] == [
+        (CONFIG, True, 0o640),
+        (ENVIRONMENT, True, 0o600),
+        (UNIT, False, 0o644),
+    ]
+
+
+def test_the_service_may_replace_its_configuration_and_nothing_of_roots() -> None:
+    steps = installing(Found(), Ourselves("/x"), "text", UNIT_TEMPLATE)
+    (directory,) = [step for step in steps if isinstance(step, Directory) and step.path == CONFIG.parent]
+    owners = {step.path: step.owner.user for step in steps if isinstance(step, File)}
+    assert (directory.owner.user, directory.mode) == ("root", 0o1770)  # sticky: only the owner of a file removes it
+    assert (owners[CONFIG], owners[ENVIRONMENT]) == ("appliance", "root")
 
 
 def test_without_a_service_manager_nothing_is_started() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from appliance.api.endpoints import PREFIXES
 from appliance.api.routes import Route
+from appliance.config.file import ConfigFile
 from appliance.config.schema import Backend, Config, Server
 from appliance.domain.calls import Operation
 from appliance.domain.secret import Secret
@@ -11,18 +12,13 @@ from appliance.observe.log import log_exchange
 from appliance.pages.described import OPERATIONS, OTHERS
 from appliance.pages.site import documents
 from appliance.parts import build
-from appliance.reload import Fresh
 
 
 async def table_of(tmp_path: Path) -> list[Route]:
     """All routes of a real server."""
-
-    def reread() -> Fresh:
-        raise AssertionError
-
     backends = (Backend(name="b", engine="openai", url="http://127.0.0.1:1"),)
     config = Config(server=Server(state_dir=str(tmp_path)), backends=backends)
-    parts = build(config, [Secret("k-123456")], {}, log_exchange, reread)
+    parts = build(config, [Secret("k-123456")], {}, log_exchange, ConfigFile(tmp_path / "a.toml", {}))
     await parts.upstreams.aclose()
     return list(parts.table)
 
