@@ -140,3 +140,16 @@ def test_what_connect_prints_runs_as_it_is(box: Product, name: str, pins: str) -
     command = [str(home / "bin" / ("node" if pins == "node" else "python")), str(program)]
     said = run(command, variables={APPLIANCE_KEY: KEY} | trust(box))
     assert len(said.split()) == 32
+
+
+def test_continue_works_with_the_file_that_connect_prints(box: Product, tmp_path: Path) -> None:
+    """Continue's own command line, which reads the same file as its editors' extension."""
+    home, settings = environment("node"), tmp_path / ".continue"
+    settings.mkdir()
+    (settings / "config.yaml").write_text(RECIPES["continue"].parts(box.url, "thinks")[-1].text)
+    (settings / ".env").write_text(f"{APPLIANCE_KEY}={KEY}\n")
+    command = [str(home / "bin" / "node"), str(home / "node_modules" / "@continuedev" / "cli" / "dist" / "cn.js")]
+    command += ["--config", str(settings / "config.yaml"), "-p", "Say hello."]
+    variables = {"HOME": str(tmp_path), "CONTINUE_TELEMETRY_ENABLED": "0"} | trust(box)
+    assert run(command, cwd=tmp_path, variables=variables).strip()
+    box.said('"model":"thinks","operation":"chat"')
