@@ -92,7 +92,7 @@ $(BINARY_VENV)/.ready: $(LOCK)/binary.txt
 	$(BINARY_VENV)/bin/python $(PIP) --require-hashes -r $(LOCK)/binary.txt
 	@touch $@
 
-dist/appliance: $(BINARY_VENV)/.ready packaging/appliance.spec $(shell find appliance -name '*.py' -o -name '*.md')
+dist/appliance: $(BINARY_VENV)/.ready packaging/appliance.spec $(shell find appliance -type f -not -name '*.pyc')
 	PYTHONHASHSEED=1 $(BINARY_VENV)/bin/python -m PyInstaller --noconfirm --log-level WARN packaging/appliance.spec
 	@ls -l dist/appliance
 

@@ -18,8 +18,8 @@ Rooms import leftwards only; `tests/test_architecture.py` is the plan:
     decisions   fleet, access, routing, limits, guardrails, queueing, breakers      time is an argument
     outside     upstream, supervisor, health, observe, authority       one room per outsider
     path        gateway                                     a request's story
-    surfaces    door, api, ops, pages                              thin: unpack, call, pack
-    assembly    parts, policy, encryption, roster, private_door, reload,
+    surfaces    door, api, ops, pages, console                      thin: unpack, call, pack
+    assembly    parts, console_parts, policy, encryption, roster, private_door, reload,
                 serve, cli, __main__                        `parts` and `serve` know every class
 """
 

@@ -70,6 +70,13 @@ TABLE: dict[str, Row] = {
     ),
     "model_not_allowed": Row(403, "permission_denied", "permission_error", "caller", "The key may not use this model."),
     "scope_missing": Row(403, "permission_denied", "permission_error", "caller", "The key lacks the scope it needs."),
+    "foreign_origin": Row(
+        403,
+        "permission_denied",
+        "permission_error",
+        "caller",
+        "An order of the console did not come from one of its own pages, or from one that is too old.",
+    ),
     "local_only": Row(
         403, "permission_denied", "permission_error", "caller", "The key's requests may not leave the box."
     ),
@@ -151,6 +158,7 @@ TABLE: dict[str, Row] = {
         503, *_BUSY, "A guardrail could not ask its guard model, and lets nothing pass unchecked."
     ),
     "draining": Row(503, *_BUSY, "The server, or the process of the model, is being stopped."),
+    "cancelled": Row(503, *_BUSY, "An administrator of the server has ended this request.", retry=False),
     "backend_timeout": Row(
         504,
         "backend_timeout",

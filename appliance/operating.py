@@ -52,10 +52,14 @@ class Operating:
 
     Attributes:
         live: runs while the server does.
+        snapshot: all that can be seen.
+        orders: all that can be ordered of runtimes and replicas.
     """
 
     live: Live
     surfaces: tuple[Surface, ...]
+    snapshot: Snapshot
+    orders: OrderRoutes
 
     def routes(self) -> list[Route]:
         """For whoever has a key."""
@@ -87,15 +91,16 @@ def operating_of(
     live = Live(snapshot)
     keyless = admission.open
     keys = KeyRoutes(gate, admission.keeper, admission.roster.sections, date, asks_for_keys=not keyless)
+    orders = OrderRoutes(gate, operator, editor.reload if editor else None)
     surfaces: tuple[Surface, ...] = (
         LiveRoutes(gate, snapshot, live),
-        OrderRoutes(gate, operator, editor.reload if editor else None),
+        orders,
         keys,
         UsageRoutes(gate, state_dir / FILE, date, seen.recorder.flush),
     )
     if editor is not None:
         surfaces += ConfigRoutes(gate, editor), ModelRoutes(gate, editor, seen.catalogue, seen.fleet)
-    return Operating(live, surfaces)
+    return Operating(live, surfaces, snapshot, orders)
 
 
 def _routes(surfaces: Sequence[Surface]) -> list[Route]:

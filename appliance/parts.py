@@ -6,20 +6,24 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
 
 from appliance import __version__
 from appliance.access.hosts import KnownHosts
+from appliance.access.pace import Pace
 from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
 from appliance.api.quart_app import App, build_app
 from appliance.api.realtime import RealtimeEndpoint
 from appliance.api.routes import Route, Router
+from appliance.config.address import root_url
 from appliance.config.file import ConfigFile
 from appliance.config.schema import Config
+from appliance.console.pulse import Pulse
+from appliance.console_parts import ConsoleParts, Sources
 from appliance.domain.engines import ENGINES
 from appliance.domain.secret import Secret
 from appliance.domain.status import ProbeAnswer
@@ -95,6 +99,7 @@ class Parts:
     gpus: GpuReader | None
     reloader: Reloader | None
     operating: Operating
+    console: ConsoleParts
     table: Sequence[Route]
 
     def interrupt(self, error: GatewayError) -> None:
@@ -160,12 +165,8 @@ def build(
     known = KnownHosts(server.names, socket.gethostname())
     hosts = known if admission.open else None
     encryption = encryption_of(config, known)
-
-    def account(record: ExchangeRecord) -> None:
-        log(record)
-        if record.target:  # what was refused before it had one used nothing
-            recorder.take(record)
-
+    pulse, pace = Pulse(), Pace()
+    account = _telling(log, pulse, recorder)
     accounts = Accounts(metrics, time.monotonic, _Ids(), account, server.gateway_headers, outcomes)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
@@ -176,11 +177,13 @@ def build(
 
     seen = Seen(fleet, catalogue, accounts, supervisor, outcomes, recorder, gpus.last if gpus else tuple)
     operating = operating_of(seen, operator, admission, Editor.of(file, reloader), Path(server.state_dir))
-    surfaces = (endpoints, probes, Trust(encryption.authority), operating)
+    url = root_url(server, socket.gethostname())
+    console = ConsoleParts(Sources(operating, accounts, keys, known, pace, pulse, date, lambda: gateway.draining, url))
+    surfaces = (endpoints, probes, Trust(encryption.authority), operating, console.links)
     table = _table([route for surface in surfaces for route in surface.routes()], known)
-    dispatch = Dispatch(Router(table), metrics, accounts.new_id, hosts)
+    dispatch = Dispatch(Router(table), metrics, accounts.new_id, hosts, pace)
     app = build_app(
-        dispatch,
+        replace(dispatch, router=Router([*table, *console.routes])),
         max_body=server.max_body,
         body_timeout=server.body_timeout,
         sockets=[
@@ -194,7 +197,11 @@ def build(
     secure = partial(handshake, certificates=encryption.certificates) if encryption.certificates else None
     reception = Reception(around, metrics, secure)
     private = PrivateDoor(
-        Path(server.state_dir), operating.on_the_box() + probes.on_the_box(), around, dispatch, metrics
+        Path(server.state_dir),
+        operating.on_the_box() + probes.on_the_box() + console.on_the_box(),
+        around,
+        dispatch,
+        metrics,
     )
     return Parts(
         fleet,
@@ -216,8 +223,23 @@ def build(
         gpus,
         reloader,
         operating,
+        console,
         table,
     )
+
+
+def _telling(
+    log: Callable[[ExchangeRecord], None], pulse: Pulse, recorder: Recorder[ExchangeRecord]
+) -> Callable[[ExchangeRecord], None]:
+    """Who is told of the end of each exchange."""
+
+    def tell(record: ExchangeRecord) -> None:
+        log(record)
+        pulse.fresh.append(record)
+        if record.target:  # what was refused before it had one used nothing
+            recorder.take(record)
+
+    return tell
 
 
 def _table(routes: list[Route], known: KnownHosts) -> list[Route]:

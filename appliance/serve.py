@@ -118,6 +118,7 @@ async def _serve(
             core.start_soon(parts.host.run, name="host")
             core.start_soon(parts.encryption.run, name="encryption")
             core.start_soon(parts.operating.live.run, name="live")
+            core.start_soon(parts.console.run, name="console")
             core.start_soon(listener.run, name="door")
             await core.start(parts.private.run, name="private door")
             stack.enter_context(seldom())

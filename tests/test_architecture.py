@@ -80,6 +80,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"msgspec", "trio"},
     ),
+    "console": (
+        VALUES | {"access", "api", "health", "observe", "ops"},
+        {"msgspec", "trio", "jinja2", "markupsafe"},
+    ),
     "pages": (VALUES | {"access", "api", "translate", "wire"}, {"msgspec", "trio", "markdown_it"}),
     # beside the product: a model server for tests and `selftest`, sharing nothing with the path it tests
     "scripted": (set(), {"trio", "httptools", "trio_websocket"}),
@@ -93,6 +97,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "recording": (SETTINGS | {"limits", "observe", "usage"}, {"trio"}),
     "operating": ({"*"}, {"trio"}),
     "policy": (SETTINGS | {"fleet", "breakers", "gateway", "observe", "parameters"}, set()),
+    "console_parts": ({"*"}, {"trio", "jinja2"}),
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (
@@ -141,6 +146,7 @@ MAY_TOUCH_MACHINE = {
     "keystore",
     "recording",
     "operating",
+    "console_parts",
     "parts",
     "takeover",
 }

@@ -70,9 +70,11 @@ class KeyRing:
         *,
         date: Callable[[], float],
         open: bool = False,  # noqa: A002 - the setting's own word
+        own: Sequence[Credential] = (),
     ) -> None:
-        """With `open`, whoever has no key of ours is anonymous; `date` is seconds since 1970."""
+        """With `open`, whoever has no key of ours is anonymous; `date` is seconds since 1970; `own` ones are ours."""
         self._open = open
+        self._own = tuple(own)
         self._date = date
         self.change(keys, environment)
 
@@ -90,7 +92,7 @@ class KeyRing:
             caller = Caller(f"env-{number}", frozenset({"infer"}), ("*",))
             digest = _digest(secret.reveal.encode())
             self._credentials[digest] = Credential(digest, caller)
-        for credential in [*map(credential_of, keys), *stored]:
+        for credential in [*self._own, *map(credential_of, keys), *stored]:
             self._credentials.setdefault(credential.digest, credential)
 
     def find(self, headers: Headers, known: dict[object, Any] | None = None) -> Caller:
@@ -128,9 +130,19 @@ class KeyRing:
             f"{what}. Send `Authorization: Bearer KEY` or `x-api-key: KEY`; the server's owner hands out keys.",
         )
 
+    def holder(self, digest: bytes) -> Caller | None:
+        """Whose key has this digest; None where there is none, or its time is over."""
+        found = self._credentials.get(digest)
+        return found.caller if found is not None and (found.until is None or self._date() < found.until) else None
+
     def _lookup(self, text: str) -> Credential | None:
         """By digest: the time tells at most where two SHA-256 values differ, which says nothing about any key."""
         return self._credentials.get(_digest(text.encode("latin-1", "replace")))  # a header's bytes as they came
+
+
+def digest_of_text(key: str) -> bytes:
+    """The digest under which a ring knows a key."""
+    return _digest(key.encode("utf-8", "replace"))
 
 
 def _digest(key: bytes) -> bytes:

@@ -83,6 +83,7 @@ class Endpoints:
 
     async def _infer(self, operation: Operation, parse: Parse, request: Request, _: str) -> Reply:
         exchange = self.accounts.open(operation, request.peer, client_request_id(request))
+        exchange.interrupt = request.interrupt
         try:
             reply = await self._answer(parse, request, exchange)
         except GatewayError as error:

@@ -115,13 +115,21 @@ def build_app(
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=max_body)
 
     async def dispatch(request: Request) -> Reply:
+        refusal: Reply | None = None
         with trio.CancelScope() as waiting:
+
+            def interrupt(reply: Reply) -> None:
+                nonlocal refusal
+                refusal = reply
+                waiting.cancel()
+
+            request.interrupt = interrupt
             app.waiting.add(waiting)
             try:
                 return await application(request)
             finally:
                 app.waiting.discard(waiting)
-        return application.refusal(app.waiting.leaving())
+        return refusal or application.refusal(app.waiting.leaving())
 
     async def carry(path: str = "") -> Response:  # noqa: ARG001 - the raw path is taken from the scope
         scope = cast("Scope", request.scope)

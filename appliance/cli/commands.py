@@ -23,6 +23,7 @@ COMMANDS = MappingProxyType(
         "models": ("models", "list, explain, add, change, switch off and remove models"),
         "keys": ("keys", "make, list, rotate and revoke keys"),
         "usage": ("usage", "say who used what"),
+        "console": ("console", "print a link that logs into the console"),
         "connect": ("connect", "say how to point a client at this server"),
         "cert": ("cert", "show and renew certificates, and say what makes clients trust them"),
         "dashboards": ("dashboards", "write the dashboards for Grafana and the rules for Prometheus"),

@@ -7,14 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from appliance.cli.serve import DEFAULT_CONFIG
-from appliance.config.check import split_listen
+from appliance.config.address import root_url
 from appliance.config.load import load_config
 from appliance.config.schema import Config, Server
 from appliance.config.secrets import environment_keys, process_environment
 from appliance.errors import OperatorError
 from appliance.recipes import KEY, RECIPES, Recipe
 
-_EVERYWHERE = {"0.0.0.0", "::", ""}
 _NO_CONFIG = f"pass --url and --model, or --config FILE (default {DEFAULT_CONFIG})"
 
 
@@ -99,11 +98,7 @@ def _url(config: Config | None) -> str:
 
 def url_of(server: Server) -> str:
     """The root of a server as others on the network most likely reach it."""
-    host, port = split_listen(server.listen)
-    if host in _EVERYWHERE:
-        host = server.names[0] if server.names else socket.gethostname()
-    host = f"[{host}]" if ":" in host else host
-    return f"{'http' if server.tls == 'off' else 'https'}://{host}:{port}"
+    return root_url(server, socket.gethostname())
 
 
 def _model(config: Config | None) -> str:

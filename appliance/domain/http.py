@@ -40,6 +40,7 @@ class Request:
         body: reads the body once.
         known: what was found out from these very headers, the length excepted, and need not be found out again when a
             client repeats them: later requests of its connection may have the same one. By who found out and what.
+        interrupt: ends the work on it and sends this reply, while no other one has begun; None where no door can.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Request:
     peer: str
     body: BodyReader
     known: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+    interrupt: "Callable[[Reply], None] | None" = field(default=None, compare=False, repr=False)
 
     def header(self, name: str) -> str | None:
         """The first value of a header; `name` in lower case."""

@@ -62,7 +62,7 @@ class Connection:
         self._scope = trio.CancelScope()
         self._answering = False  # the present request's answer has begun
         self._quiet: Callable[[], None] | None = None  # looks whether the stream under way has fallen silent
-        self._interruption: GatewayError | None = None
+        self._interruption: Reply | None = None
         self._gone = False  # the client has closed its side
         self._clean = True  # nothing unread is on its way to us that a close would answer with a reset
 
@@ -103,8 +103,12 @@ class Connection:
 
     def interrupt(self, error: GatewayError) -> None:
         """The server goes away: a request without an answer yet is answered with an error."""
+        self._end_with(self._around.application.refusal(error))
+
+    def _end_with(self, reply: Reply) -> None:
+        """A request without an answer yet gets this one, and the connection ends."""
         if self._waiting is Waiting.REPLY and not self._answering:
-            self._interruption = error
+            self._interruption = reply
             self._scope.cancel()
 
     def cut(self) -> None:
@@ -146,7 +150,7 @@ class Connection:
                     return
         except GatewayError as error:
             self._around.events.bad_request(error.code)
-            await self._refuse(error)
+            await self._refuse(self._around.application.refusal(error))
 
     async def _head(self) -> RequestHead | None:
         """The next request's head, which stays in the buffer; None when there will be none.
@@ -188,7 +192,7 @@ class Connection:
         if self._gone:
             # What needs no waiting is still answered; the rest would be work for nobody.
             self._scope.cancel()
-        request = Request(head.method, head.path, head.query, head.headers, self.peer, body, head.known)
+        request = Request(head.method, head.path, head.query, head.headers, self.peer, body, head.known, self._end_with)
         self._answering = False
         readiness = around.readiness
         readiness.relay()  # before and after the work: a token does not wait for a crowd of new requests
@@ -312,9 +316,8 @@ class Connection:
         self._scope.cancel()
         await trio.lowlevel.checkpoint()
 
-    async def _refuse(self, error: GatewayError) -> None:
+    async def _refuse(self, reply: Reply) -> None:
         self._clean = False
-        reply = self._around.application.refusal(error)
         data = render(reply, date=self._around.clock.line(), keep=False, http10=False, head_only=False)
         await self._send(data)
 
@@ -323,7 +326,7 @@ class Connection:
         error = GatewayError("request_timeout", "The head of the request did not arrive in time. Send it again.")
         self._around.events.bad_request(error.code)
         with trio.move_on_after(_LINGER_SILENCE):
-            await self._refuse(error)
+            await self._refuse(self._around.application.refusal(error))
 
     async def _linger(self, seconds: float) -> None:
         """Close our side, and drain what the client still sends until it has read the answer and closes too."""

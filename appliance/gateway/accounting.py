@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from appliance.domain.calls import Operation, Usage
+from appliance.domain.http import Reply
 from appliance.domain.targets import Lease, Target
 from appliance.errors import GatewayError
 from appliance.guardrails.verdict import Finding, told
@@ -58,6 +59,8 @@ class Exchange:
         asked: when an engine was asked last.
         ended: why its answer was ended by us, once that has happened.
         answer: what is streamed to the client; told when that happens.
+        interrupt: gives the client this reply in place of the answer, while that has not begun.
+        ordered: why somebody who may has ended it, once that has happened.
         affinity: what it shares with requests that should go to the same replica; empty where that does not matter.
         aim: the target of the present attempt.
         place: its slot of a runtime that has a line.
@@ -95,6 +98,8 @@ class Exchange:
     settled: bool = False
     ended: GatewayError | None = None
     answer: Answer | None = None
+    interrupt: Callable[[Reply], None] | None = None
+    ordered: GatewayError | None = None
     affinity: bytes = b""
     aim: Target | None = None
     place: Ticket | None = None
@@ -133,6 +138,22 @@ class Exchange:
         if self.answer is not None:
             self.answer.interrupt(error)
 
+    def end(self, error: GatewayError, refusal: Reply) -> bool:
+        """Somebody who may wants it to end now, whatever it is waiting for; False where nothing can be done about it.
+
+        Args:
+            error: for the account, and for a client that has got a part of its answer.
+            refusal: for a client that has got nothing yet.
+        """
+        if self.settled or (self.answer is None and self.interrupt is None):
+            return False
+        self.ordered = error
+        if self.answer is not None:
+            self.answer.interrupt(error)
+        elif self.interrupt is not None:
+            self.interrupt(refusal)
+        return True
+
     def token_seen(self) -> None:
         """The first content of the answer is on its way to the client."""
         if self.first_token is None:
@@ -143,7 +164,8 @@ class Exchange:
         self._settle(status or error.row.status, "error", error.code)
 
     def cancelled(self, interruption: GatewayError | None) -> None:
-        """Settle after a cancellation: by a server that goes away, or by a client that did."""
+        """Settle after a cancellation: by who ended it, by a server that goes away, or by a client that did."""
+        interruption = self.ordered or interruption
         if interruption is None:
             self.client_left()
         else:
@@ -163,7 +185,7 @@ class Exchange:
         if self.settled:
             return
         self.settled = True
-        self.answer = None
+        self.answer = self.interrupt = None
         self.accounts.under_way.pop(self.internal_id, None)
         if self.lease is not None:
             self.lease.release()  # it stays known: headers name the replica
@@ -206,7 +228,7 @@ class Exchange:
             permit.cancel()
 
     def _engine_worked(self, status: int, outcome: str, code: str) -> bool:
-        if outcome == "client_gone":
+        if outcome == "client_gone" or code == "cancelled":
             return self.phase in _REACHED
         if code in _OF_A_GUARDRAIL:
             return self.phase in _REACHED

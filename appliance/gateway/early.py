@@ -41,6 +41,12 @@ class EarlyStream:
         self._inner: ReplyStream | None = None
         self._scope = trio.CancelScope()
         self._interruption: GatewayError | None = None
+        exchange.answer = self
+
+    @property
+    def tokens(self) -> int:
+        """None before there is an answer, which then speaks for itself."""
+        return 0
 
     def interrupt(self, error: GatewayError) -> None:
         """End it with an error event (the server is going away); a stream inside is told by whoever knows it."""

@@ -80,6 +80,12 @@ class Conversation:
         self._scope = trio.CancelScope()
         self._error: GatewayError | None = None
         self._end: tuple[int, str] | None = None  # how the engine closed
+        exchange.answer = self
+
+    @property
+    def tokens(self) -> int:
+        """None that could be told from other messages."""
+        return 0
 
     def cut(self, error: GatewayError) -> None:
         """The replica is about to end."""

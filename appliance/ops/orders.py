@@ -33,15 +33,7 @@ class OrderRoutes:
 
     def routes(self) -> list[Route]:
         """The routes; `{id}` is a runtime or one replica of it."""
-        orders: dict[str, Order] = {
-            "load": self.orders.load,
-            "unload": self.orders.unload,
-            "restart": self.orders.restart,
-            "drain": self.orders.drain,
-        }
-        table = [
-            Route("POST", f"/ops/v1/{name}/{{id}}", partial(self._order, name, order)) for name, order in orders.items()
-        ]
+        table = [Route("POST", f"/ops/v1/{name}/{{id}}", partial(self._order, name)) for name in self.known()]
         return [
             Route("GET", "/ops/v1/logs/{id}", self._logs),
             Route("GET", "/ops/v1/explain/{id}", self._explain),
@@ -49,14 +41,34 @@ class OrderRoutes:
             *([Route("POST", "/ops/v1/reload", self._reload)] if self.reload else []),
         ]
 
-    async def _order(self, action: str, order: Order, request: Request, name: str) -> Reply:
-        by = self.gate.admit(request)
+    def known(self) -> dict[str, Order]:
+        """The orders to runtimes and replicas, by name."""
+        orders = self.orders
+        return {"load": orders.load, "unload": orders.unload, "restart": orders.restart, "drain": orders.drain}
+
+    async def carry_out(self, action: str, name: str, by: str, request: Request) -> Outcome:
+        """Carry out an order, whatever asked for it, and tell the audit.
+
+        Args:
+            action: a name of `known`.
+            name: of a runtime or a replica.
+            by: who gives it, and may.
+            request: that brought it.
+
+        Raises:
+            GatewayError: `model_not_found`.
+        """
         try:
-            outcome = await order(name)
+            outcome = await self.known()[action](name)
         except GatewayError as error:
             audit(action, name, by, request, ok=False, detail=error.message)
             raise
         audit(action, name, by, request, ok=outcome.ok, detail=outcome.detail)
+        return outcome
+
+    async def _order(self, action: str, request: Request, name: str) -> Reply:
+        by = self.gate.admit(request)
+        outcome = await self.carry_out(action, name, by, request)
         return json_reply(asdict(outcome), 200 if outcome.ok else 409)
 
     async def _reload(self, request: Request, _: str) -> Reply:

@@ -17,7 +17,7 @@ from appliance.pages.reference import reference
 
 # As a reader needs them; what is not named here comes last.
 ORDER = (
-    *("service", "configuration", "commands", "routes", "messages", "providers", "errors", "connections"),
+    *("service", "configuration", "commands", "console", "routes", "messages", "providers", "errors", "connections"),
     *("guardrails", "parameters", "gpus", "metrics"),
 )
 REFERENCE = "api"
