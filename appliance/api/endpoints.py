@@ -111,6 +111,7 @@ class Endpoints:
         require_scope(caller, "infer")
         byok = byok_of(request.headers, request.known)
         body = await request.body.read(self.max_body)
+        exchange.arrived = self.accounts.clock()
         native = byok is not None and byok.provider == "anthropic" and exchange.operation.dialect is Dialect.MESSAGES
         call = parse_native(exchange.operation, body) if native else parse(request, body)
         if call.request_id is not None:

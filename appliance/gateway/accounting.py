@@ -56,7 +56,11 @@ class Exchange:
         input_estimate: tokens of its input by our own guess, for where the engine never says.
         permit: what it was admitted with, where its key or model has limits.
         lease: the replica that it uses; given back when it is settled.
+        arrived: when the whole request was here.
         asked: when an engine was asked last.
+        waited: seconds until then in which others were waited for: a model that loads, a guard model, a failed attempt.
+        answered: when the whole answer was here, where it is no stream.
+        finish: why the answer ended, in the engine's word; "" while it has not.
         ended: why its answer was ended by us, once that has happened.
         answer: what is streamed to the client; told when that happens.
         interrupt: gives the client this reply in place of the answer, while that has not begun.
@@ -94,7 +98,11 @@ class Exchange:
     input_estimate: int = 0
     permit: Permit | None = None
     lease: Lease | None = None
+    arrived: float = 0.0
     asked: float | None = None
+    answered: float | None = None
+    waited: float = 0.0
+    finish: str = ""
     settled: bool = False
     ended: GatewayError | None = None
     answer: Answer | None = None
@@ -216,9 +224,20 @@ class Exchange:
             peer=self.peer,
             queued_s=self.queued,
             guardrails=told(self.findings) if self.findings else "",
+            upload_s=self.arrived - self.started if self.arrived else 0.0,
+            waited_s=self.waited,
+            overhead_s=None if self.asked is None else self._overhead(self.asked, now),
+            finish=self.finish,
         )
         self.accounts.metrics.exchange_ended(record, counted=self.model != UNKNOWN_MODEL)
         self.accounts.log(record)
+
+    def _overhead(self, asked: float, now: float) -> float:
+        """Seconds of our own: before an engine was asked, and after a whole answer had come."""
+        seconds = asked - (self.arrived or self.started) - self.queued - self.waited
+        if self.answered is not None:
+            seconds += now - self.answered
+        return seconds if seconds > 0 else 0.0  # guard models are waited for side by side
 
     def _settle_permit(self, permit: Permit, usage: Usage, code: str, now: float) -> None:
         """Charge what the ledger of usage gets; what never reached a model server costs nothing."""

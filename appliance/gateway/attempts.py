@@ -102,7 +102,9 @@ class Attempts:
         else:
             self.outcomes.ended(exchange, "error", error.row.status, error.code, now)
         exchange.let_go()
-        exchange.aim, exchange.content = None, b""
+        if exchange.asked is not None:
+            exchange.waited += now - exchange.asked
+        exchange.aim, exchange.content, exchange.asked = None, b"", None
 
     async def _attempt(self, call: Call, target: Target, exchange: Exchange, *, elsewhere: bool) -> EngineReply:
         panel = self.outcomes.panel
@@ -168,7 +170,12 @@ class Attempts:
 
     async def _ready(self, runtime: str, exchange: Exchange, *, elsewhere: bool) -> Lease:
         exchange.phase = "loading"
-        lease = await self.runtime.ensure_ready(runtime, exchange.affinity, elsewhere=elsewhere)
+        clock = exchange.accounts.clock
+        before = clock()
+        try:
+            lease = await self.runtime.ensure_ready(runtime, exchange.affinity, elsewhere=elsewhere)
+        finally:
+            exchange.waited += clock() - before
         exchange.hold(lease)
         return lease
 

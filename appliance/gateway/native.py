@@ -9,7 +9,7 @@ from appliance.gateway.relay import Relay
 from appliance.sse import cut, data_of
 from appliance.translate.messages_error import error_event
 from appliance.translate.messages_stream import PING
-from appliance.translate.native_messages import look, usage_of_message
+from appliance.translate.native_messages import look, told_by_message
 from appliance.wire.reply import examine
 
 
@@ -23,7 +23,8 @@ def native(status: int, body: bytes, exchange: Exchange) -> bytes:
         raise GatewayError("empty_response", f"The provider {exchange.target!r} answered with nothing. Try again.")
     if status < 300:
         try:
-            exchange.usage = usage_of_message(body) or exchange.usage
+            usage, exchange.finish = told_by_message(body)
+            exchange.usage = usage or exchange.usage
         except ProtocolViolation as error:
             raise in_gateway_terms(error, exchange.target) from error
     seen = examine(body, exchange.request_id)
@@ -49,6 +50,8 @@ class NativeRelay(Relay):
         seen = look(data_of(event), self._exchange.usage)
         if seen.usage is not None:
             self._exchange.usage = seen.usage
+        if seen.finish:
+            self._exchange.finish = seen.finish
         match seen.type:
             case "content_block_start":
                 self._block = seen.index

@@ -189,6 +189,7 @@ class Gateway:
         exchange = parent.accounts.open(Operation.CHAT, parent.peer, parent.request_id)
         exchange.key, exchange.stays = parent.key, parent.stays
         exchange.inside = parent.place is not None  # or both might wait for one slot for ever
+        exchange.arrived = exchange.started
         call = Call(Operation.CHAT, guard.model, conversation_body(guard, conversation))
         with trio.move_on_after(guard.timeout) as deadline:
             try:
@@ -200,6 +201,9 @@ class Gateway:
                 if not deadline.cancel_called:
                     exchange.cancelled(self.interruption)
                 raise
+            finally:
+                if parent.asked is None:
+                    parent.waited += parent.accounts.clock() - exchange.started
         late = GatewayError("guardrail_unavailable", f"no answer within {guard.timeout:g} s")
         exchange.failed(late)
         raise late
@@ -318,6 +322,7 @@ class Gateway:
 
     async def _whole(self, call: Call, upstream: EngineReply, guards: Guards | None, exchange: Exchange) -> Reply:
         body = await read_all(upstream, _LARGEST_REPLY, exchange)
+        exchange.answered = exchange.accounts.clock()
         status = upstream.status
         headers = [header for header in upstream.headers if header[0] in _PASSED_ON]
         seen = examine(body, exchange.request_id) if status < 300 and call.foreign is None else None
@@ -328,13 +333,15 @@ class Gateway:
                 used = exchange.usage.input + exchange.usage.output or None
                 self.attempts.outcomes.queues.free(exchange, used, exchange.accounts.clock())
             body = await self._guarding.whole(body, call, guards, exchange)
+            if guards.output_models:
+                exchange.answered = exchange.accounts.clock()
             seen = examine(body, exchange.request_id)
         if call.foreign is not None:
             headers = [header for header in headers if header[0] != "content-type"]
             headers.append(("content-type", "application/json"))
             body = translated(status, body, exchange)
         elif seen is not None:
-            body, usage = seen
+            body, usage, exchange.finish = seen
             exchange.usage = usage or exchange.usage
         elif status < 300:
             _refuse_half_an_answer(upstream, body, exchange.target)

@@ -239,6 +239,7 @@ class Relay:
         if chunk.ended:
             self._open.difference_update(chunk.ended)
             self._finished = True
+            self._exchange.finish = chunk.finish
         if chunk.error:
             self._error_seen = True
         if chunk.usage is not None:

@@ -47,6 +47,7 @@ class ResponsesRelay(Relay):
         if seen.usage is not None:
             self._exchange.usage = seen.usage
         self._done = seen.last
+        self._exchange.finish = seen.finish
         self._failed = seen.last and seen.failed
         self._error_seen = seen.failed and not seen.last
         return True

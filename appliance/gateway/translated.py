@@ -31,7 +31,9 @@ def translated(status: int, body: bytes, exchange: Exchange) -> bytes:
         message = f"The model server {exchange.target!r} answered with nothing. Try again."
         raise GatewayError("empty_response", message)
     try:
-        message_body, usage = to_message(body, message_id(exchange), exchange.request_id, exchange.model)
+        message_body, usage, exchange.finish = to_message(
+            body, message_id(exchange), exchange.request_id, exchange.model
+        )
     except ProtocolViolation as error:
         raise in_gateway_terms(error, exchange.target) from error
     exchange.usage = usage or exchange.usage

@@ -6,7 +6,7 @@ Everything that ends in the same way is counted in the same cells, which are loo
 from dataclasses import dataclass, field
 
 from appliance.domain.calls import Usage
-from appliance.observe.families import Buckets, Cell
+from appliance.observe.families import Buckets, Cell, Traced
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.maker import Maker
 
@@ -19,9 +19,24 @@ FIRST_TOKEN = (
 # The last two are of the OpenTelemetry GenAI conventions, with two more at the quick end: a small model on a large GPU.
 _PER_TOKEN = (0.002, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5)
 _TOKENS = tuple(4**n for n in range(14))  # 1 to 67 million
+_OVERHEAD = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 _MOST_KEYS = 200  # with counters of their own; the ledger of usage has all of them
 _OTHER_KEYS = "_other"
+_LONGEST_NAMES = 128  # characters of all labels of an exemplar, as OpenMetrics has it
+# Why answers end, in the words of the chat API and of Messages, and in one word each.
+FINISHES = {
+    "stop": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+}
 
 
 @dataclass(slots=True)
@@ -29,8 +44,9 @@ class _End:
     """Where an exchange that ended in one way is counted."""
 
     requests: Cell
-    duration: Buckets
+    duration: Traced
     rejected: Cell | None
+    finished: Cell | None
     used: "_Used | None" = None  # where its tokens are counted, once an engine has reported some
 
 
@@ -77,7 +93,10 @@ class _Key:
 class _Stages:
     """Where the seconds of streamed answers of one model are counted."""
 
+    upload: Cell
     queue: Cell
+    loading: Cell
+    overhead: Cell
     first_token: Cell
     streaming: Cell
 
@@ -87,28 +106,53 @@ def provider(engine: str) -> str:
     return engine.replace(".", "_") or "_none"
 
 
+def _duration_of(record: ExchangeRecord) -> tuple[dict[str, str], float] | None:
+    return _named(record, record.duration_s)
+
+
+def _first_token_of(record: ExchangeRecord) -> tuple[dict[str, str], float] | None:
+    return _named(record, record.ttft_s or 0.0)
+
+
+def _named(record: ExchangeRecord, value: float) -> tuple[dict[str, str], float] | None:
+    """By its id, under which the log tells the rest."""
+    labels = {"request_id": record.request_id}
+    return (labels, value) if len("request_id") + len(record.request_id) <= _LONGEST_NAMES else None
+
+
+def _unsaid(record: ExchangeRecord) -> str:
+    """The reason of an answer that ended without one that we know; "" for what has none."""
+    if record.finish:
+        return "other"
+    if record.ttft_s is None or record.outcome == "ok":
+        return ""
+    return "client_gone" if record.outcome == "client_gone" else "error"
+
+
 class ExchangeMetrics:
     """The families, and what is told to them."""
 
     def __init__(self, make: Maker) -> None:
-        self._ends: dict[tuple[str, str, str, int, str, str], _End] = {}
+        self._ends: dict[tuple[str, str, str, int, str, str, str], _End] = {}
         self._keys: dict[str, _Key] = {}
         self._stages: dict[str, _Stages] = {}
         self._requests = make.counter(
             "appliance_requests_total", "Exchanges by model and status.", "model", "operation", "code"
         )
-        self._duration = make.histogram(
+        self._duration = make.traceable(
             "gen_ai_server_request_duration_seconds",
             "Client-visible duration of an exchange.",
             _DURATION,
             *_GEN_AI,
             "error_type",
+            named=_duration_of,
         )
-        self._first_token = make.histogram(
+        self._first_token = make.traceable(
             "gen_ai_server_time_to_first_token_seconds",
             "From the request to the first streamed content.",
             FIRST_TOKEN,
             *_GEN_AI,
+            named=_first_token_of,
         )
         self._per_token = make.histogram(
             "gen_ai_server_time_per_output_token_seconds",
@@ -125,6 +169,14 @@ class ExchangeMetrics:
         )
         self._stage_seconds = make.counter(
             "appliance_stage_seconds_total", "Seconds that streamed answers spent in each stage.", "model", "stage"
+        )
+        self._overhead = make.histogram(
+            "appliance_overhead_seconds",
+            "Time that the appliance itself added to an exchange, before an engine was asked and after its answer.",
+            _OVERHEAD,
+        )[()]
+        self._finished = make.counter(
+            "appliance_finish_reasons_total", "Answers of models by why they ended.", "model", "reason"
         )
         self._tokens = make.counter("appliance_tokens_total", "Tokens as the engines reported them.", "model", "type")
         self._estimated = make.counter(
@@ -172,15 +224,20 @@ class ExchangeMetrics:
         model = record.model
         if counted:
             self._in_flight[model,].value -= 1
+        finish = FINISHES.get(record.finish) or _unsaid(record)
         # All of these are label values, so there are as many as there are series.
-        kind = (model, record.operation, record.engine, record.status, record.outcome, record.error_code)
+        kind = (model, record.operation, record.engine, record.status, record.outcome, record.error_code, finish)
         end = self._ends.get(kind) or self._end(*kind)
         end.requests.value += 1
-        end.duration.observe(record.duration_s)
+        end.duration.observe_of(record.duration_s, record)
+        if end.finished is not None:
+            end.finished.value += 1
         if end.rejected is not None:
             end.rejected.value += 1
+        if record.overhead_s is not None:
+            self._overhead.observe(record.overhead_s)
         if record.ttft_s is not None:
-            self._streamed(record, record.ttft_s)
+            self._streamed(record, record.ttft_s, record.overhead_s or 0.0)
         usage = record.usage
         if usage.estimated:
             self._guessed(model, usage)
@@ -197,24 +254,29 @@ class ExchangeMetrics:
             key.input.value += usage.input
             key.output.value += usage.output
 
-    def _streamed(self, record: ExchangeRecord, ttft: float) -> None:
+    def _streamed(self, record: ExchangeRecord, ttft: float, overhead: float) -> None:
         labels = (record.operation, provider(record.engine), record.model)
-        self._first_token[labels].observe(ttft)
+        self._first_token[labels].observe_of(ttft, record)
         after = record.duration_s - ttft
         if record.usage.output > 1:
             self._per_token[labels].observe(after / (record.usage.output - 1))
         stages = self._stages.get(record.model) or self._stages_of(record.model)
+        stages.upload.value += record.upload_s
         stages.queue.value += record.queued_s
-        stages.first_token.value += max(ttft - record.queued_s, 0.0)
+        stages.loading.value += record.waited_s
+        stages.overhead.value += overhead
+        first_token = ttft - record.upload_s - record.queued_s - record.waited_s - overhead
+        stages.first_token.value += first_token if first_token > 0 else 0.0
         stages.streaming.value += after
 
-    def _end(self, model: str, operation: str, engine: str, status: int, outcome: str, code: str) -> _End:
+    def _end(self, model: str, operation: str, engine: str, status: int, outcome: str, code: str, finish: str) -> _End:
         error_type = code or ("" if outcome == "ok" else outcome)
         labels = (operation, provider(engine), model)
-        end = self._ends[model, operation, engine, status, outcome, code] = _End(
+        end = self._ends[model, operation, engine, status, outcome, code, finish] = _End(
             self._requests[model, operation, CODES.get(status, "other")],
             self._duration[*labels, error_type],
             self._rejected[model, code] if code else None,
+            self._finished[model, finish] if finish else None,
         )
         return end
 
@@ -237,7 +299,12 @@ class ExchangeMetrics:
     def _stages_of(self, model: str) -> _Stages:
         seconds = self._stage_seconds
         stages = self._stages[model] = _Stages(
-            seconds[model, "queue"], seconds[model, "first_token"], seconds[model, "streaming"]
+            seconds[model, "upload"],
+            seconds[model, "queue"],
+            seconds[model, "loading"],
+            seconds[model, "overhead"],
+            seconds[model, "first_token"],
+            seconds[model, "streaming"],
         )
         return stages
 

@@ -11,12 +11,12 @@ from prometheus_client import Metric
 from prometheus_client import exposition as text
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from appliance.observe.families import Buckets, Cell, Family
+from appliance.observe.families import Buckets, Cell, Family, Traced
 from appliance.observe.process import Process
 
 _SLICE = 20  # samples rendered at a stretch, at 5 to 10 µs each; a histogram of two dozen is never torn apart
 
-AnyFamily = Family[Cell] | Family[Buckets]
+AnyFamily = Family[Cell] | Family[Buckets] | Family[Traced]
 
 
 async def render(process: Process, families: Sequence[AnyFamily], accept: str | None) -> tuple[bytes, str]:

@@ -6,9 +6,10 @@ Prometheus's own objects cost five times as much. A family is a collector like a
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from prometheus_client import Metric
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -43,6 +44,27 @@ class Buckets:
         """Count one observation."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+
+class Traced(Buckets):
+    """A distribution that remembers one observation of each bucket.
+
+    Attributes:
+        last: by bucket, whatever the last observation was of; None where there was none.
+    """
+
+    __slots__ = ("last",)
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        super().__init__(bounds)
+        self.last: list[object] = [None] * (len(bounds) + 1)
+
+    def observe_of(self, value: float, what: object) -> None:
+        """Count one observation, and remember what it was of; the same as `observe` otherwise, but for a call less."""
+        at = bisect_left(self.bounds, value)
+        self.counts[at] += 1
+        self.total += value
+        self.last[at] = what
 
 
 C = TypeVar("C")  # Cell or Buckets
@@ -137,17 +159,51 @@ class Watched(Numbers):
         super()._tell(part, labels, cell)
 
 
-class Histogram(Family[Buckets]):
+B = TypeVar("B", bound=Buckets)
+
+
+class Histogram(Family[B]):
     """A histogram; `bounds` are inclusive upper bounds, rising."""
 
-    def __init__(self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str]) -> None:
-        super().__init__("histogram", name, text, labels, lambda: Buckets(bounds))
+    def __init__(self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str], kind: type[B]) -> None:
+        super().__init__("histogram", name, text, labels, lambda: kind(bounds))
         self._bounds = [floatToGoString(bound) for bound in (*bounds, float("inf"))]  # type: ignore[no-untyped-call]
 
-    def _tell(self, part: Metric, labels: dict[str, str], cell: Buckets) -> None:
+    def _tell(self, part: Metric, labels: dict[str, str], cell: B) -> None:
         below = 0
-        for bound, count in zip(self._bounds, cell.counts, strict=True):
+        for number, (bound, count) in enumerate(zip(self._bounds, cell.counts, strict=True)):
             below += count
-            part.add_sample(f"{self._name}_bucket", labels | {"le": bound}, below)
+            exemplar = self._exemplar(cell, number)
+            part.add_sample(f"{self._name}_bucket", labels | {"le": bound}, below, exemplar=exemplar)
         part.add_sample(f"{self._name}_count", labels, below)
         part.add_sample(f"{self._name}_sum", labels, cell.total)
+
+    def _exemplar(self, cell: B, number: int) -> Exemplar | None:
+        """One observation of a bucket, for who follows it into the log."""
+        del cell, number
+        return None
+
+
+class Traceable(Histogram[Traced]):
+    """A histogram whose buckets name one observation each.
+
+    Args:
+        named: the labels and the value of what was observed; None where it has no name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        bounds: Sequence[float],
+        labels: Sequence[str],
+        named: Callable[[Any], tuple[dict[str, str], float] | None],
+    ) -> None:
+        super().__init__(name, text, bounds, labels, Traced)
+        self._named = named
+
+    def _exemplar(self, cell: Traced, number: int) -> Exemplar | None:
+        what = cell.last[number]
+        found = None if what is None else self._named(what)
+        # Without its time: Prometheus takes that of the scrape, and knows the same one again by its labels.
+        return None if found is None else Exemplar(*found)

@@ -25,6 +25,11 @@ class ExchangeRecord(msgspec.Struct, gc=False):
         bytes_out: body bytes to the client.
         queued_s: seconds of the duration in which it waited for a slot.
         guardrails: what guardrails found, as `name:category:action`, with commas in between; never the text itself.
+        upload_s: seconds until the whole request was here.
+        waited_s: seconds in which others were waited for before an engine was asked, beside those in line.
+        overhead_s: seconds that the appliance itself took before an engine was asked, and after a whole answer of it;
+            None where none was asked.
+        finish: why the answer ended, in the engine's word; "" where it did not say.
     """
 
     request_id: str
@@ -44,6 +49,10 @@ class ExchangeRecord(msgspec.Struct, gc=False):
     peer: str
     queued_s: float = 0.0
     guardrails: str = ""
+    upload_s: float = 0.0
+    waited_s: float = 0.0
+    overhead_s: float | None = None
+    finish: str = ""
 
 
 class ExchangeLine(msgspec.Struct, gc=False):
@@ -73,6 +82,10 @@ class ExchangeLine(msgspec.Struct, gc=False):
     tokens_estimated: bool
     queued_s: float
     guardrails: str
+    upload_s: float
+    waited_s: float
+    overhead_s: float | None
+    finish: str
 
 
 _HEAD = ("time", "level", "logger", "event")  # of every line, whatever it tells
@@ -106,6 +119,10 @@ def exchange_line(record: ExchangeRecord, time: str) -> ExchangeLine:
         usage.estimated,
         round(record.queued_s, 6),
         record.guardrails,
+        round(record.upload_s, 6),
+        round(record.waited_s, 6),
+        None if record.overhead_s is None else round(record.overhead_s, 6),
+        record.finish,
     )
 
 

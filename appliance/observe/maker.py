@@ -1,11 +1,12 @@
 """Makes metrics: every family in one place, in the order in which they are told."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry
 
 from appliance.observe.exposition import AnyFamily
-from appliance.observe.families import Buckets, Cell, Histogram, Numbers, Series
+from appliance.observe.families import Buckets, Cell, Histogram, Numbers, Series, Traceable, Traced
 
 
 class Maker:
@@ -30,7 +31,20 @@ class Maker:
 
     def histogram(self, name: str, text: str, bounds: tuple[float, ...], *labels: str) -> Series[Buckets]:
         """A distribution; `bounds` are inclusive upper bounds, rising."""
-        family = Histogram(name, text, bounds, labels)
+        family = Histogram(name, text, bounds, labels, Buckets)
+        self.add(family)
+        return family.series
+
+    def traceable(
+        self,
+        name: str,
+        text: str,
+        bounds: tuple[float, ...],
+        *labels: str,
+        named: Callable[[Any], tuple[dict[str, str], float] | None],
+    ) -> Series[Traced]:
+        """A distribution with one observation of each bucket named; see `families.Traceable`."""
+        family = Traceable(name, text, bounds, labels, named)
         self.add(family)
         return family.series
 

@@ -50,8 +50,8 @@ _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _ANY = msgspec.json.Decoder()
 
 
-def to_message(body: bytes, message_id: str, request_id: str, model: str) -> tuple[bytes, Usage | None]:
-    """The Message, and its token counts; None where the engine gave none.
+def to_message(body: bytes, message_id: str, request_id: str, model: str) -> tuple[bytes, Usage | None, str]:
+    """The Message, its token counts, None where the engine gave none, and why it ended, in the engine's word.
 
     Args:
         body: the engine's answer.
@@ -78,7 +78,7 @@ def to_message(body: bytes, message_id: str, request_id: str, model: str) -> tup
     usage = completion.usage.as_usage() if completion.usage else None
     message = message_object(message_id, completion.model or model, usage_object(usage or Usage()))
     message |= {"content": content, "stop_reason": reason, "stop_sequence": sequence, "request_id": request_id}
-    return msgspec.json.encode(message), usage
+    return msgspec.json.encode(message), usage, choice.finish_reason or ""
 
 
 def message_object(message_id: str, model: str, usage: dict[str, Any]) -> dict[str, Any]:

@@ -32,10 +32,16 @@ class _Event(msgspec.Struct, gc=False):
     index: int = 0
     message: "_Message | None" = None
     usage: MessageUsage | None = None
+    delta: "_Delta | None" = None
+
+
+class _Delta(msgspec.Struct, gc=False):
+    stop_reason: str | None = None
 
 
 class _Message(msgspec.Struct, gc=False):
     usage: MessageUsage | None = None
+    stop_reason: str | None = None
 
 
 _REQUEST = msgspec.json.Decoder(_Request)
@@ -126,17 +132,17 @@ def _blocks(content: Any) -> list[Any]:
     return [{"type": "text", "text": value}] if isinstance(value, str) else list(value)
 
 
-def usage_of_message(body: bytes) -> Usage | None:
-    """The token counts of a whole Message; None when it is none.
+def told_by_message(body: bytes) -> tuple[Usage | None, str]:
+    """The token counts of a whole Message, None when it has none, and why it ended.
 
     Raises:
         ProtocolViolation: it is not a JSON object.
     """
     try:
-        usage = _MESSAGE.decode(body).usage
+        message = _MESSAGE.decode(body)
     except (ValueError, RecursionError) as error:
         raise ProtocolViolation(f"the answer is not a Message: {error}") from error
-    return usage.as_usage() if usage else None
+    return message.usage.as_usage() if message.usage else None, message.stop_reason or ""
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
@@ -146,11 +152,13 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
         type: the event's.
         index: of its block.
         usage: the counts so far, if it has some.
+        finish: why the answer ended; "" where it does not say.
     """
 
     type: str
     index: int
     usage: Usage | None
+    finish: str = ""
 
 
 def look(data: bytes, before: Usage) -> Seen:
@@ -164,7 +172,8 @@ def look(data: bytes, before: Usage) -> Seen:
     except (ValueError, RecursionError) as error:
         raise ProtocolViolation(f"an event of the stream is not one of Messages: {error}") from error
     count = event.usage or (event.message.usage if event.message else None)
-    return Seen(event.type, event.index, count.as_usage(before) if count else None)
+    finish = (event.delta.stop_reason if event.delta is not None else None) or ""
+    return Seen(event.type, event.index, count.as_usage(before) if count else None, finish)
 
 
 def _raw(value: object) -> msgspec.Raw:

@@ -19,6 +19,7 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
         usage: the engine's count, if this chunk has one.
         usage_only: nothing but the count: the chunk that only clients who asked for it may see.
         error: it is the engine's own error.
+        finish: why a choice ended, in the engine's word; "" where none did.
     """
 
     pieces: int
@@ -27,6 +28,7 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     usage: Usage | None = None
     usage_only: bool = False
     error: bool = False
+    finish: str = ""
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -99,17 +101,19 @@ def peek(data: bytes) -> Chunk:
         # Nearly every token of every stream comes this way.
         choice = choices[0]
         if choice.finish_reason:
-            return Chunk(_has_content(choice), (), (choice.index,))
+            return Chunk(_has_content(choice), (), (choice.index,), finish=choice.finish_reason)
         return Chunk(_has_content(choice), (choice.index,), ())
     usage = chunk.usage.as_usage() if chunk.usage else None
     failed = bytes(chunk.error) not in _FALSY
+    ended = [choice for choice in choices if choice.finish_reason]
     return Chunk(
         sum(_has_content(choice) for choice in choices),
         tuple([choice.index for choice in choices if not choice.finish_reason]),
-        tuple([choice.index for choice in choices if choice.finish_reason]),
+        tuple([choice.index for choice in ended]),
         usage,
         usage_only=usage is not None and not choices and not failed,
         error=failed,
+        finish=(ended[-1].finish_reason or "") if ended else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""A whole JSON answer: what it cost, and our id in it. The rest stays as the engine wrote it."""
+"""A whole JSON answer: what it cost, why it ended, and our id in it. The rest stays as the engine wrote it."""
 
 import msgspec
 
@@ -8,47 +8,71 @@ from appliance.wire.chunk import TokenCount
 _WHITE = b" \t\r\n"
 
 
-class _Reply(msgspec.Struct, gc=False):
+class _Odd(msgspec.Struct, gc=False):
     """The members that we look at, undecoded; empty when absent."""
 
     usage: msgspec.Raw = msgspec.Raw()
     request_id: msgspec.Raw = msgspec.Raw()
 
 
+class _Choice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class _Reply(_Odd, gc=False):
+    """The same of an answer whose choices, if it has some, are as they should be."""
+
+    choices: list[_Choice] | None = None
+
+
 _REPLY = msgspec.json.Decoder(_Reply)
+_ODD = msgspec.json.Decoder(_Odd)
 _USAGE = msgspec.json.Decoder(TokenCount | None)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def examine(body: bytes, request_id: str) -> tuple[bytes, Usage | None] | None:
-    """The reply with `request_id` as a member, and its token counts; one look at the body serves both.
+def examine(body: bytes, request_id: str) -> tuple[bytes, Usage | None, str] | None:
+    """The reply with `request_id` as a member, and what it says; one look at the body serves all.
 
     Returns:
-        None when the body is not one whole JSON object or array. The counts are None when there are none that we can
-        read; an id of the engine's own is replaced. An array has no place for ours.
+        The body; its token counts, None when there are none that we can read; why its last choice ended, in the word of
+        the engine, "" where it does not say. An id of the engine's own is replaced; an array has no place for ours.
+        None when the body is not one whole JSON object or array.
     """
+    choices = None
     try:
-        seen = _REPLY.decode(body)
+        try:
+            seen: _Odd
+            seen = reply = _REPLY.decode(body)
+            choices = reply.choices
+        except msgspec.ValidationError:
+            seen = _ODD.decode(body)
         value = msgspec.json.encode(request_id)
         if len(seen.request_id):
             members = _MEMBERS.decode(body)
-            return msgspec.json.encode(members | {"request_id": msgspec.Raw(value)}), _usage(seen.usage)
+            body = msgspec.json.encode(members | {"request_id": msgspec.Raw(value)})
+            return body, _usage(seen.usage), _finish(choices)
     except (ValueError, RecursionError):
-        return (body, None) if _is_array(body) else None
+        return (body, None, "") if _is_array(body) else None
     end = body.rindex(b"}")  # only white space can follow the last brace
     if body[end - 1] in _WHITE:
         end = len(body[:end].rstrip(_WHITE))
     comma = b"" if body[end - 1] == ord("{") else b","
-    return b"".join((memoryview(body)[:end], comma, b'"request_id":', value, b"}")), _usage(seen.usage)
+    body = b"".join((memoryview(body)[:end], comma, b'"request_id":', value, b"}"))
+    return body, _usage(seen.usage), _finish(choices) if choices else ""
 
 
 def usage_in(body: bytes) -> Usage | None:
     """The token counts of a JSON object that may have them."""
     try:
-        return _usage(_REPLY.decode(body).usage)
+        return _usage(_ODD.decode(body).usage)
     except (ValueError, RecursionError):
         return None
+
+
+def _finish(choices: list[_Choice] | None) -> str:
+    return (choices[-1].finish_reason or "") if choices else ""
 
 
 def _is_array(body: bytes) -> bool:

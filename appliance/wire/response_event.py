@@ -9,6 +9,7 @@ from appliance.wire.chunk import TokenCount
 from appliance.wire.error_body import error_members
 
 _LAST = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
+_FINISH = {"response.completed": "stop", "response.incomplete": "length"}
 _BAD = {"response.failed", "response.cancelled"}
 _NO_ERROR = (b"", b"null", b"false", b'""', b"{}")
 
@@ -21,12 +22,14 @@ class ResponseEvent(msgspec.Struct, frozen=True, gc=False):
         last: nothing may follow it.
         failed: the engine gave up.
         usage: the engine's count, which the last event has.
+        finish: why the answer ended, which the last event says.
     """
 
     brings: bool = False
     last: bool = False
     failed: bool = False
     usage: Usage | None = None
+    finish: str = ""
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -57,7 +60,7 @@ def peek_response(data: bytes) -> ResponseEvent:
         return ResponseEvent(brings=True)
     usage = event.response.usage.as_usage() if event.response is not None and event.response.usage else None
     failed = kind in _BAD or kind == "error" or (not kind and bytes(event.error) not in _NO_ERROR)
-    return ResponseEvent(last=kind in _LAST, failed=failed, usage=usage)
+    return ResponseEvent(last=kind in _LAST, failed=failed, usage=usage, finish=_FINISH.get(kind, ""))
 
 
 def response_error_event(error: GatewayError, request_id: str, sequence: int) -> bytes:

@@ -33,6 +33,7 @@ class Panel:
         unit: of Grafana's: "s", "reqps", "percentunit", "bytes", "short" …
         width: in columns, of 24.
         limits: values from which on it is amber and red.
+        exemplars: show single observations, where Prometheus keeps them.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Panel:
     limits: tuple[float, float] | None = None
     names: dict[str, str] = field(default_factory=dict)  # of a table's columns
     hidden: Sequence[str] = ()
+    exemplars: bool = False
 
     def build(self, number: int, at: tuple[int, int]) -> Builder[models.Panel]:
         """The panel with its number on the page, at a column and a row."""
@@ -67,6 +69,8 @@ def _target(panel: Panel, query: Query, letter: str) -> prometheus.Dataquery:
     target = prometheus.Dataquery().expr(query.expr).ref_id(letter).legend_format(query.legend or "__auto")
     if panel.kind == "table":
         return target.instant().format(queries.PromQueryFormat.TABLE)
+    if panel.exemplars:
+        target.exemplar(True)
     return target.instant() if panel.kind == "number" else target.range()
 
 

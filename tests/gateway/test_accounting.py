@@ -1,5 +1,9 @@
+from dataclasses import replace
+
 from appliance.domain.targets import Address, Endpoint, Lease
 from appliance.errors import GatewayError
+from appliance.gateway.accounting import Exchange
+from appliance.observe.log import ExchangeRecord
 from tests.fakes.accounts import accounts, exchange, text_of
 
 
@@ -38,6 +42,23 @@ def test_the_first_token_is_timed_once() -> None:
     first = opened.first_token
     opened.token_seen()
     assert opened.first_token == first
+
+
+def test_our_own_time_is_what_was_not_spent_on_others() -> None:
+    opened = exchange()  # at 0; the fake clock moves on by a second at each look
+    opened.arrived, opened.waited, opened.queued, opened.asked = 2.0, 3.0, 4.0, 10.0
+    assert told_of(opened).overhead_s == 1.0
+    whole = exchange()
+    whole.arrived, whole.asked, whole.answered = 2.0, 3.0, 0.5
+    assert told_of(whole).overhead_s == 1.5  # it is settled at 1
+    assert told_of(exchange()).overhead_s is None, "no engine was asked"
+
+
+def told_of(opened: Exchange) -> ExchangeRecord:
+    told: list[ExchangeRecord] = []
+    opened.accounts = replace(opened.accounts, log=told.append)
+    opened.done(200)
+    return told[0]
 
 
 def test_the_replica_is_busy_until_the_exchange_is_settled_and_not_a_moment_longer() -> None:

@@ -13,7 +13,7 @@ from tests.fakes.upstreams import ScriptedUpstreams
 
 JSON = [("content-type", "application/json")]
 CHAT = b'{"model":"both","messages":[{"role":"user","content":"hi"}]}'
-OK = b'{"choices":[{"index":0,"message":{"content":"Hi"}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
+OK = b'{"choices":[{"index":0,"message":{"content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
 
 
 def ok() -> ScriptedReply:
@@ -42,6 +42,10 @@ async def test_what_is_safe_to_repeat_goes_to_the_next_target_once(failure: Scri
     assert status == 200
     assert [endpoint.address.scheme for endpoint, _ in path.upstreams.asked] == ["unix", "http"]
     assert "appliance_retries_total" in text_of(path.metrics)
+    (record,) = path.records
+    assert record.waited_s >= 1, "the attempt that failed took a second of the fake clock"
+    assert record.overhead_s is not None
+    assert record.overhead_s + record.waited_s + record.upload_s < record.duration_s
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500])
@@ -76,6 +80,7 @@ async def test_a_loading_runtime_gives_way_to_another_target() -> None:
     path = Path(ScriptedUpstreams(ok()), FakeRuntime(loading))
     assert (await ask(path))[0] == 200
     assert path.upstreams.asked[0][0] == BOX[1]
+    assert (path.records[0].waited_s, path.records[0].finish) == (1, "stop")
 
 
 async def test_a_redirect_is_refused() -> None:

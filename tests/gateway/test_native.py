@@ -37,7 +37,7 @@ async def relayed(*pieces: bytes | Exception) -> tuple[bytes, Exchange, NativeRe
 async def test_a_stream_passes_byte_for_byte_and_is_counted(size: int) -> None:
     out, account, relay = await relayed(*(WHOLE[at : at + size] for at in range(0, len(WHOLE), size)))
     assert out == WHOLE
-    assert account.usage == Usage(9, 7)
+    assert (account.usage, account.finish) == (Usage(9, 7), "end_turn")
     assert account.settled
     assert not relay.broken
 
@@ -89,9 +89,9 @@ async def test_a_silent_stream_pings() -> None:
 
 def test_a_whole_answer_keeps_everything_and_gets_our_id() -> None:
     account = opened()
-    body = b'{"id":"msg_1","content":[],"usage":{"input_tokens":3,"output_tokens":4},"new":1}'
+    body = b'{"id":"msg_1","content":[],"usage":{"input_tokens":3,"output_tokens":4},"stop_reason":"tool_use","new":1}'
     assert json.loads(native(200, body, account)) == json.loads(body) | {"request_id": "req-1"}
-    assert account.usage == Usage(3, 4)
+    assert (account.usage, account.finish) == (Usage(3, 4), "tool_use")
 
 
 def test_an_error_keeps_its_words_and_gets_our_id() -> None:

@@ -57,6 +57,7 @@ async def test_a_good_stream_passes_byte_for_byte() -> None:
     out, relay, account, upstream = await run(ROLE, HI + STOP, DONE)
     assert out == ROLE + HI + STOP + DONE
     assert (relay.broken, account.settled, upstream.closed) == (False, True, True)
+    assert account.finish == "stop"
 
 
 async def test_every_split_gives_the_same_bytes() -> None:

@@ -37,6 +37,7 @@ async def test_a_good_stream_passes_byte_for_byte_and_is_counted(last: str) -> N
     assert out == CREATED + HI + HI + end
     assert (relay.broken, account.settled, account.usage, upstream.closed) == (False, True, Usage(25, 4), True)
     assert account.first_token is not None
+    assert account.finish == {"completed": "stop", "incomplete": "length"}[last]
 
 
 async def test_every_split_gives_the_same_bytes() -> None:

@@ -53,7 +53,7 @@ async def test_a_good_stream_is_settled_with_its_usage() -> None:
     message = message_of(out)
     assert [block["type"] for block in message["content"]] == ["thinking", "text", "tool_use", "tool_use"]
     assert message["usage"]["output_tokens"] == 4
-    assert account.usage == Usage(9, 4)
+    assert (account.usage, account.finish) == (Usage(9, 4), "tool_calls")
     assert (relay.broken, relay.ended, account.settled, upstream.closed) == (False, True, True, True)
 
 
@@ -142,11 +142,14 @@ async def test_an_end_without_the_mark_is_good_after_a_finish_reason() -> None:
 def test_a_whole_answer_notes_its_usage_and_has_the_exchanges_id() -> None:
     account = exchange()
     body = json.dumps(
-        {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+        {
+            "choices": [{"message": {"content": "x"}, "finish_reason": "length"}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+        }
     ).encode()
     message = json.loads(translated(200, body, account))
     assert message["id"] == f"msg_{account.internal_id}"
-    assert account.usage == Usage(3, 1)
+    assert (account.usage, account.finish) == (Usage(3, 1), "length")
 
 
 @pytest.mark.parametrize(("body", "code"), [(b"", "empty_response"), (b"{", "upstream_protocol")])

@@ -1,4 +1,5 @@
 import msgspec
+import pytest
 from prometheus_client import CollectorRegistry
 
 from appliance.domain.calls import Usage
@@ -21,15 +22,81 @@ def changed(**fields: object) -> ExchangeRecord:
 
 
 def test_a_stream_is_told_by_its_first_token_the_pace_of_the_others_and_its_stages() -> None:
-    registry = told(changed(ttft_s=0.5, duration_s=2.5, queued_s=0.2, usage=Usage(9, 5)))
+    spent = {"upload_s": 0.125, "queued_s": 0.0625, "waited_s": 0.125, "overhead_s": 0.0625}
+    registry = told(changed(ttft_s=0.5, duration_s=2.5, usage=Usage(9, 5), **spent))
     labels = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "vllm", "gen_ai_request_model": "m"}
     assert registry.get_sample_value("gen_ai_server_time_per_output_token_seconds_sum", labels) == 0.5
     assert registry.get_sample_value("gen_ai_server_time_to_first_token_seconds_sum", labels) == 0.5
     stages = {
         stage: registry.get_sample_value("appliance_stage_seconds_total", {"model": "m", "stage": stage})
-        for stage in ("queue", "first_token", "streaming")
+        for stage in ("upload", "queue", "loading", "overhead", "first_token", "streaming")
     }
-    assert stages == {"queue": 0.2, "first_token": 0.3, "streaming": 2.0}
+    assert stages == {
+        "upload": 0.125, "queue": 0.0625, "loading": 0.125, "overhead": 0.0625, "first_token": 0.125, "streaming": 2.0,
+    }  # fmt: skip
+    assert sum(filter(None, stages.values())) == 2.5, "nothing of its time is without a stage"
+
+
+def test_what_we_added_ourselves_is_told_of_every_exchange_that_reached_an_engine() -> None:
+    registry = told(changed(overhead_s=0.0002), changed(overhead_s=0.3), changed(overhead_s=None))
+    value = registry.get_sample_value
+    assert value("appliance_overhead_seconds_count") == 2
+    assert value("appliance_overhead_seconds_bucket", {"le": "0.00025"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("told_by", "reason"),
+    [
+        ({"finish": "stop"}, "stop"),
+        ({"finish": "end_turn"}, "stop"),
+        ({"finish": "max_tokens"}, "length"),
+        ({"finish": "function_call"}, "tool_calls"),
+        ({"finish": "refusal"}, "content_filter"),
+        ({"finish": "an engine's own word"}, "other"),
+        ({"finish": "stop", "outcome": "client_gone"}, "stop"),
+        ({"ttft_s": 0.1, "outcome": "client_gone", "status": 499}, "client_gone"),
+        ({"ttft_s": 0.1, "outcome": "error", "error_code": "backend_died"}, "error"),
+        ({"ttft_s": 0.1, "outcome": "ok"}, None),
+        ({"outcome": "error", "error_code": "queue_full"}, None),
+        ({"outcome": "client_gone", "status": 499}, None),
+    ],
+)
+def test_an_answer_is_counted_by_why_it_ended_and_what_is_none_is_not(
+    told_by: dict[str, object], reason: str | None
+) -> None:
+    registry = told(changed(**told_by))
+    found = [
+        sample.labels["reason"]
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "appliance_finish_reasons_total"
+    ]
+    assert found == ([reason] if reason else [])
+
+
+def test_engines_words_do_not_grow_the_series() -> None:
+    registry = told(*(changed(finish=f"word{number}") for number in range(1000)))
+    assert registry.get_sample_value("appliance_finish_reasons_total", {"model": "m", "reason": "other"}) == 1000
+
+
+def test_an_exchange_of_each_bucket_can_be_found_in_the_log_by_its_id() -> None:
+    registry = told(
+        changed(request_id="quick", duration_s=0.015, ttft_s=0.003),
+        changed(request_id="x" * 119, duration_s=5.0),
+        changed(request_id="older", duration_s=100.0),
+        changed(request_id="slow", duration_s=110.0),
+    )
+    found = {
+        (sample.name.removesuffix("_bucket"), sample.exemplar.labels["request_id"], sample.exemplar.value)
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.exemplar is not None
+    }
+    assert found == {
+        ("gen_ai_server_request_duration_seconds", "quick", 0.015),
+        ("gen_ai_server_request_duration_seconds", "slow", 110.0),
+        ("gen_ai_server_time_to_first_token_seconds", "quick", 0.003),
+    }, "an id that is too long for an exemplar has none"
 
 
 def test_one_token_has_no_pace_and_what_is_no_stream_has_no_stages() -> None:

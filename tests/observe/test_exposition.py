@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from appliance.observe.exposition import AnyFamily, render
-from appliance.observe.families import Histogram, Numbers
+from appliance.observe.families import Buckets, Histogram, Numbers, Traceable
 from appliance.observe.process import Process
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -20,7 +20,7 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0
 
 def many_series() -> list[AnyFamily]:
     """More than 5,000 series, and labels that need escapes."""
-    durations = Histogram("d_seconds", "Durations.", [0.01 * 2**n for n in range(17)], ["model", "code"])
+    durations = Histogram("d_seconds", "Durations.", [0.01 * 2**n for n in range(17)], ["model", "code"], Buckets)
     requests = Numbers("counter", "r_total", 'Requests, "all"\nof\\them.', ["model", "code"])
     for number in range(260):
         durations.series[f"m{number}", "200"].observe(number / 7)
@@ -85,3 +85,16 @@ async def test_two_scrapes_at_once_and_a_growing_family_disturb_nobody() -> None
     for page in pages:
         parsed: Any = parse_openmetrics(page.decode())  # type: ignore[no-untyped-call]
         assert len(list(parsed)) == len(families) + 6
+
+
+async def test_an_exemplar_is_for_those_who_read_openmetrics() -> None:
+    family = Traceable("t_seconds", "Help.", (1.0, 2.0), ["model"], lambda what: ({"request_id": str(what)}, 1.5))
+    family.series["m",].observe_of(1.5, "r1")
+    process = Process(proc="/nowhere")
+    body, _ = await render(process, [family], "application/openmetrics-text")
+    assert b't_seconds_bucket{le="2.0",model="m"} 1.0 # {request_id="r1"} 1.5\n' in body
+    (parsed,) = parse_openmetrics(body.decode())  # type: ignore[no-untyped-call]
+    found = [sample.exemplar for sample in parsed.samples if sample.exemplar]
+    assert [(one.labels, one.value) for one in found] == [({"request_id": "r1"}, 1.5)]
+    body, _ = await render(process, [family], None)
+    assert b"r1" not in body

@@ -1,16 +1,20 @@
+from bisect import bisect_left
+from typing import cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client import Histogram as LibraryHistogram
 from prometheus_client.exposition import generate_latest
+from prometheus_client.samples import Exemplar
 
-from appliance.observe.families import Cell, Family, Histogram, Numbers, Watched
+from appliance.observe.families import Buckets, Cell, Family, Histogram, Numbers, Traceable, Traced, Watched
 
 BOUNDS = (0.1, 1.0, 10.0)
 
 
-def page(*families: Family[Cell] | Histogram) -> str:
+def page(*families: Family[Cell] | Histogram[Buckets] | Traceable) -> str:
     registry = CollectorRegistry()
     for family in families:
         registry.register(family)
@@ -33,7 +37,7 @@ def test_numbers_read_like_the_librarys_own() -> None:
 
 @given(st.lists(st.floats(0, 100) | st.sampled_from(BOUNDS)))
 def test_a_histogram_reads_like_the_librarys_own(observations: list[float]) -> None:
-    ours = Histogram("h_seconds", "Help.", BOUNDS, ["x"])
+    ours = Histogram("h_seconds", "Help.", BOUNDS, ["x"], Buckets)
     registry = CollectorRegistry()
     library = LibraryHistogram("h_seconds", "Help.", ["x"], buckets=BOUNDS, registry=registry).labels("1")
     cell = ours.series["1",]
@@ -61,7 +65,7 @@ def test_the_wrong_number_of_labels_is_a_bug_that_shows_at_once() -> None:
 
 
 def test_a_family_comes_in_parts_that_never_tear_a_cell_apart() -> None:
-    family = Histogram("h", "Help.", BOUNDS, ["x"])
+    family = Histogram("h", "Help.", BOUNDS, ["x"], Buckets)
     for number in range(100):
         family.series[str(number),].observe(number)
     parts = list(family.parts(at_most=20))
@@ -78,3 +82,23 @@ def test_a_family_may_grow_while_its_parts_are_read() -> None:
     next(parts)
     family.series["2",].value = 2
     assert [part.samples for part in parts] == [[]]
+
+
+@given(st.lists(st.floats(0, 100) | st.sampled_from(BOUNDS)))
+def test_what_is_traced_is_counted_like_everything_else(observations: list[float]) -> None:
+    plain, traced = Buckets(BOUNDS), Traced(BOUNDS)
+    for number, value in enumerate(observations):
+        plain.observe(value)
+        traced.observe_of(value, number)
+    assert (traced.counts, traced.total) == (plain.counts, plain.total)
+    for what in traced.last:
+        assert what is None or traced.last[bisect_left(BOUNDS, observations[cast("int", what)])] == what
+    assert [what is None for what in traced.last] == [count == 0 for count in traced.counts]
+
+
+def test_what_has_no_name_has_no_exemplar() -> None:
+    named = Traceable("t", "Help.", BOUNDS, [], lambda what: None if what == "nobody" else ({"id": str(what)}, 5.0))
+    named.series[()].observe_of(0.05, "nobody")
+    named.series[()].observe_of(5.0, "r1")
+    found = [sample.exemplar for sample in named.collect()[0].samples if sample.exemplar is not None]
+    assert found == [Exemplar({"id": "r1"}, 5.0)]

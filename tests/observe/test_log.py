@@ -34,6 +34,10 @@ def test_an_exchange_is_told_with_everything_counted_and_its_times_in_microsecon
         ("tokens_estimated", False),
         ("queued_s", 0.0),
         ("guardrails", ""),
+        ("upload_s", 0.0),
+        ("waited_s", 0.0),
+        ("overhead_s", None),
+        ("finish", ""),
     ]
 
 

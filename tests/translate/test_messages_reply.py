@@ -24,8 +24,8 @@ def tool(arguments: str | None, finish: str = "tool_calls") -> Any:
 
 
 def test_a_text_byte_for_byte() -> None:
-    body, usage = to_message(completion({"content": "Hi"}), "msg_1", "req_1", "public")
-    assert usage == Usage(9, 4, 2)
+    body, usage, finish = to_message(completion({"content": "Hi"}), "msg_1", "req_1", "public")
+    assert (usage, finish) == (Usage(9, 4, 2), "stop")
     assert json.loads(body) == {
         "id": "msg_1",
         "type": "message",
@@ -98,6 +98,6 @@ def test_what_is_no_answer_is_refused(body: bytes) -> None:
 
 
 def test_an_engine_that_does_not_count() -> None:
-    body, usage = to_message(b'{"choices":[{"message":{"content":"x"}}]}', "msg_1", "r", "public")
-    assert usage is None
+    body, usage, finish = to_message(b'{"choices":[{"message":{"content":"x"}}]}', "msg_1", "r", "public")
+    assert (usage, finish) == (None, "")
     assert json.loads(body)["model"] == "public"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from appliance.domain.calls import Operation, Usage
 from appliance.errors import GatewayError, ProtocolViolation
-from appliance.translate.native_messages import look, native_body, parse_native, usage_of_message
+from appliance.translate.native_messages import look, native_body, parse_native, told_by_message
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 
@@ -83,11 +83,11 @@ def test_a_system_turn_is_the_users_and_joins_its_neighbours() -> None:
 
 def test_the_counts_of_a_whole_message() -> None:
     body = b'{"usage":{"input_tokens":9,"output_tokens":4,"cache_read_input_tokens":1,"service_tier":null}}'
-    assert usage_of_message(body) == Usage(10, 4, 1)
-    assert usage_of_message(b"{}") is None
+    assert told_by_message(body) == (Usage(10, 4, 1), "")
+    assert told_by_message(b'{"stop_reason":"max_tokens"}') == (None, "max_tokens")
     for wrong in (b"", b"[]", b"x"):
         with pytest.raises(ProtocolViolation):
-            usage_of_message(wrong)
+            told_by_message(wrong)
 
 
 def test_what_an_event_says() -> None:

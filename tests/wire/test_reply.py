@@ -55,12 +55,32 @@ def test_one_look_gives_the_body_with_the_id_and_the_counts() -> None:
     assert examine(b'{"usage":{"prompt_tokens":3}} ', "r1") == (
         b'{"usage":{"prompt_tokens":3},"request_id":"r1"}',
         Usage(3),
+        "",
     )
-    assert examine(b'{"request_id":null,"usage":5}', "r1") == (b'{"request_id":"r1","usage":5}', None)
+    assert examine(b'{"request_id":null,"usage":5}', "r1") == (b'{"request_id":"r1","usage":5}', None, "")
     assert examine(b'{"usage":{"prompt_tokens":3},"usage":null}', "r") == (
         b'{"usage":{"prompt_tokens":3},"usage":null,"request_id":"r"}',
         None,
+        "",
     )
+
+
+@pytest.mark.parametrize(
+    ("choices", "finish"),
+    [
+        ('[{"finish_reason":"stop","message":{"content":"\\"finish_reason\\":\\"x\\""}}]', "stop"),
+        ('[{"finish_reason": "stop"},{"index":1,"finish_reason": "length"}]', "length"),
+        ('[{"finish_reason":null}]', ""),
+        ("[]", ""),
+        ("null", ""),
+        ("5", ""),
+        ('[{"finish_reason":5}]', ""),
+        ('["odd"]', ""),
+    ],
+)
+def test_the_same_look_says_why_it_ended_and_odd_choices_pass_as_they_are(choices: str, finish: str) -> None:
+    body = f'{{"choices":{choices},"usage":{{"prompt_tokens":3}}}}'.encode()
+    assert examine(body, "r") == (body[:-1] + b',"request_id":"r"}', Usage(3), finish)
 
 
 @pytest.mark.parametrize("body", [b"", b"[1", b"5", b'{"a":', b"{} x", b'{"usage":{"a":}}', b"{" * 100_000])
@@ -71,12 +91,12 @@ def test_what_is_not_one_whole_object_is_told(body: bytes) -> None:
 
 def test_counts_nested_too_deeply_are_no_counts() -> None:
     deep = b'{"usage":' + b"[" * 500 + b"]" * 500 + b"}"
-    assert examine(deep, "r1") == (deep[:-1] + b',"request_id":"r1"}', None)
+    assert examine(deep, "r1") == (deep[:-1] + b',"request_id":"r1"}', None, "")
 
 
 def test_an_array_passes_as_it_is() -> None:
     body = b'[{"index":0,"score":0.5}]'
-    assert examine(body, "r1") == (body, None)
+    assert examine(body, "r1") == (body, None, "")
 
 
 @pytest.mark.parametrize(

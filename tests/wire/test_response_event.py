@@ -21,13 +21,14 @@ def test_a_delta_brings_something(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "failed"), [("completed", False), ("incomplete", False), ("failed", True), ("cancelled", True)]
+    ("kind", "failed", "finish"),
+    [("completed", False, "stop"), ("incomplete", False, "length"), ("failed", True, ""), ("cancelled", True, "")],
 )
-def test_the_last_event_has_the_bill(kind: str, failed: bool) -> None:
+def test_the_last_event_has_the_bill(kind: str, failed: bool, finish: str) -> None:
     usage = {"input_tokens": 25, "output_tokens": 4, "total_tokens": 29, "input_tokens_details": {"cached_tokens": 20}}
     event = {"type": f"response.{kind}", "response": {"status": kind, "usage": usage}}
     seen = peek_response(json.dumps(event).encode())
-    assert seen == ResponseEvent(last=True, failed=failed, usage=Usage(25, 4, 20))
+    assert seen == ResponseEvent(last=True, failed=failed, usage=Usage(25, 4, 20), finish=finish)
 
 
 @pytest.mark.parametrize("data", [b'{"type":"error","message":"x"}', b'{"error":{"code":500,"message":"x"}}'])
