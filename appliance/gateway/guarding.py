@@ -67,30 +67,27 @@ class Guarding:
         """
         if not guards.inputs:
             return True
-        body = call.body
-        if len(body) > guards.clear_below or call.operation.form:
+        if len(call.body) > guards.clear_below or call.operation.form:
             return False
-        started = exchange.accounts.clock()
-        run = request_together(body)
+        clock = exchange.accounts.clock
+        started = clock()
+        run = request_together(call.body)
         if run is None or (guards.input is not None and guards.input.suspects_within(run)):
             return False
-        if guards.input is None:
-            self.metrics.guardrails_passed(guards.inputs, "input", None)
-        else:
-            self.metrics.guardrails_passed(guards.inputs, "input", exchange.accounts.clock() - started)
+        self.metrics.guardrails_passed(guards.inputs, "input", clock() - started)
         return True
 
     def clear_answer(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> bool:
         """The same for a whole answer; `whole` looks closer."""
-        if not self.looks_at(call, guards):
-            return True
-        if guards.output is None or guards.output_models or call.operation not in _CHATS or len(body) > AT_ONCE:
-            return False
-        started = exchange.accounts.clock()
+        scanner = guards.output
+        if scanner is None or guards.output_models or call.operation not in _CHATS or len(body) > AT_ONCE:
+            return not self.looks_at(call, guards)
+        clock = exchange.accounts.clock
+        started = clock()
         run = answer_together(body)
-        if run is None or guards.output.suspects_within(run):
+        if run is None or scanner.suspects_within(run):
             return False
-        self.metrics.guardrails_passed(guards.outputs, "output", exchange.accounts.clock() - started)
+        self.metrics.guardrails_passed(guards.outputs, "output", clock() - started)
         return True
 
     async def checked(self, call: Call, guards: Guards, exchange: Exchange) -> Call:

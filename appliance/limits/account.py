@@ -7,9 +7,10 @@ from typing import Literal
 
 from appliance.config.schema import Limits
 from appliance.errors import GatewayError
-from appliance.limits.buckets import TICKS, Bucket, to_ticks
+from appliance.limits.buckets import MINUTE, TICKS, Bucket, to_ticks
 from appliance.limits.quotas import Quota, Span
 
+_NO_LIMIT = 2**60
 _LONGEST_WAIT = 60  # seconds; some official SDKs ignore a longer one and use a guess of their own
 
 
@@ -49,99 +50,172 @@ Event = Literal["admitted", "ended", "undone"]
 class Account:
     """What one key or one model has and uses.
 
+    Whether something fits is asked of every request, so what it takes to answer is kept ready, in whole numbers.
+
     Attributes:
         noun: "key" or "model".
         told: hears of everything that happens to it, with the tokens taken of its minute, those reserved, and those
             used in the end; None nearly always.
         requests, tokens: its buckets a minute; None without such a limit.
-        quotas: of a day and a month, those that there are.
-        held: tokens that exchanges under way have reserved; for the quotas they count as used.
-        under_way: exchanges that have not ended.
+        concurrent: its limit of exchanges at once; None without.
+        date: seconds since 1970.
     """
 
-    __slots__ = ("_date", "concurrent", "held", "name", "noun", "quotas", "requests", "tokens", "told", "under_way")
+    __slots__ = (
+        "_base",
+        "_begin",
+        "_booked",
+        "_end",
+        "_free",
+        "_most",
+        "_places",
+        "_quotas",
+        "concurrent",
+        "date",
+        "name",
+        "noun",
+        "requests",
+        "tokens",
+        "told",
+    )
 
     def __init__(self, noun: str, name: str, date: Callable[[], float]) -> None:
         """Without limits so far; `noun` is "key" or "model"."""
         self.noun = noun
         self.name = name
-        self._date = date
+        self.date = date
         self.requests: Bucket | None = None
         self.tokens: Bucket | None = None
         self.concurrent: int | None = None
-        self.quotas: tuple[Quota, ...] = ()
-        self.held = 0
-        self.under_way = 0
+        self._most = self._places = _NO_LIMIT  # exchanges at once, and how many more there may be
+        self._quotas: tuple[Quota, ...] = ()
+        self._base = self._free = _NO_LIMIT  # tokens that all quotas had at the last look; those that none minds now
+        self._booked = 0  # tokens that were used since
+        self._begin, self._end = -math.inf, math.inf  # dates between which that look counts
         self.told: Callable[[Account, Event, int, int, int], None] | None = None
+
+    @property
+    def held(self) -> int:
+        """Tokens that exchanges under way have reserved; for the quotas they count as used."""
+        return self._base - self._booked - self._free
+
+    @property
+    def under_way(self) -> int:
+        """Exchanges that have not ended."""
+        return self._most - self._places
+
+    @property
+    def quotas(self) -> tuple[Quota, ...]:
+        """Of a day and a month, those that there are."""
+        self._book()
+        return self._quotas
 
     def change(self, limits: Limits, spent: Spent) -> None:
         """These are its limits from now on; exchanges under way go on counting."""
         self.requests = _bucket(self.requests, limits.requests_per_minute)
         self.tokens = _bucket(self.tokens, limits.tokens_per_minute)
-        self.concurrent = limits.concurrent
+        under_way, self.concurrent = self.under_way, limits.concurrent
+        self._most = _NO_LIMIT if limits.concurrent is None else limits.concurrent
+        self._places = self._most - under_way
         given: tuple[tuple[Span, int | None, int], ...] = (
             ("day", limits.tokens_per_day, spent.day),
             ("month", limits.tokens_per_month, spent.month),
         )
-        self.quotas = tuple(self._quota(span, limit, used) for span, limit, used in given if limit is not None)
+        self._book()
+        date = self.date()
+        self._quotas = tuple(self._quota(span, limit, used, date) for span, limit, used in given if limit is not None)
+        self._look(date)
 
-    def _quota(self, span: Span, limit: int, used: int) -> Quota:
-        for quota in self.quotas:
+    def _quota(self, span: Span, limit: int, used: int, date: float) -> Quota:
+        for quota in self._quotas:
             if quota.span == span:
                 quota.limit = limit
                 return quota
-        return Quota(span, limit, used, self._date())
+        return Quota(span, limit, used, date)
 
-    def admit(self, tokens: int, now: float, also: "Permit | None" = None) -> "Permit":
-        """As `Ledger.admit`; `also` is settled together with what is returned."""
+    def _book(self) -> None:
+        """Tell the quotas what was used since the last look, which was in the day and month that they are in."""
+        for quota in self._quotas:
+            quota.used += self._booked
+        self._base -= self._booked
+        self._booked = 0
+
+    def _look(self, date: float) -> None:
+        """See what the quotas have left, which counts until one of them turns."""
+        self._book()
+        held = self.held
+        self._base = min((quota.left(date) for quota in self._quotas), default=_NO_LIMIT)
+        self._free = self._base - held
+        self._begin = max((quota.begin for quota in self._quotas), default=-math.inf)
+        self._end = min((quota.end for quota in self._quotas), default=math.inf)
+
+    def take(self, reserved: int, tick: int, date: float) -> int:  # noqa: C901 - six limits, each in the fewest steps
+        """Let an exchange begin that may need so many tokens, at least 1.
+
+        Returns:
+            How many of them were taken from the bucket; they and `reserved` are for `end` or `undo`.
+
+        Raises:
+            GatewayError: as `Ledger.admit`; nothing was taken.
+        """
+        if not self._begin <= date < self._end:
+            self._look(date)
+        if reserved > self._free:
+            self._check_quotas(reserved, date)
+        fits = self._places > 0
         requests, bucket = self.requests, self.tokens
-        reserved = tokens if tokens > 0 else 1
-        if self.quotas:
-            self._check_quotas(reserved)
-        tick = to_ticks(now)
-        request_wait = token_wait = taken = 0
+        # `Bucket.try_take`, written out for both: nothing is taken from one before the other has been looked at.
+        requests_full = tokens_full = taken = 0
         if requests is not None:
-            request_wait = requests.try_take(1, tick)
+            step = tick * requests.capacity
+            requests_full = requests.full_at
+            if requests_full < step:  # noqa: PLR1730 - max() takes four times as long
+                requests_full = step
+            requests_full += MINUTE
+            if requests_full > step + requests.room:
+                fits = False
         if bucket is not None:
-            taken = min(reserved, bucket.capacity)  # what is more than all of it could never be admitted
-            token_wait = bucket.try_take(taken, tick)
-        crowded = self.concurrent is not None and self.under_way >= self.concurrent
-        if request_wait or token_wait or crowded:
-            if requests is not None and not request_wait:
-                requests.give_back(1)
-            if bucket is not None and not token_wait:
-                bucket.give_back(taken)
-            if request_wait or token_wait:
-                raise self._wait(request_wait, token_wait, taken, tick)
-            raise self._crowded()
-        self.held += reserved
-        self.under_way += 1
+            step = tick * bucket.capacity
+            tokens_full = bucket.full_at
+            if tokens_full < step:  # noqa: PLR1730 - as above
+                tokens_full = step
+            # What is more than all of it could never be admitted.
+            taken = reserved if reserved < bucket.capacity else bucket.capacity  # noqa: FURB136 - as in `buckets`
+            tokens_full += taken * MINUTE
+            if tokens_full > step + bucket.room:
+                fits = False
+        if not fits:
+            raise self._refused(taken, tick)
+        if requests is not None:
+            requests.full_at = requests_full
+        if bucket is not None:
+            bucket.full_at = tokens_full
+        self._free -= reserved
+        self._places -= 1
         if self.told is not None:
             self.told(self, "admitted", taken, reserved, 0)
-        return Permit(self, taken, reserved, also)
+        return taken
 
-    def end(self, taken: int, reserved: int, tokens: int, now: float) -> None:
+    def end(self, taken: int, reserved: int, tokens: int, now: float, date: float) -> None:
         """An exchange that had been admitted has used so many tokens."""
-        self.under_way -= 1
-        self.held -= reserved
+        if not self._begin <= date < self._end:
+            self._look(date)
+        self._places += 1
+        self._free += reserved - tokens
+        self._booked += tokens
         bucket = self.tokens
         if bucket is not None:
-            more = tokens - taken
-            if more > 0:
-                bucket.take(more, to_ticks(now))
+            if tokens > taken:
+                bucket.take(tokens - taken, to_ticks(now))
             else:
-                bucket.give_back(-more)
-        if self.quotas:
-            date = self._date()
-            for quota in self.quotas:
-                quota.settle(tokens, date)
+                bucket.full_at -= (taken - tokens) * MINUTE  # `Bucket.give_back`
         if self.told is not None:
             self.told(self, "ended", taken, reserved, tokens)
 
     def undo(self, taken: int, reserved: int) -> None:
         """An exchange that had been admitted never reached a model server: as if it had never been."""
-        self.under_way -= 1
-        self.held -= reserved
+        self._places += 1
+        self._free += reserved
         if self.requests is not None:
             self.requests.give_back(1)
         if self.tokens is not None:
@@ -163,8 +237,13 @@ class Account:
         used = {(span, begin): amount for span, begin, amount in standing.quotas}
         for quota in self.quotas:
             quota.used = used.get((quota.span, quota.begin), quota.used)
-        self.held += standing.held
-        self.under_way += standing.under_way
+        self._look(self.date())
+        self.hold(standing.held, standing.under_way)
+
+    def hold(self, tokens: int, exchanges: int) -> None:
+        """So many exchanges of another process, more or fewer, are under way, and have reserved so many tokens."""
+        self._free -= tokens
+        self._places -= exchanges
 
     def admitted(self, taken: int, reserved: int, now: float) -> None:
         """Another process has let an exchange begin, and counts on us to charge for it."""
@@ -173,11 +252,10 @@ class Account:
             self.requests.take(1, tick)
         if self.tokens is not None:
             self.tokens.take(taken, tick)
-        self.held += reserved
-        self.under_way += 1
+        self.hold(reserved, 1)
 
-    def _check_quotas(self, tokens: int) -> None:
-        date = self._date()
+    def _check_quotas(self, tokens: int, date: float) -> None:
+        """Refuse what one of them has no room for."""
         for quota in self.quotas:
             needed = min(tokens, quota.limit)  # what is more than all of it could never be admitted
             room = quota.left(date)
@@ -193,8 +271,12 @@ class Account:
             what = f"{what}, and this request may need {needed}. It has them again {words}, at 00:00 UTC"
             raise self._refusal(limit, f"{what}; a smaller `max_tokens` needs less", seconds, "insufficient_quota")
 
-    def _wait(self, request_wait: int, token_wait: int, needed: int, tick: int) -> GatewayError:
-        """The limit that takes longer to have room again is the one to name."""
+    def _refused(self, needed: int, tick: int) -> GatewayError:
+        """The limit that takes longest to have room again is the one to name."""
+        request_wait = 0 if self.requests is None else self.requests.wait_for(1, tick)
+        token_wait = 0 if self.tokens is None else self.tokens.wait_for(needed, tick)
+        if not request_wait and not token_wait:
+            return self._crowded()
         seconds = -(-max(request_wait, token_wait) // TICKS)
         told = min(seconds, _LONGEST_WAIT)
         if self.tokens is not None and token_wait > request_wait:
@@ -226,14 +308,15 @@ class Account:
 class Permit:
     """An exchange under way. It is settled or cancelled; what comes first counts, the rest is harmless."""
 
-    __slots__ = ("_account", "_also", "_over", "_reserved", "_taken")
+    __slots__ = ("_account", "_over", "_reserved", "_shared", "_taken", "_taken_shared")
 
-    def __init__(self, account: Account, taken: int, reserved: int, also: "Permit | None") -> None:
-        """So many tokens are taken from its account's minute, and so many reserved of its quotas."""
+    def __init__(self, account: Account, taken: int, reserved: int, shared: Account | None, taken_shared: int) -> None:
+        """So many tokens are taken from the minute of its account, and of the one that it shares with others."""
         self._account = account
         self._taken = taken
         self._reserved = reserved
-        self._also = also
+        self._shared = shared
+        self._taken_shared = taken_shared
         self._over = False
 
     def settle(self, tokens: int, now: float) -> None:
@@ -246,10 +329,12 @@ class Permit:
         if self._over:
             return
         self._over = True
-        # An engine may report anything.
-        self._account.end(self._taken, self._reserved, tokens if tokens > 0 else 0, now)  # noqa: FURB136 - as above
-        if self._also is not None:
-            self._also.settle(tokens, now)
+        account, shared, reserved = self._account, self._shared, self._reserved
+        date = account.date()
+        tokens = tokens if tokens > 0 else 0  # noqa: FURB136 - as in `buckets`; an engine may report anything
+        account.end(self._taken, reserved, tokens, now, date)
+        if shared is not None:
+            shared.end(self._taken_shared, reserved, tokens, now, date)
 
     def cancel(self) -> None:
         """End it as if it had never been: no model server was asked."""
@@ -257,8 +342,8 @@ class Permit:
             return
         self._over = True
         self._account.undo(self._taken, self._reserved)
-        if self._also is not None:
-            self._also.cancel()
+        if self._shared is not None:
+            self._shared.undo(self._taken_shared, self._reserved)
 
 
 def _level(bucket: Bucket | None) -> tuple[int, int] | None:

@@ -77,7 +77,7 @@ class Legacy:
         if change.what == "admitted":
             account.admitted(change.taken, change.reserved, now)
         elif change.what == "ended":
-            account.end(change.taken, change.reserved, change.tokens, now)
+            account.end(change.taken, change.reserved, change.tokens, now, account.date())
         else:
             account.undo(change.taken, change.reserved)
         sign = 1 if change.what == "admitted" else -1
@@ -87,6 +87,5 @@ class Legacy:
     def over(self) -> None:
         """There is no exchange over there any more; what broke off unsettled is charged to nobody's quota."""
         for whose, account in self._accounts.items():
-            account.held -= self._held[whose]
-            account.under_way -= self._under_way[whose]
+            account.hold(-self._held[whose], -self._under_way[whose])
         self._accounts.clear()

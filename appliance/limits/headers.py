@@ -1,7 +1,7 @@
 """What is left of a key's limits, as the headers that OpenAI sends and its clients read."""
 
 from appliance.domain.http import Headers
-from appliance.limits.buckets import TICKS, Bucket
+from appliance.limits.buckets import TICKS
 
 _NAMES = {
     name: tuple(f"x-ratelimit-{what}-{name}" for what in ("limit", "remaining", "reset"))
@@ -9,11 +9,17 @@ _NAMES = {
 }
 
 
-def rate_limit_headers(name: str, bucket: Bucket, tick: int) -> Headers:
-    """Limit, remainder and time until full of one bucket; `name` is "requests" or "tokens"."""
-    limit, remaining, reset = _NAMES[name]
-    left, wait = bucket.standing(tick)
-    return [(limit, str(bucket.capacity)), (remaining, str(left)), (reset, duration(wait) if wait else "0s")]
+def rate_limit_headers(name: str, limit: str, left: int, wait: int) -> Headers:
+    """Limit, remainder and time until full of one bucket.
+
+    Args:
+        name: "requests" or "tokens".
+        limit: of a minute, as text.
+        left: what it holds.
+        wait: ticks until it is full.
+    """
+    of_limit, of_remaining, of_reset = _NAMES[name]
+    return [(of_limit, limit), (of_remaining, str(left)), (of_reset, duration(wait) if wait else "0s")]
 
 
 def duration(ticks: int) -> str:

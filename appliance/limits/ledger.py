@@ -19,7 +19,7 @@ from appliance.config.schema import Key, Limits, Model
 from appliance.domain.http import Headers
 from appliance.errors import GatewayError
 from appliance.limits.account import Account, Permit, Spent
-from appliance.limits.buckets import Bucket, to_ticks
+from appliance.limits.buckets import to_ticks
 from appliance.limits.headers import rate_limit_headers
 
 
@@ -58,7 +58,7 @@ class Ledger:
         Args:
             keys: limits of each key.
             models: limits of all keys together, of each model.
-            date: seconds since 1970; asked where there are quotas only.
+            date: seconds since 1970.
             spent: what has been used of the quotas.
         """
         self._date = date
@@ -106,35 +106,49 @@ class Ledger:
             GatewayError: `rate_limit_exceeded` or `insufficient_quota`; nothing was charged.
         """
         account = self._keys.get(key)
-        permit = None if account is None else account.admit(tokens, now)
-        if self._models and (shared := self._models.get(model)) is not None:
-            try:
-                return shared.admit(tokens, now, permit)
-            except GatewayError:
-                if permit is not None:
-                    permit.cancel()
-                raise
-        return permit
+        shared = self._models.get(model) if self._models else None
+        if account is None:
+            account, shared = shared, None
+            if account is None:
+                return None
+        tick = to_ticks(now)
+        reserved = tokens if tokens > 0 else 1
+        date = self._date()
+        taken = account.take(reserved, tick, date)
+        if shared is None:
+            return Permit(account, taken, reserved, None, 0)
+        try:
+            return Permit(account, taken, reserved, shared, shared.take(reserved, tick, date))
+        except GatewayError:
+            account.undo(taken, reserved)
+            raise
 
     def headers(self, key: str, model: str, now: float) -> Headers:
         """What is left a minute, of the key's limit or the model's, whichever is less; nothing where there is none."""
-        own, shared = self._keys.get(key), self._models.get(model)
-        if own is None and shared is None:
-            return []
+        own = self._keys.get(key)
+        shared = self._models.get(model) if self._models else None
+        if own is None:
+            own, shared = shared, None
+            if own is None:
+                return []
         tick = to_ticks(now)
         headers: Headers = []
-        requests, tokens = (own.requests, own.tokens) if own is not None else (None, None)
-        if shared is not None:
-            requests = _scarcer(requests, shared.requests, tick)
-            tokens = _scarcer(tokens, shared.tokens, tick)
-        if requests is not None:
-            headers += rate_limit_headers("requests", requests, tick)
-        if tokens is not None:
-            headers += rate_limit_headers("tokens", tokens, tick)
+        if shared is None:
+            if own.requests is not None:
+                headers = rate_limit_headers("requests", own.requests.shown, *own.requests.standing(tick))
+            if own.tokens is not None:
+                headers += rate_limit_headers("tokens", own.tokens.shown, *own.tokens.standing(tick))
+            return headers
+        for name, one, other in (("requests", own.requests, shared.requests), ("tokens", own.tokens, shared.tokens)):
+            if one is None or other is None:
+                bucket = one or other
+                if bucket is not None:
+                    headers += rate_limit_headers(name, bucket.shown, *bucket.standing(tick))
+                continue
+            left, wait = one.standing(tick)
+            others_left, others_wait = other.standing(tick)
+            if left <= others_left:
+                headers += rate_limit_headers(name, one.shown, left, wait)
+            else:
+                headers += rate_limit_headers(name, other.shown, others_left, others_wait)
         return headers
-
-
-def _scarcer(one: Bucket | None, other: Bucket | None, tick: int) -> Bucket | None:
-    if one is None or other is None:
-        return one or other
-    return one if one.level(tick) <= other.level(tick) else other

@@ -12,7 +12,7 @@ from appliance.domain.status import BackendStatus
 from appliance.errors import TABLE
 from appliance.observe.exchange_metrics import CODES, ExchangeMetrics
 from appliance.observe.exposition import AnyFamily, render
-from appliance.observe.families import Cell, Watched
+from appliance.observe.families import Buckets, Cell, Watched
 from appliance.observe.gpu_metrics import GpuMetrics
 from appliance.observe.host import HostMetrics
 from appliance.observe.log import ExchangeRecord
@@ -65,7 +65,7 @@ class Metrics:
             "on",
             "action",
         )
-        self._passed: dict[tuple[tuple[str, ...], str], list[Cell]] = {}
+        self._passed: dict[tuple[tuple[str, ...], str], tuple[list[Cell], Buckets]] = {}
         self._findings = self._make.counter(
             "appliance_guardrail_findings_total", "What guardrails found.", "guardrail", "on", "category"
         )
@@ -155,15 +155,15 @@ class Metrics:
         """A guardrail has looked at all of a request's "input" or "output"; "pass", what it did, or "error"."""
         self._evaluations[guardrail, side, action].value += 1
 
-    def guardrails_passed(self, guardrails: tuple[str, ...], side: str, seconds: float | None) -> None:
-        """All of a model's guardrails have looked and found nothing, at once where a look at the text took seconds."""
-        cells = self._passed.get((guardrails, side))
-        if cells is None:
-            cells = self._passed[guardrails, side] = [self._evaluations[name, side, "pass"] for name in guardrails]
-        for cell in cells:
+    def guardrails_passed(self, guardrails: tuple[str, ...], side: str, seconds: float) -> None:
+        """All of a model's guardrails have looked at once and found nothing, and it took so long."""
+        known = self._passed.get((guardrails, side))
+        if known is None:
+            cells = [self._evaluations[name, side, "pass"] for name in guardrails]
+            known = self._passed[guardrails, side] = cells, self._looking["text", side]
+        for cell in known[0]:
             cell.value += 1
-        if seconds is not None:
-            self._looking["text", side].observe(seconds)
+        known[1].observe(seconds)
 
     def guardrail_found(self, guardrail: str, side: str, category: str, times: int) -> None:
         """A guardrail found something of a category."""

@@ -1,5 +1,6 @@
 """Accounts beside the plainest books that there are: fractions, brought up to date before each look."""
 
+from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
@@ -202,11 +203,38 @@ TestAccounts.settings = settings(max_examples=200, stateful_step_count=40, deadl
 def test_a_quota_that_is_new_to_an_account_knows_what_is_under_way() -> None:
     account = Account("key", "alice", lambda: float(START))
     account.change(Limits(concurrent=5), Spent())
-    permit = account.admit(30, 0.0)
+    taken = account.take(30, 0, account.date())
     account.change(Limits(tokens_per_day=100), Spent(day=20))
     with pytest.raises(GatewayError, match="rate_limit_exceeded"):  # 20 used, 30 reserved
-        account.admit(51, 0.0)
-    permit.settle(10, 0.0)
-    account.admit(51, 0.0).settle(51, 0.0)
+        account.take(51, 0, account.date())
+    account.end(taken, 30, 10, 0.0, account.date())
+    account.end(account.take(51, 0, account.date()), 51, 51, 0.0, account.date())
     (quota,) = account.quotas
     assert quota.left(START) == 19
+
+
+def test_of_a_day_and_a_month_the_one_with_less_counts_and_each_turns_by_itself() -> None:
+    last_day = datetime(2027, 1, 31, 12, tzinfo=UTC).timestamp()
+    dates = [last_day]
+    account = Account("key", "alice", lambda: dates[-1])
+    account.change(Limits(tokens_per_day=100, tokens_per_month=250), Spent(day=0, month=100))
+    refused = pytest.raises(GatewayError, match="insufficient_quota")
+    account.end(account.take(90, 0, account.date()), 90, 95, 0.0, account.date())
+    with refused as caught:
+        account.take(6, 0, account.date())
+    assert caught.value.extras == {"limit": "tokens_per_day"}
+    dates.append(datetime(2027, 1, 30, 12, tzinfo=UTC).timestamp())  # a clock that is set back gives nothing back
+    with refused:
+        account.take(6, 0, account.date())
+    dates.append(datetime(2027, 2, 1, tzinfo=UTC).timestamp())
+    for day in range(2):
+        account.end(account.take(100, 0, account.date()), 100, 100, 0.0, account.date())
+        dates.append(dates[-1] + DAY * (1 - day))
+    with refused as caught:
+        account.take(51, 0, account.date())
+    assert caught.value.extras == {"limit": "tokens_per_day"}
+    dates.append(dates[-1] + DAY)
+    with refused as caught:
+        account.take(51, 0, account.date())
+    assert caught.value.extras == {"limit": "tokens_per_month"}
+    account.take(50, 0, account.date())

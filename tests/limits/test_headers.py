@@ -1,5 +1,6 @@
 import pytest
 
+from appliance.domain.http import Headers
 from appliance.limits.buckets import TICKS, Bucket
 from appliance.limits.headers import duration, rate_limit_headers
 
@@ -29,15 +30,19 @@ def test_a_time_is_written_as_openai_does(seconds: float, text: str) -> None:
     assert duration(round(seconds * TICKS)) == text
 
 
+def told(name: str, bucket: Bucket, tick: int) -> Headers:
+    return rate_limit_headers(name, bucket.shown, *bucket.standing(tick))
+
+
 def test_a_bucket_is_three_headers() -> None:
     bucket = Bucket(120)
-    assert rate_limit_headers("requests", bucket, 0) == [
+    assert told("requests", bucket, 0) == [
         ("x-ratelimit-limit-requests", "120"),
         ("x-ratelimit-remaining-requests", "120"),
         ("x-ratelimit-reset-requests", "0s"),
     ]
     bucket.take(3, 0)
-    assert rate_limit_headers("requests", bucket, TICKS // 4)[1:] == [
+    assert told("requests", bucket, TICKS // 4)[1:] == [
         ("x-ratelimit-remaining-requests", "117"),
         ("x-ratelimit-reset-requests", "1.25s"),
     ]
@@ -46,7 +51,7 @@ def test_a_bucket_is_three_headers() -> None:
 def test_a_debt_is_nothing_left() -> None:
     bucket = Bucket(60)
     bucket.take(100, 0)
-    assert rate_limit_headers("tokens", bucket, 0)[1:] == [
+    assert told("tokens", bucket, 0)[1:] == [
         ("x-ratelimit-remaining-tokens", "0"),
         ("x-ratelimit-reset-tokens", "1m40s"),
     ]

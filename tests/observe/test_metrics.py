@@ -102,7 +102,7 @@ def test_guardrails_that_found_nothing_are_counted_one_by_one_and_timed_together
 ) -> None:
     metrics.guardrail_looked("pii", "input", "pass")
     metrics.guardrails_passed(("pii", "words"), "input", 0.001)
-    metrics.guardrails_passed(("pii",), "input", None)
+    metrics.guardrails_passed(("pii",), "input", 0.001)
     found = {
         name: registry.get_sample_value(
             "appliance_guardrail_evaluations_total", {"guardrail": name, "on": "input", "action": "pass"}
@@ -111,7 +111,7 @@ def test_guardrails_that_found_nothing_are_counted_one_by_one_and_timed_together
     }
     assert found == {"pii": 3, "words": 1}
     timed = registry.get_sample_value("appliance_guardrail_seconds_count", {"check": "text", "on": "input"})
-    assert timed == 1
+    assert timed == 2
 
 
 def test_a_made_up_method_is_no_label(metrics: Metrics, registry: CollectorRegistry) -> None:
