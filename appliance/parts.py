@@ -45,8 +45,10 @@ from appliance.gateway.pipeline import Gateway
 from appliance.gateway.realtime import Realtime
 from appliance.gpus.reader import GpuReader, reader_of
 from appliance.health.prober import Prober
+from appliance.health.report import ready
 from appliance.http1.incoming import HeadLimits
 from appliance.keystore.keeper import Keeper
+from appliance.limits.ledger import Ledger
 from appliance.observe.host import Host
 from appliance.observe.log import ExchangeRecord, log_replica
 from appliance.observe.metrics import Metrics
@@ -155,9 +157,6 @@ def build(
         outcomes,
     )
     recorder = recorder_of(config)
-    metrics.watch_usage(
-        lambda: recorder.waiting, lambda: recorder.dropped, lambda: recorder.broken, lambda: not recorder.trouble
-    )
     admission = admission_of(config, api_keys, recorder, date)
     keys, ledger = admission.ring, admission.ledger
     gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config))
@@ -168,6 +167,7 @@ def build(
     pulse, pace = Pulse(), Pace()
     account = _telling(log, pulse, recorder)
     accounts = Accounts(metrics, time.monotonic, _Ids(), account, server.gateway_headers, outcomes)
+    _watched(metrics, fleet, catalogue, ledger, encryption, recorder)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
@@ -247,6 +247,25 @@ def _table(routes: list[Route], known: KnownHosts) -> list[Route]:
     table = routes.copy()
     table += Site(lambda: table, __version__, known).routes()
     return table
+
+
+def _watched(
+    metrics: Metrics,
+    fleet: FleetTable,
+    catalogue: Catalogue,
+    ledger: Ledger,
+    encryption: Encryption,
+    recorder: Recorder[ExchangeRecord],
+) -> None:
+    """What the metrics ask at each scrape."""
+    metrics.watch_usage(
+        lambda: recorder.waiting, lambda: recorder.dropped, lambda: recorder.broken, lambda: not recorder.trouble
+    )
+    metrics.standing.watch_models(lambda: ready(fleet.snapshot(), catalogue.targets_by_model()))
+    metrics.standing.watch_quotas(ledger.used)
+    if encryption.certificates is not None:
+        certificates = encryption.certificates
+        metrics.standing.watch_certificates(lambda: certificates.expiries)
 
 
 def _disks(config: Config) -> dict[str, str]:

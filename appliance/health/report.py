@@ -25,6 +25,11 @@ def readiness(fleet: Fleet, models: Mapping[str, Sequence[Target]]) -> dict[str,
     return {name: _model(fleet, targets) for name, targets in models.items()}
 
 
+def ready(fleet: Fleet, models: Mapping[str, Sequence[Target]]) -> dict[str, bool]:
+    """The same, without words: whether each model can be asked."""
+    return {name: bool(_model(fleet, targets)["ready"]) for name, targets in models.items()}
+
+
 def _model(fleet: Fleet, targets: Sequence[Target]) -> Entry:
     entries = [entry for target in targets for entry in _target(fleet, target)]
     if not entries:

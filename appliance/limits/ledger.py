@@ -80,6 +80,16 @@ class Ledger:
         """All of them, of keys and models."""
         return [*self._keys.values(), *self._models.values()]
 
+    def used(self) -> dict[tuple[str, str, str], float]:
+        """The share of each quota that is used: by "key" or "model", its name, and "day" or "month"."""
+        date = self._date()
+        return {
+            (account.noun, account.name, quota.span): 1 - quota.left(date) / quota.limit
+            for account in self.accounts()
+            for quota in account.quotas
+            if quota.limit
+        }
+
     def _changed(
         self, noun: str, before: Mapping[str, Account], limits: Mapping[str, Limits], spent: Mapping[str, Spent]
     ) -> dict[str, Account]:

@@ -1,6 +1,7 @@
 """What happened, for people and for Prometheus.
 
-    metrics      every metric, its labels and buckets: one method for each thing that can happen
+    metrics      every metric, its labels and buckets: one method for each thing that can happen; by subject in
+                 exchange_metrics, replica_metrics, engine_metrics, gpu_metrics, standing and host
     families     where the numbers live: plain ones, because one event loop writes them
     process      the usual `process_*` metrics
     exposition   the page for Prometheus, made in slices so that a scrape holds nobody up

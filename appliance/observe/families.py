@@ -5,7 +5,7 @@ Prometheus's own objects cost five times as much. A family is a collector like a
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 from prometheus_client import Metric
@@ -157,6 +157,29 @@ class Watched(Numbers):
     def _tell(self, part: Metric, labels: dict[str, str], cell: Cell) -> None:
         cell.value = self.read()
         super()._tell(part, labels, cell)
+
+
+class Asked(Numbers):
+    """A gauge with labels whose series somebody else keeps.
+
+    Attributes:
+        read: asked for all of them at each scrape, by label values.
+        most: series that are told; of more, those with the greatest numbers.
+    """
+
+    def __init__(self, name: str, text: str, labels: Sequence[str], most: int = 500) -> None:
+        super().__init__("gauge", name, text, labels)
+        self.read: Callable[[], Mapping[tuple[str, ...], float]] = dict
+        self.most = most
+
+    def parts(self, at_most: int) -> Iterator[Metric]:
+        """See `Family`."""
+        now = self.read()
+        told = now if len(now) <= self.most else sorted(now, key=lambda labels: -now[labels])[: self.most]
+        self.series.clear()
+        for labels in told:
+            self.series[labels].value = now[labels]
+        return super().parts(at_most)
 
 
 B = TypeVar("B", bound=Buckets)

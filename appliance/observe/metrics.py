@@ -4,6 +4,7 @@ Label values are closed sets or names from the configuration: a model name that 
 request id, address or text of a user is ever a label. Names of the OpenTelemetry GenAI conventions where they exist.
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -20,6 +21,7 @@ from appliance.observe.maker import Maker
 from appliance.observe.process import Process
 from appliance.observe.replica_metrics import ReplicaMetrics
 from appliance.observe.sink import lines_dropped
+from appliance.observe.standing import Standing
 
 _WAIT = tuple(0.01 * 2**n for n in range(15))  # 10 ms to 164 s
 _OVERHEAD = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
@@ -40,6 +42,7 @@ class Metrics:
         exchanges: those of exchanges.
         replicas: those of replicas and their engines.
         gpus: those of the GPUs.
+        standing: what others know and is read at each scrape.
         host: those of the machine; whoever looks at it writes them.
     """
 
@@ -56,6 +59,7 @@ class Metrics:
         self._door()
         self.gpus = GpuMetrics(self._make)
         self._recording()
+        self.standing = Standing(self._make)
 
     def _guarding(self) -> None:
         self._evaluations = self._make.counter(
@@ -97,6 +101,11 @@ class Metrics:
         )
         for result in ("ok", "refused"):
             self._loads[result,].value = 0  # there from the start: what rises from nothing has not risen for Prometheus
+        self._load_ok = self._make.gauge(
+            "appliance_config_last_load_ok",
+            "1 when the configuration that was read last is in effect, 0 if it was refused.",
+        )
+        self._load_ok[()].value = 1
         self._loaded = self._make.gauge(
             "appliance_config_loaded_timestamp_seconds", "When the configuration in effect was read, Unix time."
         )
@@ -214,6 +223,7 @@ class Metrics:
     def config_loaded(self, *, ok: bool, at: float) -> None:
         """A configuration was put into effect, or refused, at a time (seconds since 1970)."""
         self._loads["ok" if ok else "refused",].value += 1
+        self._load_ok[()].value = ok
         if ok:
             self._loaded[()].value = at
 
@@ -244,4 +254,7 @@ class Metrics:
 
     async def render(self, accept: str | None) -> tuple[bytes, str]:
         """The page for Prometheus and its content type; other tasks run between its slices."""
-        return await render(self._process, self._make.families, accept)
+        started = time.monotonic()
+        page = await render(self._process, self._make.families, accept)
+        self.standing.rendered(started, sum(len(family.series) for family in self._make.families))
+        return page

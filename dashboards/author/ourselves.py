@@ -2,151 +2,152 @@
 
 from dashboards.author.page import OURS, RATE, Page, Row
 from dashboards.author.panels import Panel, Query
-from dashboards.author.queries import quantile, rate
+from dashboards.author.shapes import level, levels, quantiles, rated, rates, risen, rises
 
+_BOX = "instance"
 
-def _each(metric: str, legend: str = "{{instance}}") -> Query:
-    return Query(f"max by (instance) ({metric}{{{OURS}}})", legend)
-
+_HEALTH = Row(
+    "Health",
+    [
+        Panel(
+            "Event loop, p99 lag",
+            "How much later than asked for tasks are woken. Tokens are that late, too.",
+            quantiles("appliance_event_loop_lag_seconds", _BOX, shares=(0.99,)),
+            unit="s",
+            limits=(0.05, 0.25),
+        ),
+        Panel(
+            "CPU",
+            "Of one core.",
+            [Query(f"sum by (instance) (rate(process_cpu_seconds_total{{{OURS}}}[{RATE}]))", "{{instance}}")],
+            unit="percentunit",
+            limits=(0.7, 0.9),
+        ),
+        levels("Memory", "Resident.", "process_resident_memory_bytes", _BOX, unit="bytes"),
+        levels("Connections of clients", "Open now.", "appliance_client_connections", _BOX),
+        Panel(
+            "File descriptors",
+            "Open now, and how many may be.",
+            [level("process_open_fds", _BOX), level("process_max_fds", _BOX, words="limit")],
+        ),
+        levels(
+            "Memory of the machine",
+            "That programs can still have.",
+            "appliance_host_memory_available_bytes",
+            _BOX,
+            unit="bytes",
+        ),
+        levels(
+            "Tasks",
+            "Of the event loop: a handful for each connection. A number that only rises is a bug of ours.",
+            "appliance_tasks",
+            _BOX,
+        ),
+        levels("Series", "On the page of metrics.", "appliance_metrics_series", _BOX),
+        levels(
+            "Time for the page of metrics",
+            "From its beginning to its end; requests went on in between.",
+            "appliance_metrics_render_seconds",
+            _BOX,
+            unit="s",
+        ),
+    ],
+)
+_DOOR = Row(
+    "The door",
+    [
+        rates("HTTP by route", "All requests, also those of this page.", "appliance_http_requests_total", "route"),
+        rates("HTTP by status", "All requests.", "appliance_http_requests_total", "code"),
+        Panel(
+            "Refused before a route",
+            "Connections, and requests that are none.",
+            [rated("appliance_connections_refused_total", "reason"), rated("appliance_bad_requests_total", "code")],
+            unit="reqps",
+        ),
+        rates(
+            "Readers cut",
+            "Clients that stopped reading their answer.",
+            "appliance_client_stalls_total",
+            _BOX,
+        ),
+        rises(
+            "Bugs contained",
+            "Errors of ours that ended one connection: report them.",
+            "appliance_connection_errors_total",
+            _BOX,
+        ),
+        rises("Log lines lost", "Because whoever reads the log did not.", "appliance_log_lines_dropped_total", _BOX),
+    ],
+)
+_KEPT = Row(
+    "Disks, configuration, certificates",
+    [
+        levels(
+            "Free space",
+            "Where state is kept, and where models are.",
+            "appliance_disk_free_bytes",
+            "instance, disk",
+            of="min",
+            unit="bytes",
+        ),
+        Panel(
+            "Free share",
+            "Of each disk.",
+            [
+                Query(
+                    f"min by (instance, disk) (appliance_disk_free_bytes{{{OURS}}} / appliance_disk_size_bytes{{{OURS}}})",
+                    "{{instance}} {{disk}}",
+                )
+            ],
+            unit="percentunit",
+            limits=(0.1, 0.03),
+        ),
+        Panel(
+            "Usage that waits or was lost",
+            "Exchanges that are not in the usage file yet, and those that never got there.",
+            [
+                level("appliance_usage_rows_waiting", _BOX, words="waiting"),
+                risen("appliance_usage_rows_dropped_total", _BOX, words="lost"),
+                risen("appliance_usage_files_broken_total", _BOX, words="files set aside"),
+            ],
+        ),
+        Panel(
+            "Configuration in effect since",
+            "When it was read.",
+            [
+                Query(
+                    f"max by (instance) (appliance_config_loaded_timestamp_seconds{{{OURS}}}) * 1000",
+                    "{{instance}}",
+                )
+            ],
+            unit="dateTimeAsIso",
+            kind="number",
+        ),
+        levels(
+            "Configuration that was read last",
+            "1: it is in effect. 0: it was refused, and the one before goes on; appliance check says why.",
+            "appliance_config_last_load_ok",
+            _BOX,
+            of="min",
+        ),
+        Panel(
+            "Certificates end in",
+            "Each certificate that the door shows.",
+            [
+                Query(
+                    f"min by (instance, certificate) (appliance_tls_certificate_expiry_timestamp_seconds{{{OURS}}}) - time()",
+                    "{{instance}} {{certificate}}",
+                )
+            ],
+            unit="s",
+            limits=(14 * 86400, 3 * 86400),
+        ),
+    ],
+)
 
 PAGE = Page(
     "self",
     "Appliance: itself",
     "What the gateway uses and whether it is in good health.",
-    [
-        Row(
-            "Health",
-            [
-                Panel(
-                    "Event loop, p99 lag",
-                    "How much later than asked for tasks are woken. Tokens are that late, too.",
-                    [Query(quantile(0.99, "appliance_event_loop_lag_seconds", "instance"), "{{instance}}")],
-                    unit="s",
-                    limits=(0.05, 0.25),
-                ),
-                Panel(
-                    "CPU",
-                    "Of one core.",
-                    [Query(f"sum by (instance) (rate(process_cpu_seconds_total{{{OURS}}}[{RATE}]))", "{{instance}}")],
-                    unit="percentunit",
-                    limits=(0.7, 0.9),
-                ),
-                Panel("Memory", "Resident.", [_each("process_resident_memory_bytes")], unit="bytes"),
-                Panel("Connections of clients", "Open now.", [_each("appliance_client_connections")]),
-                Panel(
-                    "File descriptors",
-                    "Open now, and how many may be.",
-                    [_each("process_open_fds"), _each("process_max_fds", "{{instance}} limit")],
-                ),
-                Panel(
-                    "Memory of the machine",
-                    "That programs can still have.",
-                    [_each("appliance_host_memory_available_bytes")],
-                    unit="bytes",
-                ),
-            ],
-        ),
-        Row(
-            "The door",
-            [
-                Panel(
-                    "HTTP by route",
-                    "All requests, also those of this page.",
-                    [Query(rate("appliance_http_requests_total", "route"), "{{route}}")],
-                    unit="reqps",
-                ),
-                Panel(
-                    "HTTP by status",
-                    "All requests.",
-                    [Query(rate("appliance_http_requests_total", "code"), "{{code}}")],
-                    unit="reqps",
-                ),
-                Panel(
-                    "Refused before a route",
-                    "Connections, and requests that are none.",
-                    [
-                        Query(rate("appliance_connections_refused_total", "reason"), "{{reason}}"),
-                        Query(rate("appliance_bad_requests_total", "code"), "{{code}}"),
-                    ],
-                    unit="reqps",
-                ),
-                Panel(
-                    "Readers cut",
-                    "Clients that stopped reading their answer.",
-                    [Query(rate("appliance_client_stalls_total", "instance"), "{{instance}}")],
-                    unit="reqps",
-                ),
-                Panel(
-                    "Bugs contained",
-                    "Errors of ours that ended one connection: report them.",
-                    [
-                        Query(
-                            f"sum by (instance) (increase(appliance_connection_errors_total{{{OURS}}}[{RATE}]))",
-                            "{{instance}}",
-                        )
-                    ],
-                ),
-                Panel(
-                    "Log lines lost",
-                    "Because whoever reads the log did not.",
-                    [
-                        Query(
-                            f"sum by (instance) (increase(appliance_log_lines_dropped_total{{{OURS}}}[{RATE}]))",
-                            "{{instance}}",
-                        )
-                    ],
-                ),
-            ],
-        ),
-        Row(
-            "Disks and configuration",
-            [
-                Panel(
-                    "Free space",
-                    "Where state is kept, and where models are.",
-                    [Query(f"min by (instance, disk) (appliance_disk_free_bytes{{{OURS}}})", "{{instance}} {{disk}}")],
-                    unit="bytes",
-                ),
-                Panel(
-                    "Free share",
-                    "Of each disk.",
-                    [
-                        Query(
-                            f"min by (instance, disk) (appliance_disk_free_bytes{{{OURS}}} / appliance_disk_size_bytes{{{OURS}}})",
-                            "{{instance}} {{disk}}",
-                        )
-                    ],
-                    unit="percentunit",
-                    limits=(0.1, 0.03),
-                ),
-                Panel(
-                    "Usage that waits or was lost",
-                    "Exchanges that are not in the usage file yet, and those that never got there.",
-                    [
-                        _each("appliance_usage_rows_waiting", "{{instance}} waiting"),
-                        Query(
-                            f"sum by (instance) (increase(appliance_usage_rows_dropped_total{{{OURS}}}[{RATE}]))",
-                            "{{instance}} lost",
-                        ),
-                        Query(
-                            f"sum by (instance) (increase(appliance_usage_files_broken_total{{{OURS}}}[{RATE}]))",
-                            "{{instance}} files set aside",
-                        ),
-                    ],
-                ),
-                Panel(
-                    "Configuration in effect since",
-                    "When it was read.",
-                    [
-                        Query(
-                            f"max by (instance) (appliance_config_loaded_timestamp_seconds{{{OURS}}}) * 1000",
-                            "{{instance}}",
-                        )
-                    ],
-                    unit="dateTimeAsIso",
-                    kind="number",
-                ),
-            ],
-        ),
-    ],
+    [_HEALTH, _DOOR, _KEPT],
 )

@@ -1,105 +1,84 @@
 """Guardrails and limits: what was held back, and what it cost."""
 
 from dashboards.author.page import Page, Row
-from dashboards.author.panels import Panel, Query
-from dashboards.author.queries import quantile, rate
+from dashboards.author.panels import Panel
+from dashboards.author.shapes import quantiles, rates
 
-_ACTED = 'action!="pass"'
+_EVALUATIONS = "appliance_guardrail_evaluations_total"
+_REJECTIONS = "appliance_rejections_total"
+
+_GUARDRAILS = Row(
+    "Guardrails",
+    [
+        rates(
+            "Looked at",
+            "Texts a second, by guardrail and by what it did.",
+            _EVALUATIONS,
+            "guardrail, action",
+            unit="short",
+        ),
+        rates(
+            "Acted",
+            "Blocked, redacted, flagged, or without an answer of a guard model (error).",
+            _EVALUATIONS,
+            "guardrail, on, action",
+            'action!="pass"',
+            unit="short",
+        ),
+        rates(
+            "Findings",
+            "By category; the text itself is kept nowhere.",
+            "appliance_guardrail_findings_total",
+            "guardrail, category",
+            unit="short",
+        ),
+        Panel(
+            "Time for looking, p95",
+            "Of one request: text is all patterns together, the others are guard models.",
+            quantiles("appliance_guardrail_seconds", "check, on", shares=(0.95,)),
+            unit="s",
+            width=12,
+        ),
+        rates(
+            "Blocked requests",
+            "Answered with guardrail_block.",
+            _REJECTIONS,
+            "model",
+            'reason="guardrail_block"',
+            width=12,
+        ),
+    ],
+)
+_LIMITS = Row(
+    "Limits",
+    [
+        rates(
+            "Limits that were met",
+            "Requests a minute, tokens a minute, at once; tokens a day and a month.",
+            _REJECTIONS,
+            "model, reason",
+            'reason=~"rate_limit_exceeded|insufficient_quota"',
+        ),
+        rates(
+            "Bad keys",
+            "A flood of them is slowed down, and costs nobody else anything.",
+            _REJECTIONS,
+            "reason",
+            'reason="invalid_api_key"',
+        ),
+        rates(
+            "Parameters refused, suspects",
+            "Parameters that can hurt an engine, and requests that were the sole suspect of two crashes.",
+            _REJECTIONS,
+            "reason",
+            'reason=~"parameter_blocked|request_quarantined"',
+        ),
+    ],
+)
 
 PAGE = Page(
     "policy",
     "Appliance: guardrails and limits",
     "What guardrails found and did, what limits refused, and what looking costs.",
-    [
-        Row(
-            "Guardrails",
-            [
-                Panel(
-                    "Looked at",
-                    "Texts a second, by guardrail and by what it did.",
-                    [
-                        Query(
-                            rate("appliance_guardrail_evaluations_total", "guardrail, action"),
-                            "{{guardrail}} {{action}}",
-                        )
-                    ],
-                ),
-                Panel(
-                    "Acted",
-                    "Blocked, redacted, flagged, or without an answer of a guard model (error).",
-                    [
-                        Query(
-                            rate("appliance_guardrail_evaluations_total", "guardrail, on, action", _ACTED),
-                            "{{guardrail}} {{on}} {{action}}",
-                        )
-                    ],
-                ),
-                Panel(
-                    "Findings",
-                    "By category; the text itself is kept nowhere.",
-                    [
-                        Query(
-                            rate("appliance_guardrail_findings_total", "guardrail, category"),
-                            "{{guardrail}} {{category}}",
-                        )
-                    ],
-                ),
-                Panel(
-                    "Time for looking, p95",
-                    "Of one request: text is all patterns together, the others are guard models.",
-                    [Query(quantile(0.95, "appliance_guardrail_seconds", "check, on"), "{{check}} {{on}}")],
-                    unit="s",
-                    width=12,
-                ),
-                Panel(
-                    "Blocked requests",
-                    "Answered with guardrail_block.",
-                    [Query(rate("appliance_rejections_total", "model", 'reason="guardrail_block"'), "{{model}}")],
-                    unit="reqps",
-                    width=12,
-                ),
-            ],
-        ),
-        Row(
-            "Limits",
-            [
-                Panel(
-                    "Limits that were met",
-                    "Requests a minute, tokens a minute, at once; tokens a day and a month.",
-                    [
-                        Query(
-                            rate(
-                                "appliance_rejections_total",
-                                "model, reason",
-                                'reason=~"rate_limit_exceeded|insufficient_quota"',
-                            ),
-                            "{{model}} {{reason}}",
-                        )
-                    ],
-                    unit="reqps",
-                ),
-                Panel(
-                    "Bad keys",
-                    "A flood of them is slowed down, and costs nobody else anything.",
-                    [Query(rate("appliance_rejections_total", "", 'reason="invalid_api_key"'), "refused")],
-                    unit="reqps",
-                ),
-                Panel(
-                    "Parameters refused, suspects",
-                    "Parameters that can hurt an engine, and requests that were the sole suspect of two crashes.",
-                    [
-                        Query(
-                            rate(
-                                "appliance_rejections_total",
-                                "reason",
-                                'reason=~"parameter_blocked|request_quarantined"',
-                            ),
-                            "{{reason}}",
-                        )
-                    ],
-                    unit="reqps",
-                ),
-            ],
-        ),
-    ],
+    [_GUARDRAILS, _LIMITS],
 )

@@ -5,7 +5,7 @@ import pytest
 from appliance.domain.status import BackendStatus, ReplicaState, ReplicaStatus
 from appliance.domain.targets import Address, Endpoint, Target
 from appliance.fleet.table import Fleet
-from appliance.health.report import readiness
+from appliance.health.report import readiness, ready
 
 END = Endpoint(Address("http", "box", 80))
 RUNTIME = Target("qwen", "runtime", "qwen", "llama.cpp", "")
@@ -26,8 +26,8 @@ def replica(state: ReplicaState, *, name: str = "qwen-0", healthy: bool = True) 
 @pytest.mark.parametrize("state", ReplicaState)
 def test_every_state_of_a_replica_is_told_and_only_ready_is_ready(state: ReplicaState) -> None:
     report = readiness(fleet_of(replica(state)), {"m": [RUNTIME]})
-    ready = state is ReplicaState.READY
-    assert report == {"m": {"ready": ready, "state": state.value, "reason": "why", "progress": "42 %"}}
+    is_ready = state is ReplicaState.READY
+    assert report == {"m": {"ready": is_ready, "state": state.value, "reason": "why", "progress": "42 %"}}
 
 
 def test_a_ready_replica_that_fails_its_probe_is_unhealthy() -> None:
@@ -58,3 +58,8 @@ def test_a_runtime_not_started_and_a_model_without_targets_are_stopped() -> None
 def test_a_provider_is_not_asked_and_counts_as_ready() -> None:
     target = Target("openai/x", "provider", "openai", "openai-api", "x", END)
     assert readiness(Fleet(), {"m": [target]})["m"]["ready"] is True
+
+
+def test_the_same_without_words() -> None:
+    fleet = fleet_of(replica(ReplicaState.READY), BackendStatus("box", "vllm", END, healthy=False))
+    assert ready(fleet, {"m": [RUNTIME], "b": [BACKEND], "none": []}) == {"m": True, "b": False, "none": False}

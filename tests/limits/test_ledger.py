@@ -363,3 +363,13 @@ def test_sections_without_limits_have_none() -> None:
     some = Limits(concurrent=1)
     assert limits_of([Key(name="a", hash="", limits=some), Key(name="b", hash="")]) == {"a": some}
     assert limits_of([Model(name="m", targets=(), limits=some)]) == {"m": some}
+
+
+def test_how_far_quotas_are_used_is_told_by_name_and_span() -> None:
+    book = ledger(day=100, month=1_000, requests=5, spent=Spent(25, 250))
+    assert book.used() == {("key", "alice", "day"): 0.25, ("key", "alice", "month"): 0.25}
+    permit = book.admit("alice", "m", 50, 0.0)
+    assert permit is not None
+    permit.settle(50, 1.0)
+    assert book.used()["key", "alice", "day"] == 0.75
+    assert ledger(requests=5).used() == {}

@@ -9,7 +9,7 @@ from prometheus_client import Histogram as LibraryHistogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.samples import Exemplar
 
-from appliance.observe.families import Buckets, Cell, Family, Histogram, Numbers, Traceable, Traced, Watched
+from appliance.observe.families import Asked, Buckets, Cell, Family, Histogram, Numbers, Traceable, Traced, Watched
 
 BOUNDS = (0.1, 1.0, 10.0)
 
@@ -102,3 +102,12 @@ def test_what_has_no_name_has_no_exemplar() -> None:
     named.series[()].observe_of(5.0, "r1")
     found = [sample.exemplar for sample in named.collect()[0].samples if sample.exemplar is not None]
     assert found == [Exemplar({"id": "r1"}, 5.0)]
+
+
+def test_series_of_somebody_else_are_read_at_each_scrape_and_the_greatest_are_told() -> None:
+    family = Asked("a", "Help.", ["x"], most=2)
+    assert family.collect()[0].samples == []
+    family.read = lambda: {("1",): 1.0, ("2",): 3.0, ("3",): 2.0}
+    assert {sample.labels["x"] for sample in family.collect()[0].samples} == {"2", "3"}
+    family.read = lambda: {("4",): 0.0}
+    assert [(sample.labels["x"], sample.value) for sample in family.collect()[0].samples] == [("4", 0.0)]

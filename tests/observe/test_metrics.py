@@ -191,3 +191,22 @@ async def test_openmetrics_is_for_those_who_ask(metrics: Metrics) -> None:
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
     assert body.endswith(b"# EOF\n")
     assert "appliance_requests" in {family.name for family in parse_openmetrics(body.decode())}  # type: ignore[no-untyped-call]
+
+
+async def test_the_last_load_of_the_configuration_is_told(metrics: Metrics, registry: CollectorRegistry) -> None:
+    def value() -> float | None:
+        return registry.get_sample_value("appliance_config_last_load_ok")
+
+    assert value() == 1
+    metrics.config_loaded(ok=False, at=5.0)
+    assert value() == 0
+    metrics.config_loaded(ok=True, at=6.0)
+    assert value() == 1
+    assert registry.get_sample_value("appliance_config_loaded_timestamp_seconds") == 6.0
+
+
+async def test_the_next_page_tells_how_large_the_last_one_was(metrics: Metrics) -> None:
+    await metrics.render(None)
+    body, _ = await metrics.render(None)
+    (line,) = [line for line in body.decode().splitlines() if line.startswith("appliance_metrics_series ")]
+    assert float(line.split()[1]) > 10

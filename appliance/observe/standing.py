@@ -1,0 +1,75 @@
+"""What others know and is read at each scrape: what is ready, which certificates end when, how far quotas are used."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import trio
+
+from appliance.observe.families import Asked, Watched
+from appliance.observe.maker import Maker
+
+_MOST_KEYS = 200
+
+
+class Standing:
+    """The families. Who knows the numbers says so with the `watch_` methods; until then there are none."""
+
+    def __init__(self, make: Maker) -> None:
+        self._models = Asked("appliance_model_ready", "1 while a model can be asked, as /readyz says it.", ["model"])
+        self._certificates = Asked(
+            "appliance_tls_certificate_expiry_timestamp_seconds",
+            "When a certificate that the door shows ends, Unix time.",
+            ["certificate"],
+        )
+        self._quotas = {
+            noun: Asked(
+                f"appliance_{noun}_quota_used_ratio",
+                f"Share of a {noun}'s tokens of this day or month that is used.",
+                [noun, "span"],
+                _MOST_KEYS,
+            )
+            for noun in ("key", "model")
+        }
+        for family in (self._models, self._certificates, *self._quotas.values()):
+            make.add(family)
+        make.add(Watched("gauge", "appliance_ready", "1 while every model is ready, as /readyz says it.", self._ready))
+        make.add(Watched("gauge", "appliance_tasks", "Tasks of the event loop.", _tasks))
+        self._series = make.gauge("appliance_metrics_series", "Series of the last page of metrics.")
+        self._took = make.gauge(
+            "appliance_metrics_render_seconds", "From the beginning to the end of the last page; others ran in between."
+        )
+
+    def watch_models(self, ready: Callable[[], Mapping[str, bool]]) -> None:
+        """From now on this is asked which models are ready."""
+        self._models.read = lambda: {(model,): float(is_ready) for model, is_ready in ready().items()}
+
+    def watch_certificates(self, expiries: Callable[[], Mapping[str, float]]) -> None:
+        """From now on this is asked when the certificates end, seconds since 1970 by name."""
+        self._certificates.read = lambda: {(name,): end for name, end in expiries().items()}
+
+    def watch_quotas(self, shares: Callable[[], Mapping[tuple[str, str, str], float]]) -> None:
+        """From now on this is asked what is used: by "key" or "model", name, and "day" or "month"."""
+        for noun, family in self._quotas.items():
+            family.read = partial(_quotas_of, noun, shares)
+
+    def rendered(self, started: float, series: int) -> None:
+        """A page was begun at a time (monotonic seconds) and is done."""
+        self._took[()].value = time.monotonic() - started
+        self._series[()].value = series
+
+    def _ready(self) -> float:
+        return float(all(cell.value for cell in self._models.series.values()))
+
+
+def _quotas_of(
+    noun: str, shares: Callable[[], Mapping[tuple[str, str, str], float]]
+) -> Mapping[tuple[str, ...], float]:
+    return {(name, span): share for (of, name, span), share in shares().items() if of == noun}
+
+
+def _tasks() -> float:
+    try:
+        return trio.lowlevel.current_statistics().tasks_living
+    except RuntimeError:  # nobody runs, as where the library renders a page by itself
+        return 0.0
