@@ -4,7 +4,7 @@ A page is a line in `ConsoleParts._pages`; `appliance/console/__init__.py` says 
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,16 +21,27 @@ from appliance.console.entry import Entry
 from appliance.console.errands import Errands
 from appliance.console.feed import Feed
 from appliance.console.links import LinkRoutes
-from appliance.console.orders import orders_of
-from appliance.console.pages import Page
+from appliance.console.orders import canceller, orders_of
+from appliance.console.pages import Asked, Page
 from appliance.console.pulse import Pulse
+from appliance.console.reading import LogPages
 from appliance.console.sessions import Sessions
 from appliance.console.site import Console
+from appliance.console.talking import Playground
 from appliance.console.templating import environment
+from appliance.console.views import health as health_view
 from appliance.console.views import now as now_view
+from appliance.console.views import requests as requests_view
+from appliance.domain.calls import Operation
+from appliance.domain.http import Reply, Request
+from appliance.domain.secret import Secret
+from appliance.fleet.table import FleetTable
 from appliance.gateway.accounting import Accounts
+from appliance.observe.host import answered
+from appliance.observe.sink import lines_dropped, said
 from appliance.operating import Operating
 from appliance.ops.gate import Gate
+from appliance.routing.catalogue import Catalogue
 
 _TOKEN = 32  # bytes
 _WAITS = ("loading", "queued")  # phases of an exchange
@@ -42,19 +53,27 @@ class Sources:
 
     Attributes:
         operating: what operators may see and order.
+        own: the key of the playground.
         date: seconds since 1970.
+        ask: the application that everybody asks.
         leaving: the server goes away.
+        disks: a path on each disk that matters, by its purpose.
         url: where browsers reach it.
     """
 
     operating: Operating
+    fleet: FleetTable
+    catalogue: Catalogue
     accounts: Accounts
     keys: KeyRing
     hosts: KnownHosts
     pace: Pace
     pulse: Pulse
+    own: Secret
     date: Callable[[], float]
+    ask: Callable[[Request], Awaitable[Reply]]
     leaving: Callable[[], bool]
+    disks: Mapping[str, str]
     url: str
 
 
@@ -64,6 +83,7 @@ class ConsoleParts:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._errands = Errands()
+        self._disks: dict[str, trio.CapacityLimiter] = {}  # one thread that hangs for each, and no second one
         sessions = Sessions(partial(secrets.token_urlsafe, _TOKEN))
         entry = Entry(sources.keys, sessions, trio.current_time, trio.sleep, sources.pace)
         templates, pages = environment(), self._pages()
@@ -77,7 +97,18 @@ class ConsoleParts:
     def _pages(self) -> tuple[Page, ...]:
         """Every page, in the order of their list."""
         orders = orders_of(self._sources.operating.orders, self._errands)
-        return (Page("now", "Now", parts=now_view.PARTS, live=self._now, actions=orders),)
+        fleet, leaving = self._sources.fleet, self._sources.leaving
+        logs = LogPages(self._sources.operating.orders.orders, said, lambda: sorted(fleet.snapshot().replicas), leaving)
+        snapshot, catalogue = self._sources.operating.snapshot, self._sources.catalogue
+        play = Playground(self._sources.ask, self._sources.own, snapshot.take, self._chats, lambda: catalogue.default)
+        cancel = {"cancel": canceller(self._sources.operating.requests)}
+        return (
+            Page("now", "Now", parts=now_view.PARTS, live=self._now, actions=orders),
+            Page("requests", "Requests", self._wanted, cancel, requests_view.PARTS, self._requests),
+            Page("playground", "Playground", play.page, {"chat": play.chat}),
+            Page("logs", "Logs", logs.page, streams={"follow": logs.follow, "file": logs.file}),
+            Page("health", "Health", self._health),
+        )
 
     async def run(self) -> None:
         """Keep pages alive, and carry out what is ordered on them, until cancelled."""
@@ -97,6 +128,24 @@ class ConsoleParts:
 
     def _now(self) -> dict[str, Any]:
         return now_view.values(self._sources.operating.snapshot.take(), self._sources.pulse)
+
+    def _chats(self) -> list[str]:
+        listed = self._sources.catalogue.listed(self._sources.fleet.snapshot())
+        return [name for name, one in listed.items() if one.operations is None or Operation.CHAT in one.operations]
+
+    async def _health(self, _: Asked) -> dict[str, Any]:
+        operating, disks = self._sources.operating, {}
+        for purpose, path in self._sources.disks.items():
+            disks[purpose] = path, await answered(path, self._disks.setdefault(purpose, trio.CapacityLimiter(1)))
+        reload = operating.orders.reload
+        file = await reload(True) if reload is not None else None  # noqa: FBT003 - the type says no more
+        return health_view.values(operating.snapshot.take(), disks, file, lines_dropped())
+
+    def _requests(self, wanted: str = "") -> dict[str, Any]:
+        return requests_view.values(self._sources.operating.snapshot.take(), self._sources.pulse.recent, wanted)
+
+    async def _wanted(self, asked: Asked) -> dict[str, Any]:
+        return self._requests(wanted) if (wanted := asked.query.get("q", "")) else {}
 
 
 def _rendered(templates: Environment, name: str, values: Mapping[str, object]) -> str:

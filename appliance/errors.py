@@ -83,6 +83,7 @@ TABLE: dict[str, Row] = {
     "model_not_found": Row(
         404, "invalid_request", "not_found_error", "caller", "No active model has this name; /v1/models lists them."
     ),
+    "request_not_found": Row(404, "invalid_request", "not_found_error", "caller", "No such request is under way."),
     "unknown_url": Row(404, "invalid_request", "not_found_error", "caller", "No route has this path."),
     "method_not_allowed": Row(405, *_BAD, "The path exists; the method does not."),
     "key_refused": Row(409, *_BAD, "The stored keys cannot be changed so; the message says why."),

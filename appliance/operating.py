@@ -21,6 +21,7 @@ from appliance.ops.keys import KeyRoutes
 from appliance.ops.live import Live, LiveRoutes
 from appliance.ops.models import ModelRoutes
 from appliance.ops.orders import OrderRoutes
+from appliance.ops.requests import RequestRoutes
 from appliance.ops.snapshot import Clocks, Snapshot
 from appliance.ops.usage import UsageRoutes
 from appliance.roster import Admission
@@ -30,7 +31,7 @@ from appliance.supervisor.supervisor import Supervisor
 from appliance.usage.recorder import Recorder
 from appliance.usage.store import FILE
 
-Surface = LiveRoutes | OrderRoutes | KeyRoutes | UsageRoutes | ConfigRoutes | ModelRoutes
+Surface = LiveRoutes | OrderRoutes | KeyRoutes | UsageRoutes | RequestRoutes | ConfigRoutes | ModelRoutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,14 @@ class Operating:
         live: runs while the server does.
         snapshot: all that can be seen.
         orders: all that can be ordered of runtimes and replicas.
+        requests: those under way.
     """
 
     live: Live
     surfaces: tuple[Surface, ...]
     snapshot: Snapshot
     orders: OrderRoutes
+    requests: RequestRoutes
 
     def routes(self) -> list[Route]:
         """For whoever has a key."""
@@ -92,15 +95,17 @@ def operating_of(
     keyless = admission.open
     keys = KeyRoutes(gate, admission.keeper, admission.roster.sections, date, asks_for_keys=not keyless)
     orders = OrderRoutes(gate, operator, editor.reload if editor else None)
+    requests = RequestRoutes(gate, seen.accounts.under_way)
     surfaces: tuple[Surface, ...] = (
         LiveRoutes(gate, snapshot, live),
         orders,
         keys,
         UsageRoutes(gate, state_dir / FILE, date, seen.recorder.flush),
+        requests,
     )
     if editor is not None:
         surfaces += ConfigRoutes(gate, editor), ModelRoutes(gate, editor, seen.catalogue, seen.fleet)
-    return Operating(live, surfaces, snapshot, orders)
+    return Operating(live, surfaces, snapshot, orders, requests)
 
 
 def _routes(surfaces: Sequence[Surface]) -> list[Route]:

@@ -23,6 +23,7 @@ from appliance.config.address import root_url
 from appliance.config.file import ConfigFile
 from appliance.config.schema import Config
 from appliance.console.pulse import Pulse
+from appliance.console.talking import own_credential
 from appliance.console_parts import ConsoleParts, Sources
 from appliance.domain.engines import ENGINES
 from appliance.domain.secret import Secret
@@ -157,14 +158,14 @@ def build(
         outcomes,
     )
     recorder = recorder_of(config)
-    admission = admission_of(config, api_keys, recorder, date)
+    own, pulse, pace = Secret(secrets.token_urlsafe(32)), Pulse(), Pace()
+    admission = admission_of(config, api_keys, recorder, date, [own_credential(own)])
     keys, ledger = admission.ring, admission.ledger
     gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config))
     admission.roster.watch(partial(put_into_effect, outcomes, gateway))
     known = KnownHosts(server.names, socket.gethostname())
     hosts = known if admission.open else None
     encryption = encryption_of(config, known)
-    pulse, pace = Pulse(), Pace()
     account = _telling(log, pulse, recorder)
     accounts = Accounts(metrics, time.monotonic, _Ids(), account, server.gateway_headers, outcomes)
     _watched(metrics, fleet, catalogue, ledger, encryption, recorder)
@@ -177,8 +178,23 @@ def build(
 
     seen = Seen(fleet, catalogue, accounts, supervisor, outcomes, recorder, gpus.last if gpus else tuple)
     operating = operating_of(seen, operator, admission, Editor.of(file, reloader), Path(server.state_dir))
-    url = root_url(server, socket.gethostname())
-    console = ConsoleParts(Sources(operating, accounts, keys, known, pace, pulse, date, lambda: gateway.draining, url))
+    sources = Sources(
+        operating,
+        fleet,
+        catalogue,
+        accounts,
+        keys,
+        known,
+        pace,
+        pulse,
+        own,
+        date,
+        lambda request: dispatch(request),  # noqa: PLW0108 - which is made below, of the console's routes too
+        lambda: gateway.draining,
+        _disks(config),
+        root_url(server, socket.gethostname()),
+    )
+    console = ConsoleParts(sources)
     surfaces = (endpoints, probes, Trust(encryption.authority), operating, console.links)
     table = _table([route for surface in surfaces for route in surface.routes()], known)
     dispatch = Dispatch(Router(table), metrics, accounts.new_id, hosts, pace)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.access.keys import KeyRing
+from appliance.access.keys import Credential, KeyRing
 from appliance.config.schema import Config, Key
 from appliance.config.secrets import has_stored_keys
 from appliance.domain.secret import Secret
@@ -112,9 +112,15 @@ class Admission:
 
 
 def admission_of(
-    config: Config, api_keys: Sequence[Secret], recorder: Recorder[ExchangeRecord], date: Callable[[], float]
+    config: Config,
+    api_keys: Sequence[Secret],
+    recorder: Recorder[ExchangeRecord],
+    date: Callable[[], float],
+    own: Sequence[Credential] = (),
 ) -> Admission:
     """Everything of one server, with what is stored and what has been used read from its state directory.
+
+    `own` are credentials that no configuration has and no reload ends.
 
     Raises:
         OperatorError: the stored keys cannot be read.
@@ -124,7 +130,7 @@ def admission_of(
     stored, keyless = file.read(), needs_no_key(config, api_keys)
     if keyless:
         _LOG.warning("no key is asked for: whoever reaches %s may use every model", config.server.listen)
-    ring, ledger = KeyRing((), date=date, open=keyless), Ledger({}, date=date)
+    ring, ledger = KeyRing((), date=date, open=keyless, own=own), Ledger({}, date=date)
     roster = Roster(config, stored, api_keys, ring, ledger, partial(spendings_now, recorder, usage, date))
     roster.configure(config, spendings(usage, date()))
     keeper = Keeper(file, stored, config.server.key_prefix, date, roster.configured, roster.stored_changed)

@@ -56,6 +56,45 @@ def test_a_browser_logs_in_reads_orders_and_logs_out(box: Product) -> None:
         assert client.get("/").headers["location"] == "/console/login?to=now"
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/console/requests?q=nothing-has-this", "Nothing is under way."),
+        ("/console/playground", "<option selected>m</option>"),
+        ("/console/logs", "listening on"),
+        ("/console/logs?of=m", 'value="m" selected'),
+        ("/console/health", "the file is what is in effect"),
+    ],
+)
+def test_every_page_can_be_read_without_scripts(box: Product, path: str, words: str) -> None:
+    with logged_in(box) as client:
+        page = client.get(path)
+        assert page.status_code == 200
+        assert words in page.text
+
+
+def test_a_chat_is_streamed_and_accounted_to_the_console(box: Product) -> None:
+    with logged_in(box) as client:
+        found = re.search(r'data-token="([^"]+)"', client.get("/console/playground").text)
+        assert found
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        asked = {"x-console-token": found[1]}
+        reply = client.post("/console/playground/chat", json=body, headers=asked)
+        assert reply.headers["content-type"] == "text/event-stream"
+        assert reply.text.rstrip().endswith("data: [DONE]")
+        assert client.post("/console/playground/chat", json=body | {"model": "none"}, headers=asked).status_code == 404
+        box.until(lambda: "<td>console</td>" in client.get("/console/requests").text, 20)
+
+
+def test_a_log_is_followed(box: Product) -> None:
+    with logged_in(box) as client, client.stream("GET", "/console/logs/follow?of=") as log:
+        box.get("/v1/models")
+        box.post("/v1/chat/completions", {"model": "none", "messages": []})
+        for line in log.iter_lines():
+            if line.startswith("data: ") and "error_code=" in line:
+                break
+
+
 def test_a_live_page_is_sent_as_it_changes(box: Product) -> None:
     with logged_in(box) as client, client.stream("GET", "/console/feed/now") as feed:
         for line in feed.iter_lines():

@@ -6,8 +6,10 @@
     sessions    who is logged in, in memory; links                                                     pure
     guard       what a browser must send with an order, and what it may do with a page                 pure
     links       `/ops/v1/console/link`
-    orders      what is ordered on the page Now
+    orders      what is ordered on the pages Now and Requests
     errands     orders that take a while
+    reading     logs
+    talking     the playground
     feed        live pages: made once a second for all who look
     pulse       the last minutes in figures, and the last requests                                     pure
     templating  templates to HTML

@@ -1,9 +1,10 @@
-"""What is ordered on the page Now: the orders of `/ops/v1`, given by a browser."""
+"""What is ordered on the pages Now and Requests: the orders of `/ops/v1`, given by a browser."""
 
 from appliance.console.errands import Errands
 from appliance.console.pages import Action, Asked, Done
 from appliance.errors import GatewayError
 from appliance.ops.orders import OrderRoutes
+from appliance.ops.requests import RequestRoutes
 
 _DONE = {"load": "is loaded", "unload": "is unloaded", "restart": "is restarted", "drain": "gets no new work"}
 
@@ -28,3 +29,13 @@ def orders_of(orders: OrderRoutes, errands: Errands) -> dict[str, Action]:
         return give
 
     return {order: action(order) for order in _DONE}
+
+
+def canceller(requests: RequestRoutes) -> Action:
+    """The action that ends a request."""
+
+    async def cancel(asked: Asked) -> Done:
+        outcome = requests.cancel(asked.form.get("id", ""), asked.session.name, asked.request)
+        return Done("The request is ended." if outcome.ok else outcome.detail, ok=outcome.ok)
+
+    return cancel

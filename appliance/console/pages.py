@@ -18,12 +18,16 @@ class Asked:
         request: as it came; for the audit.
         session: whose.
         query, form: members by name; of several with one name the last.
+        body: of an order that is no form.
+        welcome: whether the session still goes on, for what takes long.
     """
 
     request: Request
     session: Session
     query: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    welcome: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,8 +92,12 @@ class Console:
         return guarded
 
     def _session_of(self, request: Request) -> Asked | None:
-        session = self._entry.session(cookie_of(request, SESSION))
-        return None if session is None else Asked(request, session, dict(parse_qsl(request.query, True)))  # noqa: FBT003
+        token = cookie_of(request, SESSION)
+        session = self._entry.session(token)
+        if session is None:
+            return None
+        query = dict(parse_qsl(request.query, keep_blank_values=True))
+        return Asked(request, session, query, welcome=lambda: self._entry.session(token) is not None)
 
     # Pages:
 
@@ -124,10 +128,10 @@ class Console:
         return await stream(asked)
 
     async def _live(self, request: Request, name: str) -> Reply:
-        token = cookie_of(request, SESSION)
-        if self._session_of(request) is None:
+        asked = self._session_of(request)
+        if asked is None:
             return Reply(401, [("content-type", "text/plain"), *PROTECTED], b"Log in again.")
-        return self._feed.watch(name, lambda: self._entry.session(token) is not None)
+        return self._feed.watch(name, asked.welcome)
 
     async def _order(self, request: Request, path: str) -> Reply:
         name, _, action = path.partition("/")
@@ -135,13 +139,14 @@ class Console:
         check_origin(request)
         if asked is None:
             return _elsewhere(f"{_LOGIN}?to={page.name}")
-        form = await _form(request)
+        body = await request.body.read(_LARGEST)
+        form = _form(request, body)
         check_token(asked.session.csrf, form.pop("token", "") or request.header("x-console-token") or "")
         order = page.actions.get(action)
         if order is None:
             raise GatewayError("unknown_url", f"Nothing called {action[:60]!r} can be ordered on {page.title}.")
         try:
-            outcome = await order(replace(asked, form=form))
+            outcome = await order(replace(asked, form=form, body=body))
         except (GatewayError, OperatorError) as error:
             outcome = Done(error.message if isinstance(error, GatewayError) else _sentence(str(error)), ok=False)
         if isinstance(outcome, Shown):
@@ -166,7 +171,7 @@ class Console:
 
     async def _log_in(self, request: Request, _: str) -> Reply:
         check_origin(request)
-        form = await _form(request)
+        form = _form(request, await request.body.read(_LARGEST))
         wanted = form.get("to", "now")
         if not form.get("knock") or form["knock"] != cookie_of(request, KNOCK):
             return self._ask(request, wanted, "This page had lain open for long. Try again.", 403)
@@ -183,7 +188,7 @@ class Console:
         check_origin(request)
         asked = self._session_of(request)
         if asked is not None:
-            check_token(asked.session.csrf, (await _form(request)).get("token", ""))
+            check_token(asked.session.csrf, (_form(request, await request.body.read(_LARGEST))).get("token", ""))
             self._entry.sessions.end(cookie_of(request, SESSION))
         reply = _elsewhere(_LOGIN)
         reply.headers.append(cookie(SESSION, "", secure=self._secure, lasts=0))
@@ -192,7 +197,7 @@ class Console:
     async def _theme(self, request: Request, _: str) -> Reply:
         """Light or dark; asks for no token, since nothing depends on it."""
         check_origin(request)
-        form = await _form(request)
+        form = _form(request, await request.body.read(_LARGEST))
         page = self._pages.get(form.get("to", ""))
         reply = _elsewhere(page.address if page else "/")
         theme = form.get("theme", "")
@@ -253,9 +258,8 @@ def _file(name: str, kind: str) -> tuple[str, Reply]:
     return digest, Reply(200, [*headers, *PROTECTED], body)
 
 
-async def _form(request: Request) -> dict[str, str]:
+def _form(request: Request, body: bytes) -> dict[str, str]:
     """The members of a form that was sent as such; of several with one name the last."""
-    body = await request.body.read(_LARGEST)
     if (request.header("content-type") or "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         return {}
     try:

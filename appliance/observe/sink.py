@@ -18,6 +18,7 @@ import trio
 from appliance.domain.secret import Secret
 from appliance.observe.lines import JsonFormatter, Redactor, TextFormatter, Told
 from appliance.observe.log import ExchangeRecord
+from appliance.observe.said import Said
 
 _PAUSE = 0.05  # seconds between two writes
 _LAST_WORDS = 2.0  # seconds for what still waits at the end
@@ -38,6 +39,7 @@ class Sink(logging.Handler):
 
     Attributes:
         dropped: lines that nobody will ever see.
+        said: the last lines of the queue, as they were written.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Sink(logging.Handler):
         self._now = now
         self._queue: deque[Told | str] = deque()
         self._queued = False  # lines go to the queue
+        self.said = Said()
         self._stuck = False  # the reader did not even take the last words
         # Characters of ordinary lines; two counters, because lines may come from any thread and leave on this one.
         self._characters_in = 0
@@ -158,10 +161,12 @@ class Sink(logging.Handler):
         entries = [self._queue.popleft() for _ in range(min(_SLICE, len(self._queue)))]
         self._characters_out += sum(len(entry) for entry in entries if isinstance(entry, str))
         try:
-            return self._redact(self._render(entries))  # whole lines: no secret lies across the border of two slices
+            text = self._redact(self._render(entries))  # whole lines: no secret lies across the border of two slices
         except Exception:  # noqa: BLE001 - a log line must never end what it tells about
             self.dropped += len(entries)
             return ""
+        self.said.add(text)
+        return text
 
     def _render(self, entries: Sequence[Told | str]) -> str:
         text: list[str] = []
@@ -222,6 +227,11 @@ def configure(
 def lines_dropped() -> int:
     """How many lines the process could not write so far."""
     return sum(sink.dropped for sink in _sinks())
+
+
+def said() -> Said:
+    """The last lines of the process; nothing where nobody writes any."""
+    return next((sink.said for sink in _sinks()), Said())
 
 
 def _sinks() -> list[Sink]:

@@ -4,6 +4,7 @@
     orders    /ops/v1: what the replicas say, and what they shall do
     live      /ops/v1/state and /ops/v1/live: all that can be seen, once or every second
     snapshot  that, as one object; `rates` makes of sums what happens now
+    requests  /ops/v1/cancel: requests under way, ended
     keys      /ops/v1/keys: the keys that there are, and orders to make and end stored ones
     usage     /ops/v1/usage: who used what
     gate      who may give orders, and the audit line of each

@@ -96,6 +96,7 @@ OTHERS = MappingProxyType(
         ("POST", "/ops/v1/keys"): Words("Make a key; its text is in the answer, and nowhere else", "admin", "commands"),
         ("POST", "/ops/v1/keys/rotate/{id}"): Words("Give a key a new text", "admin", "commands", refusals=(404,)),
         ("POST", "/ops/v1/keys/revoke/{id}"): Words("End a key at once", "admin", "commands", refusals=(404,)),
+        ("POST", "/ops/v1/cancel/{id}"): Words("End a request under way", "admin", "console", refusals=(404,)),
         ("POST", "/ops/v1/console/link"): Words("A link that logs into the console once", "admin", "console"),
         ("GET", "/ops/v1/usage"): Words("Who used what", "admin", "commands", _USAGE),
     }

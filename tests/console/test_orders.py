@@ -4,12 +4,13 @@ import pytest
 import trio
 
 from appliance.console.errands import Errands
-from appliance.console.orders import orders_of
+from appliance.console.orders import canceller, orders_of
 from appliance.console.pages import Asked, Done
 from appliance.domain.orders import Outcome
 from appliance.errors import GatewayError
 from appliance.ops.gate import Gate
 from appliance.ops.orders import OrderRoutes
+from appliance.ops.requests import RequestRoutes
 from tests.console.test_errands import asked
 
 
@@ -56,3 +57,9 @@ async def test_what_became_of_an_order_is_said_and_audited(
 async def test_an_order_names_something(nursery: trio.Nursery) -> None:
     with pytest.raises(GatewayError, match="names no model"):
         await give(nursery, "drain")
+
+
+async def test_a_request_that_has_ended_is_told_so() -> None:
+    person = asked()
+    with pytest.raises(GatewayError, match="ended by itself"):
+        await canceller(RequestRoutes(Gate(None), {}))(Asked(person.request, person.session, form={"id": "x"}))
