@@ -32,6 +32,7 @@ from appliance.console.templating import environment
 from appliance.console.views import health as health_view
 from appliance.console.views import now as now_view
 from appliance.console.views import requests as requests_view
+from appliance.console_editing import editing_pages
 from appliance.domain.calls import Operation
 from appliance.domain.http import Reply, Request
 from appliance.domain.secret import Secret
@@ -107,6 +108,7 @@ class ConsoleParts:
             Page("requests", "Requests", self._wanted, cancel, requests_view.PARTS, self._requests),
             Page("playground", "Playground", play.page, {"chat": play.chat}),
             Page("logs", "Logs", logs.page, streams={"follow": logs.follow, "file": logs.file}),
+            *editing_pages(self._sources.operating, fleet, catalogue, self._sources.url),
             Page("health", "Health", self._health),
         )
 

@@ -48,6 +48,14 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSurfaces:
+    """What changes the configuration file."""
+
+    config: ConfigRoutes
+    models: ModelRoutes
+
+
+@dataclass(frozen=True, slots=True)
 class Operating:
     """What operators may do.
 
@@ -56,6 +64,7 @@ class Operating:
         snapshot: all that can be seen.
         orders: all that can be ordered of runtimes and replicas.
         requests: those under way.
+        file: what changes the configuration file; None where there is none.
     """
 
     live: Live
@@ -63,6 +72,9 @@ class Operating:
     snapshot: Snapshot
     orders: OrderRoutes
     requests: RequestRoutes
+    keys: KeyRoutes
+    usage: UsageRoutes
+    file: FileSurfaces | None
 
     def routes(self) -> list[Route]:
         """For whoever has a key."""
@@ -96,16 +108,19 @@ def operating_of(
     keys = KeyRoutes(gate, admission.keeper, admission.roster.sections, date, asks_for_keys=not keyless)
     orders = OrderRoutes(gate, operator, editor.reload if editor else None)
     requests = RequestRoutes(gate, seen.accounts.under_way)
+    usage = UsageRoutes(gate, state_dir / FILE, date, seen.recorder.flush)
     surfaces: tuple[Surface, ...] = (
         LiveRoutes(gate, snapshot, live),
         orders,
         keys,
-        UsageRoutes(gate, state_dir / FILE, date, seen.recorder.flush),
+        usage,
         requests,
     )
+    file = None
     if editor is not None:
-        surfaces += ConfigRoutes(gate, editor), ModelRoutes(gate, editor, seen.catalogue, seen.fleet)
-    return Operating(live, surfaces, snapshot, orders, requests)
+        file = FileSurfaces(ConfigRoutes(gate, editor), ModelRoutes(gate, editor, seen.catalogue, seen.fleet))
+        surfaces += file.config, file.models
+    return Operating(live, surfaces, snapshot, orders, requests, keys, usage, file)
 
 
 def _routes(surfaces: Sequence[Surface]) -> list[Route]:

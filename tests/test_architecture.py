@@ -81,7 +81,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"msgspec", "trio"},
     ),
     "console": (
-        VALUES | {"access", "api", "health", "observe", "ops"},
+        SETTINGS | {"access", "api", "editing", "health", "keystore", "observe", "ops", "recipes", "usage"},
         {"msgspec", "trio", "jinja2", "markupsafe"},
     ),
     "pages": (VALUES | {"access", "api", "translate", "wire"}, {"msgspec", "trio", "markdown_it"}),
@@ -98,6 +98,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "operating": ({"*"}, {"trio"}),
     "policy": (SETTINGS | {"fleet", "breakers", "gateway", "observe", "parameters"}, set()),
     "console_parts": ({"*"}, {"trio", "jinja2"}),
+    "console_editing": ({"*"}, set()),
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (

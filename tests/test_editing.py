@@ -1,62 +1,14 @@
-"""The editor over a real file; whoever reloads is a fake that can refuse."""
+"""The editor over a real file."""
 
 from pathlib import Path
-from typing import cast
 
 import pytest
 import trio
 
 from appliance.config.edit import change_model
-from appliance.config.file import ConfigFile
-from appliance.config.schema import Config
 from appliance.domain.orders import Reloaded
-from appliance.editing import Editor
 from appliance.errors import GatewayError, OperatorError
-from appliance.reload import Reloader
-
-HASH = "sha256:" + "0" * 64
-TEXT = f"""\
-# Ours.
-[server]
-edit = "EDIT"
-[[keys]]
-name = "a"
-hash = "{HASH}"
-[[backends]]
-name = "b"
-engine = "vllm"
-url = "http://127.0.0.1:1"
-[[models]]
-name = "m"  # the one
-targets = ["b/x"]
-"""
-
-
-class Reloads:
-    """Answers as a `Reloader` does; refuses what holds the word `REFUSED`."""
-
-    def __init__(self, file: ConfigFile) -> None:
-        self.file = file
-        self.config: Config = file.fresh()[0]
-        self.loaded: list[str] = []
-
-    async def reload(self, dry_run: bool = False, text: str | None = None) -> Reloaded:
-        await trio.lowlevel.checkpoint()
-        said = text if text is not None else self.file.read().text
-        if not dry_run:
-            self.loaded.append(said)
-        late = "LATE" in said and not dry_run
-        if "REFUSED" in said or late:
-            return Reloaded(ok=False, problems=("a restart is needed",))
-        return Reloaded(ok=True, models=("m",))
-
-
-def editor(tmp_path: Path, edit: str = "all") -> tuple[Editor, Reloads, Path]:
-    path = tmp_path / "a.toml"
-    path.write_text(TEXT.replace("EDIT", edit))
-    file = ConfigFile(path, {})
-    reloads = Reloads(file)
-    return Editor(file, cast("Reloader", reloads)), reloads, path
+from tests.fakes.editing import HASH, TEXT, editor
 
 
 async def test_what_is_shown_has_no_secret_and_can_be_sent_back_as_it_is(tmp_path: Path) -> None:

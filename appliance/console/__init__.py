@@ -7,6 +7,10 @@
     guard       what a browser must send with an order, and what it may do with a page                 pure
     links       `/ops/v1/console/link`
     orders      what is ordered on the pages Now and Requests
+    models      the page Models                     these four show what an order does before it is carried out
+    keys        the page Keys and usage
+    configuring the page Config
+    connecting  the page Connect
     errands     orders that take a while
     reading     logs
     talking     the playground

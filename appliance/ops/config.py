@@ -8,6 +8,7 @@ import msgspec
 from appliance.api.reply import json_reply
 from appliance.api.routes import Route
 from appliance.domain.http import Reply, Request
+from appliance.domain.orders import Reloaded
 from appliance.editing import Edited, Editor
 from appliance.errors import GatewayError, OperatorError
 from appliance.ops.gate import Gate, audit
@@ -73,12 +74,28 @@ class ConfigRoutes:
         if not etag:
             message = "Say which file the text was made from: `etag`, as GET /ops/v1/config tells it."
             raise GatewayError("missing_required_parameter", message, param="etag")
-        try:
-            edited = await self.editor.propose(wanted.text, etag=etag, on_the_box=self.gate.on_the_box)
-        except (GatewayError, OperatorError) as error:
-            raise audited("config write", self.editor.path, by, request, error) from error
-        audit_edit("config write", self.editor, self.editor.path, by, request, edited)
+        edited = await self.write(wanted.text, etag, by, request)
         return json_reply(told(edited), 200 if edited.ok else 409)
+
+    async def write(self, text: str, etag: str, by: str, request: Request) -> Edited:
+        """Replace the file and put it into effect, with a line in the log.
+
+        Raises:
+            GatewayError: as `Editor.propose`; `config_refused`.
+        """
+        action, path = "config write", self.editor.path
+        try:
+            edited = await self.editor.propose(text, etag=etag, on_the_box=self.gate.on_the_box)
+        except (GatewayError, OperatorError) as error:
+            raise audited(action, path, by, request, error) from error
+        audit_edit(action, self.editor, path, by, request, edited)
+        return edited
+
+    async def reload(self, by: str, request: Request) -> Reloaded:
+        """Put the file into effect as it is, with a line in the log."""
+        reloaded = await self.editor.reload()
+        audit("reload", "", by, request, ok=reloaded.ok, detail="\n".join(reloaded.problems))
+        return reloaded
 
 
 async def _proposal(request: Request) -> Proposal:

@@ -15,7 +15,7 @@ from appliance.domain.http import Reply, Request
 from appliance.errors import GatewayError, OperatorError
 from appliance.keystore.keeper import Keeper
 from appliance.keystore.shown import configured_key, stored_key
-from appliance.keystore.stored import NewKey
+from appliance.keystore.stored import NewKey, StoredKey
 from appliance.ops.gate import Gate, audit
 
 _LARGEST = 2**16  # bytes of an order
@@ -50,41 +50,71 @@ class KeyRoutes:
 
     async def _list(self, request: Request, _: str) -> Reply:
         self.gate.admit(request)
+        return json_reply({"keys": self.rows(), "asks_for_keys": self.asks_for_keys})
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All keys, those of the configuration first."""
         now = self.date()
-        rows = [configured_key(key, now) for key in self.configured()]
-        rows += [stored_key(key, now) for key in self.keeper.keys]
-        return json_reply({"keys": rows, "asks_for_keys": self.asks_for_keys})
+        return [configured_key(key, now) for key in self.configured()] + [
+            stored_key(key, now) for key in self.keeper.keys
+        ]
 
     async def _create(self, request: Request, _: str) -> Reply:
         by = self.gate.admit(request)
-        wanted = _order(await request.body.read(_LARGEST))
+        return self._told(*await self.create(_order(await request.body.read(_LARGEST)), by, request))
+
+    async def create(self, wanted: NewKey, by: str, request: Request) -> tuple[str, StoredKey]:
+        """Make a key, with a line in the log: its text, and what is kept.
+
+        Raises:
+            GatewayError: `key_refused`.
+        """
         try:
             text, key = await self.keeper.create(wanted)
         except OperatorError as error:
             raise _refused("keys create", wanted.name, by, request, error) from error
         audit("keys create", key.name, by, request, ok=True, detail=f"scopes {', '.join(key.scopes)}")
-        return self._told(text, stored_key(key, self.date()))
+        return text, key
 
     async def _rotate(self, request: Request, name: str) -> Reply:
         by = self.gate.admit(request)
-        grace = _seconds(parse_qs(request.query).get("grace", ["0s"])[-1])
+        grace = parse_qs(request.query).get("grace", ["0s"])[-1]
+        return self._told(*await self.rotate(name, grace, by, request))
+
+    async def rotate(self, name: str, grace: str, by: str, request: Request) -> tuple[str, StoredKey]:
+        """Give a key a new text, with a line in the log; the old one works for `grace` more.
+
+        Raises:
+            GatewayError: `invalid_payload`: `grace` is no duration; `key_refused`.
+        """
+        seconds = _seconds(grace)
         try:
-            text, key = await self.keeper.rotate(name, grace)
+            text, key = await self.keeper.rotate(name, seconds)
         except OperatorError as error:
             raise _refused("keys rotate", name, by, request, error) from error
-        audit("keys rotate", name, by, request, ok=True, detail=f"the old one works for {grace:g} s more")
-        return self._told(text, stored_key(key, self.date()))
+        audit("keys rotate", name, by, request, ok=True, detail=f"the old one works for {seconds:g} s more")
+        return text, key
 
     async def _revoke(self, request: Request, name: str) -> Reply:
         by = self.gate.admit(request)
+        changed, key = await self.revoke(name, by, request)
+        return json_reply({"changed": changed, **stored_key(key, self.date())})
+
+    async def revoke(self, name: str, by: str, request: Request) -> tuple[bool, StoredKey]:
+        """End a key, with a line in the log; whether it had not ended before.
+
+        Raises:
+            GatewayError: `key_refused`.
+        """
         try:
             changed, key = await self.keeper.revoke(name)
         except OperatorError as error:
             raise _refused("keys revoke", name, by, request, error) from error
         audit("keys revoke", name, by, request, ok=True, detail="" if changed else "it was revoked already")
-        return json_reply({"changed": changed, **stored_key(key, self.date())})
+        return changed, key
 
-    def _told(self, text: str, facts: dict[str, Any]) -> Reply:
+    def _told(self, text: str, key: StoredKey) -> Reply:
+        facts = stored_key(key, self.date())
         reply = json_reply({"key": text, **facts, "asks_for_keys": self.asks_for_keys})
         reply.headers.append(_NO_STORE)
         return reply

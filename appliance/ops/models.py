@@ -3,7 +3,6 @@
 A model without an entry, a runtime's own or one that a backend lists, gets one by being changed.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,9 +12,9 @@ import msgspec
 
 from appliance.api.reply import json_reply
 from appliance.api.routes import Route
-from appliance.config.edit import add_model, change_model, models_of, remove_model
+from appliance.config.edit import Settings, add_model, change_model, models_of, remove_model
 from appliance.domain.http import Reply, Request
-from appliance.editing import Editor
+from appliance.editing import Edited, Editor
 from appliance.errors import GatewayError, OperatorError
 from appliance.fleet.table import FleetTable
 from appliance.health.report import readiness
@@ -26,7 +25,6 @@ from appliance.routing.catalogue import Catalogue
 _LARGEST = 2**16  # bytes of an order
 _YES = ("1", "true")
 _SETTINGS = msgspec.json.Decoder(dict[str, Any])
-Edit = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,9 @@ class ModelRoutes:
         """The routes; `{id}` is the public name of a model."""
         return [
             Route("GET", "/ops/v1/models", self._list),
-            Route("POST", "/ops/v1/models/{id}", partial(self._order, "models add", self._added)),
-            Route("PATCH", "/ops/v1/models/{id}", partial(self._order, "models set", self._changed)),
-            Route("DELETE", "/ops/v1/models/{id}", partial(self._order, "models remove", self._removed)),
+            Route("POST", "/ops/v1/models/{id}", partial(self._order, "POST")),
+            Route("PATCH", "/ops/v1/models/{id}", partial(self._order, "PATCH")),
+            Route("DELETE", "/ops/v1/models/{id}", partial(self._order, "DELETE")),
         ]
 
     async def _list(self, request: Request, _: str) -> Reply:
@@ -68,57 +66,54 @@ class ModelRoutes:
                 rows.append({"name": name, "targets": targets, "active": True, "source": source} | states[name])
         return rows
 
-    async def _order(
-        self, action: str, edit_of: Callable[[str, Mapping[str, Any]], Edit], request: Request, name: str
-    ) -> Reply:
+    async def _order(self, method: str, request: Request, name: str) -> Reply:
         by = self.gate.admit(request)
-        query = {key: values[-1] for key, values in parse_qs(request.query).items()}
-        dry_run = query.get("dry_run", "0") in _YES
+        settings = _settings(await request.body.read(_LARGEST))
+        dry_run = parse_qs(request.query).get("dry_run", ["0"])[-1] in _YES
+        etag = (request.header("if-match") or "").strip('"')
+        edited = await self.carry_out(method, name, settings, by, request, etag=etag, dry_run=dry_run)
+        return json_reply(told(edited), 200 if edited.ok else 409)
+
+    async def carry_out(
+        self,
+        method: str,
+        name: str,
+        settings: Settings,
+        by: str,
+        request: Request,
+        *,
+        etag: str = "",
+        dry_run: bool = False,
+    ) -> Edited:
+        """Add (POST), change (PATCH) or remove (DELETE) a model, with a line in the log.
+
+        Raises:
+            GatewayError: as `Editor.change`; `model_not_found`, `config_refused`.
+        """
+        action, edit = _ACTIONS[method], partial(self._edited, method, name, settings)
         try:
-            settings = _settings(await request.body.read(_LARGEST))
-            edit = edit_of(name, settings)
-            etag = (request.header("if-match") or "").strip('"')
             edited = await self.editor.change(edit, etag=etag, on_the_box=self.gate.on_the_box, dry_run=dry_run)
         except (GatewayError, OperatorError) as error:
             raise audited(action, name, by, request, error) from error
         if not dry_run:
             audit_edit(action, self.editor, name, by, request, edited)
-        return json_reply(told(edited), 200 if edited.ok else 409)
+        return edited
 
-    def _added(self, name: str, settings: Mapping[str, Any]) -> Edit:
-        return lambda text: add_model(text, name, settings)
-
-    def _changed(self, name: str, settings: Mapping[str, Any]) -> Edit:
-        return lambda text: self.changed(text, name, settings)
-
-    def changed(self, text: str, name: str, settings: Mapping[str, Any]) -> str:
-        """The text with other settings of a model, which gets an entry if it has none.
-
-        Raises:
-            GatewayError: `model_not_found`.
-            OperatorError: the text cannot be changed.
-        """
-        if any(row.get("name") == name for row in models_of(text)):
-            return change_model(text, name, settings)
+    def _edited(self, method: str, name: str, settings: Settings, text: str) -> str:
+        """The text after an order; a model that has no entry gets one by being changed."""
+        if method == "POST":
+            return add_model(text, name, settings)
+        listed = any(row.get("name") == name for row in models_of(text))
         public = self.catalogue.listed(self.fleet.snapshot()).get(name)
-        if public is None:
-            raise _unknown(name)
+        if listed:
+            return remove_model(text, name) if method == "DELETE" else change_model(text, name, settings)
+        if public is None or method == "DELETE":
+            raise GatewayError("model_not_found", f"There is no model {name[:100]!r}. GET /ops/v1/models lists all.")
         return add_model(text, name, {"targets": [target.name for target in public.targets], **settings})
 
-    def _removed(self, name: str, _: Mapping[str, Any]) -> Edit:
-        def edit(text: str) -> str:
-            if not any(row.get("name") == name for row in models_of(text)):
-                raise _unknown(name)
-            return remove_model(text, name)
 
-        return edit
-
-
+_ACTIONS = {"POST": "models add", "PATCH": "models set", "DELETE": "models remove"}
 _OFF = {"ready": False, "state": "off", "reason": "", "progress": ""}
-
-
-def _unknown(name: str) -> GatewayError:
-    return GatewayError("model_not_found", f"There is no model {name[:100]!r}. GET /ops/v1/models lists all.")
 
 
 def _settings(body: bytes) -> dict[str, Any]:
