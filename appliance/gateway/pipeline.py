@@ -347,7 +347,7 @@ class Gateway:
             _refuse_half_an_answer(upstream, body, exchange.target)
         if status >= 300:
             headers.append(("x-error-source", _source(exchange)))
-            if status == 500 and ENGINES[exchange.engine].deterministic_500:
+            if status == 501 or (status == 500 and ENGINES[exchange.engine].deterministic_500):
                 headers.append(("x-should-retry", "false"))
         exchange.bytes_out = len(body)
         exchange.done(status, "ok" if status < 400 else "backend_error")
