@@ -1,7 +1,7 @@
 """`make bench`: the gateway side by side with others, one core each, against the same mock model server.
 
-Rows that compare gateways: requests, flood, paced, wide, large, memory. Rows for ours alone: scrape, translated,
-guarded, policies, soak.
+Rows that compare gateways: requests, flood, paced, wide, large, memory. Rows for ours alone: scrape, watched,
+translated, guarded, policies, soak.
 While developing: ARGS="--only flood --gateways appliance --rounds 1", and watch the CPU time.
 """
 
@@ -19,12 +19,14 @@ from bench.policies import policy_rounds
 from bench.program import NotMeasuredError, find
 from bench.scrape import scrape_rounds
 from bench.translated import translated_rounds
+from bench.watched import WORK as WATCHED
+from bench.watched import watched_rounds
 from bench.work import Figures, Work, turn, works
 
 _COMPARED = ("requests", "flood", "paced", "wide", "large")
 _ALWAYS = (*_COMPARED, "translated")
-_ON_DEMAND = ("scrape", "guarded", "policies", "soak", "memory")
-_OURS_ALONE = {"scrape", "translated", "guarded", "policies", "soak"}
+_ON_DEMAND = ("scrape", "watched", "guarded", "policies", "soak", "memory")
+_OURS_ALONE = {"scrape", "watched", "translated", "guarded", "policies", "soak"}
 Measured = dict[str, list[Figures]]  # by gateway
 
 
@@ -91,6 +93,8 @@ def measure(row: str, args: argparse.Namespace, gateways: dict[str, Gateway], fi
             row, f"{paced.about}: with a scrape of the metrics every second, and without", (), columns, columns[:1]
         )
         return work, scrape_rounds(args.cmd, paced, args.rounds)
+    if row == "watched":
+        return WATCHED, watched_rounds(args.cmd, args.rounds)
     if row == "translated":
         flood = known["flood"]
         work = Work(row, f"{flood.about}: as Messages, and as they are", (), flood.columns, flood.ratios)

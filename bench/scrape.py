@@ -1,6 +1,7 @@
 """Does reading the metrics disturb the streams? Ours alone: paced work, with and without a scrape every second."""
 
 import time
+from collections.abc import Callable
 from http.client import HTTPConnection
 
 from bench.gateways import Appliance
@@ -25,7 +26,15 @@ def _scrape(port: int) -> tuple[int, float]:
     return series, (time.monotonic() - started) * 1000
 
 
-def _paced(ready: Stage, work: Work, *, scraping: bool) -> Figures:
+def paced(ready: Stage, work: Work, *, scraping: bool, meanwhile: Callable[[float], None] = time.sleep) -> Figures:
+    """One round of paced work, with a scrape every second or without.
+
+    Args:
+        ready: where.
+        work: what.
+        scraping: read the metrics every second.
+        meanwhile: called with how many seconds it may take, while nothing else is to be done.
+    """
     scrapes = []
     meter = Meter(ready)
     with ready.clients((*work.load, "--tokens", str(work.tokens))) as process:
@@ -34,7 +43,7 @@ def _paced(ready: Stage, work: Work, *, scraping: bool) -> Figures:
             if scraping:
                 scrapes.append(_scrape(ready.port))
             while process.poll() is None and time.monotonic() < due:
-                time.sleep(0.02)
+                meanwhile(0.02)
         found = figures(said(*process.communicate()), meter.read())
     if scrapes:
         found |= {"series": float(scrapes[-1][0]), "scrape ms": sorted(ms for _, ms in scrapes)[len(scrapes) // 2]}
@@ -57,5 +66,5 @@ def scrape_rounds(serve: str, work: Work, rounds: int) -> dict[str, list[Figures
                 raise RuntimeError(f"model mock-{extra} answered {status}")
         for _ in range(rounds):
             for name, results in found.items():
-                results.append(_paced(ready, work, scraping=name == "scraped"))
+                results.append(paced(ready, work, scraping=name == "scraped"))
     return found
