@@ -39,11 +39,11 @@ Done to processes:
 Owned by tasks:
 
     orphans      children that nobody waits for
+    grounds      the files that a replica in quarantine stands on
     life         one process, from its start or adoption to the proof that its tree is gone
     watching     whether it becomes ready and stays well; `questions` is what it is asked, `sleep` how vLLM sleeps
     replica      one owner task for each replica
     supervisor   all of them, behind `domain.targets.Runtime`; `views` is what the plan sees of them
-    ground       what replicas in quarantine stand on: another chance when it changes
     renewal      a new configuration while they run
     lending      the part of it that requests meet: a ready replica, or a place in a queue
     orders       the same for the operator, behind `domain.orders.Orders`

@@ -3,7 +3,7 @@
 `Box` is the box as it will be once the actions so far are done, so that the next decision sees the last one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Literal
@@ -14,15 +14,22 @@ from appliance.domain.status import ReplicaState
 S = ReplicaState
 COMING = frozenset({S.STARTING, S.LOADING})
 GOING = frozenset({S.STOPPING, S.DRAINING})
-Kind = Literal["start", "wake", "drain", "stop", "sleep", "condemn", "block", "wait"]
-_AFTER = {
+Kind = Literal["start", "wake", "drain", "stop", "sleep", "condemn", "reset", "block", "wait"]
+AFTER: Mapping[str, ReplicaState] = {
     "start": S.STARTING,
     "wake": S.LOADING,
     "drain": S.DRAINING,
     "stop": S.STOPPING,
     "sleep": S.STOPPING,
     "condemn": S.STOPPING,
+    "reset": S.STOPPED,
 }
+"""The state that follows from an action. What waits or is blocked has none of its own: it is decided about again."""
+
+
+def dying(state: ReplicaState, *, process: bool) -> bool:
+    """Whether a replica's process is one of its last life, which nobody looks after any more but to end it."""
+    return process and state in (S.BACKOFF, S.STOPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class View:
         busy: exchanges that use it.
         used: when the last of them ended, or it became ready.
         grew: when its memory last grew: it became ready, or ended before that.
-        resume_at: in backoff, when the next start is due.
+        resume_at: in backoff or quarantine, when the next start is due; inf for never by itself.
         drain_until: when its exchanges are ended if it drains still; None where it drains to go to sleep.
         to_sleep: it drains in order to sleep where it can, and not to end.
         dying: a process of its last life may still be there.
@@ -94,6 +101,15 @@ class View:
         return self.dying or self.state in GOING
 
     @property
+    def needed(self) -> bool:
+        """Somebody asks for it, or it shall run in any case."""
+        return self.wanted or bool(self.asked)
+
+    def moved(self, to: ReplicaState, now: float) -> "View":
+        """The same in another state: what has been loading has taken its memory by then."""
+        return replace(self, state=to, since=now, grew=now if self.state in COMING else self.grew)
+
+    @property
     def turn(self) -> tuple[bool, bool, int, float, str]:
         """Its place in line: the smallest comes first."""
         since = self.asked_since if self.asked else self.since
@@ -111,7 +127,8 @@ class Action:
 
     Attributes:
         kind: "drain" gives it nothing new and lets it finish. "wait" only tells why nothing is done; "block" does, too,
-            and says that others hold its memory. "condemn" ends what runs on a GPU with a fault.
+            and says that others hold its memory. "condemn" ends what runs on a GPU with a fault. "reset" goes back to
+            where everything is decided anew.
         gpus: of a start.
         reason: in words, for the operator.
         making_room_for: of a stop, a drain or a sleep, the replica that needs the room.
@@ -192,10 +209,9 @@ class Box:
     ) -> None:
         """One more action."""
         self.made.actions.append(Action(kind, view.name, view.gpus, reason, making_room_for, to_sleep, hopeless))
-        after = _AFTER.get(kind)
+        after = AFTER.get(kind)
         if after is not None:
-            grew = self.now if view.state in COMING else view.grew
-            self.views[view.name] = replace(view, state=after, since=self.now, grew=grew)
+            self.views[view.name] = view.moved(after, self.now)
         if after in COMING:
             self.claims |= {
                 index: Claim(claim.left - view.need, claim.by)

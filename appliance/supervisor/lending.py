@@ -111,7 +111,7 @@ class Lending:
         """Why this replica will not be ready in time; None when it may, and nobody else could answer meanwhile."""
         row = replica.status
         if row.state is S.QUARANTINED:
-            return refusals.quarantined(row)
+            return refusals.quarantined(row, replica.resume_at - trio.current_time())
         if row.state is S.BLOCKED and (replica.hopeless or elsewhere):
             return refusals.blocked(row, trio.current_time() - row.since)
         if row.state is S.BACKOFF and replica.resume_at > deadline:

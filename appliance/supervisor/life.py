@@ -206,6 +206,14 @@ async def adopt(runtime: Runtime, place: Place, saved: Saved, now: float) -> "Li
     return Life(process, tree, endpoint, tail, config, now, gpus, total, progressed=now, oom_before=before)
 
 
+def save(life: Life, runtime: Runtime, replica: str, place: Place, *, date: float, learned: float) -> None:
+    """Write down what the next run has to know; see `record_of`."""
+    if place.run_dir is not None:
+        record = record_of(life, runtime, replica, place, date=date, learned=learned)
+        with suppress(OSError):  # a full disk: then the next run cannot adopt it, and removes it by its tag
+            records.save(place.run_dir, record, life.endpoint.credential)
+
+
 def record_of(life: Life, runtime: Runtime, replica: str, place: Place, *, date: float, learned: float) -> Record:
     """What the next run has to know; `date` is seconds since 1970."""
     address = life.endpoint.address

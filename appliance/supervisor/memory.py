@@ -8,6 +8,7 @@ every later one is not.
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Container, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import trio
 
 from appliance.config.schema import Runtime
 from appliance.domain.gpus import Gpu, GpuSnapshot
+from appliance.durable import replace_file
 
 Gpus = Callable[[], Awaitable[GpuSnapshot]]
 FILE = "learned.json"
@@ -119,9 +121,5 @@ def _settings(runtime: Runtime) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        fresh.write_text(text, "utf-8")
-        fresh.replace(path)
-    except OSError:  # a full disk: it will be learned again
-        fresh.unlink(missing_ok=True)
+    with suppress(OSError):  # a full disk: it will be learned again
+        replace_file(path, text.encode())

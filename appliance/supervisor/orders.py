@@ -44,9 +44,9 @@ class Operator:
         replicas = self._members(name)
         if all(replica.status.state is S.READY for replica in replicas):
             return self._outcome(replicas, ok=True, changed=False)
-        before = {replica.name: replica.failures.times for replica in replicas}
         for replica in replicas:
             replica.want()
+        before = {replica.name: replica.failures.times for replica in replicas}
         self._supervisor.poke()
         with trio.move_on_after(self._patience):
             while not all(_decided(replica, before[replica.name]) for replica in replicas):
@@ -157,4 +157,4 @@ def _decided(replica: Replica, failures: tuple[float, ...]) -> bool:
     """It is ready, or will not be so soon."""
     if replica.status.state is S.READY or replica.status.state in _HOPELESS:
         return True
-    return replica.status.state is S.BACKOFF and replica.life is None and replica.failures.times != failures
+    return replica.life is None and replica.failures.times != failures

@@ -1,6 +1,7 @@
 """How long to wait for a process, as arithmetic on seconds: no clock, no task."""
 
 from dataclasses import dataclass
+from math import inf
 
 from appliance.supervisor.verdict import Retry
 
@@ -8,6 +9,7 @@ LONGEST_PAUSE = 300.0
 _MOST = 5  # failures, before a replica is left alone until something changes
 _WINDOW = 1800.0
 _AGAIN = 2.0
+TRIAL = 3600.0  # seconds in quarantine until one more start, where time may have helped
 SETTLED = 600.0  # a replica that was healthy for this long has left its past failures behind
 UNKNOWN_LOAD = 10.0  # the hint for a client when no start of this runtime has been measured yet
 
@@ -65,6 +67,14 @@ def next_start(record: Record, retry: Retry, random: float) -> float | None:
         case _:
             # Five in a row, or five in half an hour with health in between: it will not get better by itself.
             return None if record.row > _MOST or len(record.times) > _MOST else backoff(record.row, random)
+
+
+def trial(retry: Retry) -> float:
+    """Seconds in quarantine until one more start; inf where time does not help: a wrong flag stays wrong.
+
+    The failures before it count on, so that one more puts it back at once.
+    """
+    return inf if retry is Retry.NEVER else TRIAL
 
 
 def backoff(failures: int, random: float) -> float:

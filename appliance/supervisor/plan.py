@@ -18,6 +18,8 @@ The rules, in the order in which they apply:
     7  nobody takes the room that somebody before it in line waits for; so models that do not fit together take turns,
        each for its time of residence at least, however much they are asked for
     8  memory that is held by others is named, and waited for
+    9  what failed and is needed no more is stopped after its pause; so is, after a while, what others keep out; what is
+       in quarantine has one more chance when its time has come
 """
 
 from collections.abc import Sequence
@@ -32,6 +34,8 @@ from appliance.supervisor.box import COMING, Box, Claim, Kind, Plan, View
 from appliance.supervisor.room import Rank, Room
 
 S = ReplicaState
+_RECHECK = 1.0  # seconds between two looks for the sake of somebody who is kept out
+FORGOTTEN = 600.0  # seconds after which nobody is taken to come back for what is kept out
 _WAITS = {S.STOPPED, S.BACKOFF, S.BLOCKED, S.SLEEPING}  # from these a start or a wake may follow
 
 
@@ -52,6 +56,7 @@ def plan(
         _drained(box, view)
         _idle(box, view)
         _condemn(box, view)
+        _reset(box, view)
     by_turn = attrgetter("turn")
     for view in sorted(filter(lambda view: _may_start(box, view), views), key=by_turn):
         if box.views[view.name] is view:  # a sleeper before whom somebody else comes may have to end
@@ -91,10 +96,29 @@ def _condemn(box: Box, view: View) -> None:
             box.do("condemn", view, reason=f"GPU {fault.index}: {fault.fault}")
 
 
+def _reset(box: Box, view: View) -> None:
+    """What had its time goes back to where everything is decided anew."""
+    if view.dying or (view.needed and view.state is not S.QUARANTINED):
+        return
+    match view.state:
+        case S.QUARANTINED:
+            due, reason = view.resume_at, "has been in quarantine for its time"
+        case S.BACKOFF:
+            due, reason = view.resume_at, ""
+        case S.BLOCKED:
+            due, reason = view.since + FORGOTTEN, "nobody has asked for it for long"
+        case _:
+            return
+    if due <= box.now:
+        box.do("reset", view, reason=reason)
+    elif due < inf:
+        box.made.until(due)
+
+
 def _may_start(box: Box, view: View) -> bool:
     if view.dying or view.state not in _WAITS:
         return False
-    if not (view.wanted or view.asked or view.state is S.BLOCKED):  # somebody asked, was refused, and will ask again
+    if not (view.needed or view.state is S.BLOCKED):  # somebody asked, was refused, and will ask again
         return False
     if view.state is S.SLEEPING and not (view.asked or view.urgent):
         return False  # sleeping is how an idle one is kept
@@ -106,7 +130,7 @@ def _may_start(box: Box, view: View) -> bool:
 
 def _preload(box: Box, view: View) -> None:
     """What is to be preloaded takes room that nobody needs, and makes none."""
-    if view.preload and view.state is S.STOPPED and not (view.wanted or view.asked or view.dying):
+    if view.preload and view.state is S.STOPPED and not (view.needed or view.dying):
         quiet = not any(other.state in COMING for other in box.others(view))
         if quiet and not _rivals(box, view) and view.exclusive not in box.groups:
             found = room.find(box, view)
@@ -133,8 +157,8 @@ def _start(box: Box, view: View) -> None:
         box.do("block", view, reason=found.reason, hopeless=found.hopeless)
     else:
         box.do("wait", view, reason=found.reason)
-    if found.rank is Rank.HELD:
-        box.made.until(box.now + 1.0)
+    if found.rank >= Rank.HELD:
+        box.made.until(box.now + _RECHECK)
 
 
 def _rivals(box: Box, view: View) -> list[View]:

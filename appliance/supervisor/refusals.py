@@ -1,6 +1,7 @@
 """What a request is told that waits for a model in vain. Pure."""
 
 from collections.abc import Sequence
+from math import inf
 
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.errors import GatewayError
@@ -68,13 +69,15 @@ def crashed(row: ReplicaStatus, wait: float) -> GatewayError:
     return GatewayError("model_crashed", message, retry_after=max(1.0, wait), extras=_extras(row))
 
 
-def quarantined(row: ReplicaStatus) -> GatewayError:
-    """It is not started again until something changes."""
-    message = (
-        f'The model "{row.runtime}" is out of service: {row.reason}. It is not started again until its operator '
-        f"acts. {row.advice}".rstrip()
+def quarantined(row: ReplicaStatus, wait: float) -> GatewayError:
+    """It is not started again until something changes, or for `wait` seconds."""
+    until = (
+        "until its operator acts" if wait == inf else f"before its operator acts, or {wait / 60:.0f} min have passed"
     )
-    return GatewayError("model_quarantined", message, retry_after=60, extras=_extras(row))
+    message = (
+        f'The model "{row.runtime}" is out of service: {row.reason}. It is not started again {until}. {row.advice}'
+    )
+    return GatewayError("model_quarantined", message.rstrip(), retry_after=60, extras=_extras(row))
 
 
 def blocked(row: ReplicaStatus, for_seconds: float) -> GatewayError:

@@ -6,7 +6,6 @@ proved empty, because its GPU memory is not free before.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from math import inf
 
@@ -19,6 +18,7 @@ from appliance.errors import OperatorError
 from appliance.fleet.table import FleetTable
 from appliance.supervisor import life as lives
 from appliance.supervisor import pauses, records, refusals, states
+from appliance.supervisor.grounds import Ground, ground_of
 from appliance.supervisor.life import Life, Place
 from appliance.supervisor.tail import Tail
 from appliance.supervisor.verdict import Cause, Retry, Verdict
@@ -40,7 +40,7 @@ class Replica:
     Attributes:
         wanted: it shall run even when nobody asks.
         urgent: somebody has ordered that, and its last start is still to come.
-        resume_at: in backoff, when the next start is due.
+        resume_at: in backoff or quarantine, when the next start is due; inf for never by itself.
         last_start: seconds that the last complete start took.
         used: when its last exchange ended, or it became ready.
         leases: exchanges under way.
@@ -50,6 +50,7 @@ class Replica:
         drain_until: while it drains, when what it still does is ended; None when it drains in order to sleep.
         to_sleep: it drains in order to sleep, and not to end.
         hopeless: of a blocked one, that time alone does not help.
+        ground: see `grounds.Standing`.
         unloaded: an operator has ended it, so nothing but a request or an order starts it again.
         elsewhere: exchanges of the process that we took over from; it may not make room while they last.
         proven: what it is taken over from had it ready, with so many slots; None otherwise.
@@ -59,8 +60,7 @@ class Replica:
         self.runtime = runtime
         self.name = name
         self.status = ReplicaStatus(runtime.name, name, runtime.engine, S.STOPPED, since=0.0)
-        self.wanted = False
-        self.urgent = False
+        self.wanted = self.urgent = False
         self.resume_at = 0.0
         self.last_start: float | None = None
         self.used = 0.0
@@ -70,9 +70,8 @@ class Replica:
         self.failures = pauses.Record()
         self.stops = 0
         self.drain_until: float | None = None
-        self.to_sleep = False
-        self.hopeless = False
-        self.unloaded = False
+        self.to_sleep = self.hopeless = self.unloaded = False
+        self.ground: Ground | None = None
         self.elsewhere = 0
         self.proven: int | None = None
         self._fleet = fleet
@@ -81,11 +80,10 @@ class Replica:
         self._pids: set[int] = set()
         self._permit: tuple[tuple[int, ...] | None, int | None] | None = None
         self._adopted: Life | None = None
-        self.stopping = trio.Event()
+        self.stopping, self.condemned = trio.Event(), trio.Event()
         self.turned = trio.Event()  # asked to sleep or to wake
-        self.condemned = trio.Event()
-        self._changed = trio.Event()
-        self._retired = trio.Event()
+        self._changed, self._retired = trio.Event(), trio.Event()
+        self._looks = trio.CapacityLimiter(1)
         fleet.set_replica(self.status)
 
     def want(self) -> None:
@@ -95,7 +93,7 @@ class Replica:
         self.wanted = self.urgent = True
         self.unloaded = False
         if self.status.state is S.QUARANTINED:
-            self.failures = pauses.Record()
+            self.failures, self.resume_at = pauses.Record(), trio.current_time()
             self.write(S.STOPPED)
         elif self.status.state is S.BACKOFF and self.life is None:
             self.resume_at = trio.current_time()
@@ -140,7 +138,13 @@ class Replica:
             return
         if self.status.state is S.SLEEPING:
             self.write(S.SLEEPING, reason=reason)
-        elif self.life is None and self.status.state in (S.STOPPED, S.BLOCKED):
+        elif self.life is None and self.status.state in (S.STOPPED, S.BLOCKED, S.BACKOFF):
+            self.write(S.STOPPED, reason=reason, cause="", advice="")
+
+    def reset(self, reason: str) -> None:
+        """Its time in quarantine, in backoff or kept out is over. Its failures count on."""
+        if self.life is None and not self.permitted and S.STOPPED in states.LIFE[self.status.state].exits:
+            self.wanted = self.status.state is S.QUARANTINED and self.runtime.start == "boot"
             self.write(S.STOPPED, reason=reason, cause="", advice="")
 
     def lend(self) -> Lease | None:
@@ -187,7 +191,7 @@ class Replica:
         self.failures = pauses.Record()
         self.stopping.set()
         if self.life is None:
-            if self.status.state is not S.STOPPED and S.STOPPED in states.TRANSITIONS[self.status.state]:
+            if S.STOPPED in states.LIFE[self.status.state].exits:
                 self.write(S.STOPPED, reason=reason, cause="", advice="")
         elif reason:
             self.write(self.status.state, reason=reason)
@@ -262,12 +266,14 @@ class Replica:
             if self._adopted is not None:
                 await self._live(place, self._adopted, leave)
             while not self._retired.is_set():
-                if self._permit is not None:
-                    await self._start(place, leave)
-                else:
+                if self._permit is None:
                     await self.changed()
+                    continue
+                self.ground = await ground_of(self.runtime, self._looks)
+                if self._permit is not None:  # nobody has changed his mind meanwhile
+                    await self._start(place, leave)
         finally:
-            if self.life is None and not leave() and S.STOPPED in states.TRANSITIONS[self.status.state]:
+            if self.life is None and not leave() and S.STOPPED in states.LIFE[self.status.state].exits:
                 self.write(S.STOPPED, reason="", cause="", advice="")
 
     async def _start(self, place: Place, leave: Callable[[], bool]) -> None:
@@ -278,9 +284,8 @@ class Replica:
         try:
             life = lives.begin(self.runtime, self.name, place, gpus, trio.current_time(), total)
         except OperatorError as error:
-            self._failed(
-                Verdict(Cause.CONFIG, str(error), "Correct the configuration or install it.", Retry.NEVER), 0.0
-            )
+            verdict = Verdict(Cause.CONFIG, str(error), "Correct the configuration or install it.", Retry.NEVER)
+            self._failed(verdict, 0.0)
             return
         # No checkpoint between the launch and this call's own `finally`: nothing that was started can be forgotten.
         await self._live(place, life, leave)
@@ -373,15 +378,11 @@ class Replica:
         self.write(S.BACKOFF, restarts=restarts, **facts)
         if pause is None:
             self.wanted = False
-            self.write(S.QUARANTINED)
+            self.resume_at = now + pauses.trial(verdict.retry)
+            self.write(S.QUARANTINED, advice=verdict.advice_in_quarantine)
 
     def _save(self, place: Place, life: Life) -> None:
-        if place.run_dir is None:
-            return
-        date, learned = self._senses.date(), self.last_start or 0.0
-        record = lives.record_of(life, self.runtime, self.name, place, date=date, learned=learned)
-        with suppress(OSError):  # a full disk: then the next run cannot adopt it, and removes it by its tag
-            records.save(place.run_dir, record, life.endpoint.credential)
+        lives.save(life, self.runtime, self.name, place, date=self._senses.date(), learned=self.last_start or 0.0)
 
     def write(self, state: ReplicaState, **facts: object) -> None:
         """Write the row: a state that the table allows, and what else is to be known."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from appliance.durable import replace_file
 from appliance.errors import OperatorError
 
 _LOG = logging.getLogger("appliance.supervisor")
@@ -95,8 +96,7 @@ def instance_of(state_dir: Path) -> str:
     instance = str(uuid.uuid4())
     path = state_dir / _INSTANCE
     try:
-        path.touch(mode=0o600)
-        path.write_text(f"{instance}\n", "ascii")
+        replace_file(path, f"{instance}\n".encode())
     except OSError as error:
         raise OperatorError(f"cannot write {path}: {error.strerror}") from error
     return instance

@@ -19,11 +19,10 @@ from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.domain.targets import Lease
 from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
-from appliance.supervisor import cgroup
+from appliance.supervisor import cgroup, grounds
 from appliance.supervisor.adoption import adopt, hold
 from appliance.supervisor.box import Action, Plan, View
 from appliance.supervisor.explain import log_path, replica_names, share_of
-from appliance.supervisor.ground import Ground
 from appliance.supervisor.lending import Lending
 from appliance.supervisor.life import Life, Place
 from appliance.supervisor.memory import GpuMemory, Gpus
@@ -104,7 +103,6 @@ class Supervisor:
         self._left = trio.Event()
         self._changed = trio.Event()
         self._swaps = Swaps()
-        self._ground = Ground()
         self._moved = trio.Event()  # any row was written
         self._house: _House | None = None  # while it runs
         self.runtimes: dict[str, schema.Runtime] = {}
@@ -179,6 +177,7 @@ class Supervisor:
                 if self._memory.watched:
                     nursery.start_soon(self._watch_gpus, name="gpus")
                 nursery.start_soon(self._reconcile, name="plan")
+                nursery.start_soon(grounds.watch, self.replicas, name="grounds")
                 nursery.start_soon(collect_orphans, self._pids, name="orphans")
                 if succession is None:
                     task_status.started()
@@ -238,7 +237,6 @@ class Supervisor:
             now = trio.current_time()
             for action in made.actions:
                 self._act(action)
-            self._rearm()
             pause = _LONGEST_PAUSE if made.look_again is None else max(0.0, made.look_again - now)
             with trio.move_on_after(min(pause, _LONGEST_PAUSE)):
                 await self._changed.wait()
@@ -284,15 +282,20 @@ class Supervisor:
                 replica.condemn(action.reason)
             case "stop":
                 replica.begin_stop(action.reason)
+            case "reset":
+                replica.reset(action.reason)
             case "drain":
                 replica.begin_drain(self._room_limit, action.reason, to_sleep=action.to_sleep)
                 replica.tell_when_idle()
             case "block":
                 replica.block(action.reason, hopeless=action.hopeless)
             case "wait":
-                replica.explain_wait(action.reason)
-                for other in self.replicas.values():
-                    other.tell_when_idle()
+                self._wait(replica, action.reason)
+
+    def _wait(self, replica: Replica, reason: str) -> None:
+        replica.explain_wait(reason)
+        for other in self.replicas.values():
+            other.tell_when_idle()
 
     def _placed(self, replica: Replica, gpus: tuple[int, ...]) -> tuple[tuple[int, ...] | None, int | None]:
         if self._memory.gpus() is None:
@@ -308,12 +311,6 @@ class Supervisor:
             replica.wanted = replica.wanted and replica.runtime.start == "boot"
             for name in before:
                 self.replicas[name].want()
-
-    def _rearm(self) -> None:
-        """What is in quarantine gets another chance when its files have changed."""
-        for replica in self._ground.changed(self.replicas.values()):
-            _LOG.info("%s: its files have changed, so it is started again", replica.name)
-            replica.want()
 
     async def _watch_gpus(self) -> None:
         while True:

@@ -58,6 +58,12 @@ class Verdict:
     advice: str = ""
     retry: Retry = Retry.BACKOFF
 
+    @property
+    def advice_in_quarantine(self) -> str:
+        """What the operator should do, and what happens if nobody does anything; see `pauses.trial`."""
+        alone = "" if self.retry is Retry.NEVER else "It is tried once more an hour after its last failure."
+        return f"{self.advice} {alone}".strip()
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from appliance.config.schema import Runtime
 from appliance.domain.status import ReplicaState
-from appliance.supervisor.box import View
+from appliance.supervisor.box import View, dying
 from appliance.supervisor.explain import width_of
 from appliance.supervisor.queues import Queue
 from appliance.supervisor.replica import Replica
@@ -40,7 +40,7 @@ def view_of(replica: Replica, queue: Queue, now: float, held: int = 0) -> View:
         drain_until=replica.drain_until,
         to_sleep=replica.to_sleep,
         wedged=replica.life is not None and replica.life.wedged,
-        dying=replica.life is not None and state in (S.BACKOFF, S.STOPPED),
+        dying=dying(state, process=replica.life is not None),
         gpus=row.gpus,
         need=max(1, settings.need - held) if settings.need and state is S.SLEEPING else settings.need,
         preload=runtime.preload and not replica.unloaded,

@@ -229,7 +229,8 @@ class Watching:
             return True
         send = partial(self._senses.send, self._life.endpoint)
         self._replica.write(S.SLEEPING, reason="")
-        await self._replica.turned.wait()
+        if not await self._stay_asleep():
+            return False
         self._replica.turned = trio.Event()
         self._replica.write(S.LOADING, stage="waking up")
         awake = await wake(level, send, partial(questions.canary, send, self._replica.runtime))
@@ -237,6 +238,20 @@ class Watching:
             self._life.give_up(Cause.ENGINE_DEAD, f"it did not wake up: {awake.reason}")
             return False
         return True
+
+    async def _stay_asleep(self) -> bool:
+        """Return True when it shall wake up, False when it has to end: a sleeper answers its health probe as well."""
+        limits = liveness.Limits(self._replica.runtime.dead_limit)
+        seen = liveness.Seen(0.0, trio.current_time())
+        while True:
+            with trio.move_on_after(self._senses.interval):
+                await self._replica.turned.wait()
+                return True
+            answer, now = await self._ask(), trio.current_time()
+            seen = liveness.look(seen, now, healthy=answer.ok, busy=False, tokens=0.0)
+            if liveness.pulse(seen, now, limits, busy=False, refused=answer.loading) is Pulse.DEAD:
+                self._life.give_up(Cause.ENGINE_DEAD, f"its health probe fails while it sleeps: {answer.detail}")
+                return False
 
     async def _ask(self) -> ProbeAnswer:
         if why := await self._life.not_ours():

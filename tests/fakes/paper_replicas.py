@@ -1,16 +1,19 @@
 """Replicas that exist on paper only: what the plan sees of them, what it can tell them, and what can happen to them."""
 
 from dataclasses import dataclass, field
+from math import inf
 
 from hypothesis import strategies as st
 
 from appliance.domain.status import ReplicaState
 from appliance.supervisor import states
-from appliance.supervisor.box import COMING, View
+from appliance.supervisor.box import AFTER, Action, View, dying
 from appliance.supervisor.queues import Queue
 
 S = ReplicaState
 GIB = 2**30
+DRAIN = 30.0
+MAKE_ROOM = 600.0
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,69 @@ class Model:
     used: float = 0.0
     grew: float = 0.0
     resume_at: float = 0.0
+    condemned: float | None = None  # its next failure is its last, for so many seconds
     drain_until: float | None = None
     to_sleep: bool = False
     retired: bool = False  # a reload has removed it: it ends and is no more
     process: Process | None = None
 
     def to(self, state: ReplicaState, now: float) -> None:
-        if self.state in COMING:
-            self.grew = now
-        self.state = states.move(self.state, state)
-        self.since = now
+        states.move(self.state, state)
+        moved = View(self.name, self.runtime, self.state, self.since, grew=self.grew).moved(state, now)
+        self.state, self.since, self.grew = moved.state, moved.since, moved.grew
+
+    def obey(self, action: Action, now: float) -> None:
+        """Do what the plan says, if it may say that; a start is the world's affair."""
+        match action.kind:
+            case "wake":
+                assert self.process is not None
+                self.process.asleep = False
+                self.to(AFTER[action.kind], now)
+            case "reset":
+                assert self.process is None
+                self.wanted = self.state is S.QUARANTINED
+                self.to(AFTER[action.kind], now)
+            case "block" if self.state in (S.STOPPED, S.BACKOFF):
+                self.to(S.BLOCKED, now)
+            case "wait" if self.state in (S.BLOCKED, S.BACKOFF):
+                self.to(S.STOPPED, now)
+            case "drain":
+                self.wanted, self.to_sleep, self.drain_until = False, action.to_sleep, now + MAKE_ROOM
+                self.to(AFTER[action.kind], now)
+            case "sleep":
+                assert not self.busy
+                self.drain_until = None
+                if self.state is S.READY:
+                    self.to(S.DRAINING, now)
+            case "condemn":
+                self.busy, self.wanted = 0, True
+                self.to(AFTER[action.kind], now)
+            case "stop":
+                over = self.drain_until is not None and self.drain_until <= now
+                assert not self.busy or over, "while it works"
+                self.wanted = self.urgent = False
+                self.busy = 0
+                self.to(AFTER[action.kind], now)
+            case _:
+                pass
+
+    def drain(self, now: float) -> None:
+        """An order to end in good order."""
+        self.wanted = self.urgent = False
+        if self.state in (S.READY, S.DRAINING):
+            self.drain_until = min(self.drain_until or inf, now + DRAIN)
+            self.to_sleep = False
+            if self.state is S.READY:
+                self.to(S.DRAINING, now)
+        elif self.process and S.STOPPING in states.LIFE[self.state].exits:
+            self.to(S.STOPPING, now)
+
+    def die(self, now: float) -> None:
+        """Its process, if there is one that nobody is ending, ends by itself."""
+        if self.process and self.state in (S.STARTING, S.LOADING, S.READY, S.DRAINING, S.SLEEPING):
+            self.busy, self.drain_until, self.urgent = 0, None, False
+            self.resume_at = now + 8
+            self.to(S.BACKOFF, now)
 
     def view(self, queue: Queue, now: float) -> View:
         conf, process = self.settings, self.process
@@ -95,7 +151,7 @@ class Model:
             resume_at=self.resume_at,
             drain_until=self.drain_until,
             to_sleep=self.to_sleep,
-            dying=process is not None and self.state in (S.BACKOFF, S.STOPPED),
+            dying=dying(self.state, process=process is not None),
             gpus=process.gpus if process else (),
             need=max(1, conf.need - held),
             exclusive=conf.exclusive,

@@ -136,7 +136,7 @@ async def test_who_can_be_answered_elsewhere_does_not_wait_for_memory(autojump_c
 
 async def test_what_is_in_quarantine_is_told_at_once(autojump_clock: trio.testing.MockClock) -> None:
     desk = Desk()
-    desk.go(S.QUARANTINED, reason="unknown model architecture")
+    desk.go(S.STARTING, S.BACKOFF, S.QUARANTINED, reason="unknown model architecture")
     assert code(await desk.ask()) == "model_quarantined"
     assert trio.current_time() == 0
 
@@ -197,7 +197,7 @@ async def test_of_several_the_least_busy_healthy_one_is_lent(autojump_clock: tri
 
 async def test_one_that_may_come_keeps_hope_alive(autojump_clock: trio.testing.MockClock) -> None:
     desk = Desk("m@1", "m@2")
-    desk.go(S.QUARANTINED, name="m@1")
+    desk.go(S.STARTING, S.BACKOFF, S.QUARANTINED, name="m@1")
     assert code(await desk.meanwhile(lambda: desk.go(*TO_READY, name="m@2"))) == "m@2"
 
 

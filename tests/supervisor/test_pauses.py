@@ -1,8 +1,19 @@
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.supervisor.pauses import Record, backoff, failures_after_crash, give_up, next_start, retry_after
+from appliance.supervisor.pauses import (
+    TRIAL,
+    Record,
+    backoff,
+    failures_after_crash,
+    give_up,
+    next_start,
+    retry_after,
+    trial,
+)
 from appliance.supervisor.verdict import Retry
 
 UNIT = st.floats(0, 1)
@@ -104,3 +115,15 @@ def test_never_more_than_six_starts_in_half_an_hour(crashes: list[tuple[float, f
         now += pause
         starts.append(now)
     assert all(sum(1 for other in starts if start <= other < start + 1800) <= 7 for start in starts)
+
+
+def test_a_quarantine_has_an_end_where_time_may_help_and_one_more_failure_is_enough_then() -> None:
+    assert trial(Retry.NEVER) == inf
+    assert {trial(retry) for retry in set(Retry) - {Retry.NEVER}} == {TRIAL}
+    record = Record()
+    while next_start(record, Retry.BACKOFF, 0.0) is not None:
+        record = record.after(0.0, "crash", 0.0, 1.0)
+    again = record.after(TRIAL + 5.0, "crash", 5.0, 1.0)
+    assert next_start(again, Retry.BACKOFF, 0.0) is None
+    settled = record.after(TRIAL + 700.0, "crash", 650.0, 1.0)
+    assert next_start(settled, Retry.BACKOFF, 0.0) == 0

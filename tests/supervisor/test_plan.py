@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from appliance.domain.gpus import Gpu, Holder
 from appliance.domain.status import ReplicaState
 from appliance.supervisor.box import Action, View
-from appliance.supervisor.plan import plan
+from appliance.supervisor.plan import FORGOTTEN, plan
 
 S = ReplicaState
 GIB = 2**30
@@ -44,7 +45,32 @@ def test_what_is_wanted_or_asked_for_starts(facts: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("state", [S.STARTING, S.LOADING, S.READY, S.STOPPING, S.QUARANTINED])
 def test_what_runs_or_is_in_quarantine_is_not_started(state: ReplicaState) -> None:
-    assert actions(view(state=state, wanted=True, asked=1)) == []
+    assert actions(view(state=state, wanted=True, asked=1, resume_at=inf)) == []
+
+
+def test_a_quarantine_that_time_may_end_ends_with_its_time_and_the_others_do_not() -> None:
+    made = plan([view(state=S.QUARANTINED, resume_at=NOW + 9)], None, NOW)
+    assert (made.actions, made.look_again) == ([], NOW + 9)
+    assert actions(view(state=S.QUARANTINED, resume_at=NOW)) == [("reset", "a")]
+    made = plan([view(state=S.QUARANTINED, resume_at=inf)], None, NOW)
+    assert (made.actions, made.look_again) == ([], None)
+
+
+def test_what_failed_and_is_needed_no_more_is_stopped_after_its_pause() -> None:
+    assert plan([view(state=S.BACKOFF, resume_at=NOW + 8)], None, NOW).look_again == NOW + 8
+    assert actions(view(state=S.BACKOFF, resume_at=NOW)) == [("reset", "a")]
+    assert actions(view(state=S.BACKOFF, resume_at=NOW, dying=True)) == []
+
+
+def test_what_others_keep_out_is_looked_at_every_second_and_forgotten_after_a_while() -> None:
+    out = view(state=S.BLOCKED, since=NOW - FORGOTTEN + 5, need=20 * GIB)
+    held = [gpu(free=2, holders=(Holder(7, "ann", "train.py", 22 * GIB),))]
+    made = plan([out], held, NOW)
+    assert ([action.kind for action in made.actions], made.look_again) == (["block"], NOW + 1)
+    assert plan([replace(out, choices=(4,))], held, NOW).look_again == NOW + 1, "a GPU may come back, too"
+    assert actions(out, gpus=held, now=NOW + 5) == [("reset", "a")]
+    for needed in ({"wanted": True}, {"asked": 1}):
+        assert actions(replace(out, **needed), gpus=held, now=NOW + 5) == [("block", "a")]
 
 
 def test_a_pause_is_waited_for_and_its_end_is_known() -> None:
@@ -276,7 +302,7 @@ def test_memory_that_nobody_holds_any_more_is_waited_for_and_what_others_hold_bl
 
 
 def test_what_was_refused_for_want_of_memory_starts_as_soon_as_there_is_some() -> None:
-    refused = view(state=S.BLOCKED, need=20 * GIB)
+    refused = view(state=S.BLOCKED, since=NOW - 9, need=20 * GIB)
     assert actions(refused, gpus=[gpu(free=24)]) == [("start", "a")]
     assert actions(refused, gpus=[gpu(free=4, holders=(Holder(7, "ann", "x", 20 * GIB),))]) == [("block", "a")]
     idle = view("b", S.READY, gpus=(0,), need=20 * GIB)

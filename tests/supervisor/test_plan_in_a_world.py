@@ -1,7 +1,6 @@
 """The plan in a simulated box where anything happens in any order."""
 
 from dataclasses import replace
-from math import inf
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -9,10 +8,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from appliance.domain.gpus import Gpu, Holder
 from appliance.domain.status import ReplicaState, ReplicaStatus
-from appliance.supervisor import states
-from appliance.supervisor.box import Action
+from appliance.supervisor import pauses, states
+from appliance.supervisor.box import AFTER, Action
 from appliance.supervisor.plan import plan
 from appliance.supervisor.swaps import Swaps
+from appliance.supervisor.verdict import Retry
+from tests.fakes.paper_deadlines import DUE, in_time
 from tests.fakes.paper_replicas import GIB, Line, Model, Process, Settings, any_settings
 
 S = ReplicaState
@@ -20,9 +21,12 @@ TOTAL = 24 * GIB
 KEPT = GIB // 2  # by a sleeper
 RESIDENCE = 30.0
 LOAD_WAIT = 120.0
-DRAIN = 30.0
 RUNTIMES = ("a", "b", "c", "d")
 name_of = st.sampled_from(RUNTIMES)
+
+
+def test_the_plan_is_held_to_every_deadline_that_the_table_says_it_keeps() -> None:
+    assert set(DUE) == {state for state, stay in states.LIFE.items() if stay.keeper is states.Keeper.PLAN} | {S.READY}
 
 
 class World(RuleBasedStateMachine):
@@ -74,8 +78,11 @@ class World(RuleBasedStateMachine):
         self.expire()
         gpus = self.seen()
         views = [one.view(self.lines[one.runtime].queue, self.now) for one in self.models.values()]
-        for action in plan(views, gpus, self.now, residence=RESIDENCE, seen=self.looked).actions:
+        made = plan(views, gpus, self.now, residence=RESIDENCE, seen=self.looked)
+        for action in made.actions:
             self.act(action, self.models[action.replica], gpus)
+        for model in self.models.values():
+            in_time(model.view(self.lines[model.runtime].queue, self.now), self.now, made.look_again)
 
     def act(self, action: Action, model: Model, gpus: list[Gpu]) -> None:
         if action.making_room_for:
@@ -86,40 +93,12 @@ class World(RuleBasedStateMachine):
             self.swaps.begin(action.making_room_for, model.name)
         if action.kind == "start":
             self.start(action, model, gpus)
-        elif action.kind == "wake":
+            return
+        if action.kind == "wake":
             assert model.process is not None
             free = {gpu.index: gpu.free for gpu in gpus}
             assert all(free[index] + model.process.holds >= model.settings.need for index in model.process.gpus)
-            model.process.asleep = False
-            model.to(S.LOADING, self.now)
-        elif action.kind == "block":
-            if model.state in (S.STOPPED, S.BACKOFF):
-                model.to(S.BLOCKED, self.now)
-        elif action.kind != "wait":
-            self.go(action, model)
-        elif model.state is S.BLOCKED:
-            model.to(S.STOPPED, self.now)
-
-    def go(self, action: Action, model: Model) -> None:
-        """It has to end, or to make room."""
-        match action.kind:
-            case "drain":
-                model.wanted, model.to_sleep, model.drain_until = False, action.to_sleep, self.now + 600
-                model.to(S.DRAINING, self.now)
-            case "sleep":
-                assert not model.busy
-                model.drain_until = None
-                if model.state is S.READY:
-                    model.to(S.DRAINING, self.now)
-            case "condemn":
-                model.busy, model.wanted = 0, True
-                model.to(S.STOPPING, self.now)
-            case _:
-                over = model.drain_until is not None and model.drain_until <= self.now
-                assert not model.busy or over, "while it works"
-                model.wanted = model.urgent = False
-                model.busy = 0
-                model.to(S.STOPPING, self.now)
+        model.obey(action, self.now)
 
     def start(self, action: Action, model: Model, gpus: list[Gpu]) -> None:
         assert model.process is None, "a second tree"
@@ -143,7 +122,7 @@ class World(RuleBasedStateMachine):
         assert not any(one.settings.exclusive == model.settings.exclusive != "" for one in rivals)
         model.process = Process(model.settings.need, action.gpus)
         model.wanted, model.unloaded, model.drain_until, model.to_sleep = True, False, None, False
-        model.to(S.STARTING, self.now)
+        model.to(AFTER[action.kind], self.now)
 
     def settle(self, model: Model) -> None:
         row = ReplicaStatus(model.runtime, model.name, "vllm", model.state, self.now, pid=1 if model.process else None)
@@ -215,14 +194,28 @@ class World(RuleBasedStateMachine):
             self.settle(model)
             if model.retired:
                 del self.models[model.name]
+            elif model.condemned is not None:
+                model.wanted, model.resume_at, model.condemned = False, self.now + model.condemned, None
+                model.to(S.QUARANTINED, self.now)
 
     @rule(name=name_of)
     def a_process_dies(self, name: str) -> None:
         for model in self.members(name)[:1]:
-            if model.process and model.state in (S.STARTING, S.LOADING, S.READY, S.DRAINING, S.SLEEPING):
-                model.busy, model.drain_until, model.urgent = 0, None, False
-                model.resume_at = self.now + 8
-                model.to(S.BACKOFF, self.now)
+            model.die(self.now)
+
+    @rule(name=name_of, heals=st.booleans())
+    def a_process_fails_once_too_often(self, name: str, heals: bool) -> None:
+        self.a_process_dies(name)
+        for model in self.members(name)[:1]:
+            if model.state is S.BACKOFF and model.process:
+                model.condemned = pauses.trial(Retry.BACKOFF if heals else Retry.NEVER)
+
+    @rule(name=name_of)
+    def files_change(self, name: str) -> None:
+        for model in self.members(name):
+            if model.state is S.QUARANTINED:
+                model.wanted = model.urgent = True
+                model.to(S.STOPPED, self.now)
 
     @rule(index=st.sampled_from([0, 1]), size=st.integers(0, 24))
     def somebody_else_comes_and_goes(self, index: int, size: int) -> None:
@@ -237,6 +230,7 @@ class World(RuleBasedStateMachine):
 
     @rule(name=name_of)
     def an_order_to_load(self, name: str) -> None:
+        self.files_change(name)  # an order is as good
         for model in self.members(name):
             model.wanted = model.urgent = True
             model.unloaded = False
@@ -244,18 +238,8 @@ class World(RuleBasedStateMachine):
     @rule(name=name_of)
     def an_order_to_drain(self, name: str) -> None:
         for model in self.members(name):
-            self.drain(model)
+            model.drain(self.now)
             model.unloaded = True
-
-    def drain(self, model: Model) -> None:
-        model.wanted = model.urgent = False
-        if model.state in (S.READY, S.DRAINING):
-            model.drain_until = min(model.drain_until or inf, self.now + DRAIN)
-            model.to_sleep = False
-            if model.state is S.READY:
-                model.to(S.DRAINING, self.now)
-        elif model.process and S.STOPPING in states.TRANSITIONS[model.state]:
-            model.to(S.STOPPING, self.now)
 
     @rule(name=name_of, conf=any_settings)
     def a_reload_changes_or_adds_a_runtime(self, name: str, conf: Settings) -> None:
@@ -278,7 +262,7 @@ class World(RuleBasedStateMachine):
             if model.process is None:
                 del self.models[model.name]
                 continue
-            self.drain(model)
+            model.drain(self.now)
             model.retired = True
         self.clients_leave(name)
 
@@ -305,9 +289,12 @@ class World(RuleBasedStateMachine):
     def peace(self) -> None:
         """Nothing happens from outside any more, and nobody has privileges."""
         self.foreign, self.fault, self.silent = [0, 0], ["", ""], [False, False]
+        for name in RUNTIMES:
+            self.files_change(name)
         for model in self.models.values():
             model.settings = replace(model.settings, pinned=False, priority=0)
             model.wanted = model.urgent = False
+            model.condemned = None
         for name in RUNTIMES:
             self.clients_leave(name)
 
@@ -374,6 +361,21 @@ class World(RuleBasedStateMachine):
         assert not {model.state for model in self.models.values()} & passing
         assert not any(model.retired for model in self.models.values())
         assert all(not line.deadlines and not line.queue.waiting for line in self.lines.values())
+
+    @precondition(lambda self: hasattr(self, "models"))
+    @rule()
+    def who_rests_is_woken_by_what_the_table_says(self) -> None:
+        """A quarantine that time may end ends with its hour; every other rest ends when somebody asks."""
+        self.peace()
+        for model in list(self.models.values()):
+            if model.state is S.BACKOFF and model.process and not model.retired:
+                model.condemned = pauses.TRIAL
+                self.progress(model)
+        waiting = [model for model in self.models.values() if model.state is S.QUARANTINED]
+        self.now += pauses.TRIAL
+        self.the_gpus_are_looked_at()
+        self.look()
+        assert all(model.state is not S.QUARANTINED for model in waiting)
 
     @invariant()
     def memory_is_never_promised_twice(self) -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -22,10 +23,11 @@ def test_the_replica_nearest_to_serving_speaks() -> None:
         (refusals.queue_full(ROW, 256, 7), "queue_full", "load_queue"),
         (refusals.crashed(replace(ROW, state=S.BACKOFF), 12), "model_crashed", "12 s"),
         (
-            refusals.quarantined(replace(ROW, advice="Set a smaller `context`.")),
+            refusals.quarantined(replace(ROW, advice="Set a smaller `context`."), inf),
             "model_quarantined",
-            "smaller `context`",
+            "until its operator acts. Set a smaller `context`.",
         ),
+        (refusals.quarantined(ROW, 1800), "model_quarantined", "before its operator acts, or 30 min have passed."),
         (refusals.blocked(ROW, 9), "model_blocked", "because"),
         (refusals.ended(ROW, "unloaded"), "draining", "is being stopped (unloaded)"),
         (refusals.stopped(ROW), "model_loading", "was stopped"),

@@ -3,6 +3,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from appliance.errors import GatewayError
 from appliance.fleet.table import FleetTable
 from appliance.supervisor import life
 from appliance.supervisor.life import Place
+from appliance.supervisor.pauses import Record
 from appliance.supervisor.replica import Replica
 from appliance.supervisor.tree import become_subreaper, tagged
 from appliance.supervisor.watching import Senses
@@ -295,3 +297,39 @@ async def test_a_process_that_is_taken_over_can_be_told_to_stop_before_its_task_
             await scene.until(lambda row: row.state is S.STOPPED and row.pid is None)
             nursery.cancel_scope.cancel()
     assert not scene.replica.wanted
+
+
+@pytest.mark.parametrize(("start", "wanted"), [("boot", True), ("on-demand", False)])
+async def test_the_end_of_a_quarantine_is_a_new_beginning_for_what_starts_at_boot(
+    tmp_path: Path, start: str, wanted: bool
+) -> None:
+    replica = Scene(tmp_path, SLEEP, start=start).replica
+    for state in (S.STARTING, S.BACKOFF, S.QUARANTINED):
+        replica.write(state)
+    replica.reset("its time is over")
+    assert (replica.status.state, replica.status.reason, replica.wanted) == (S.STOPPED, "its time is over", wanted)
+    replica.write(S.STARTING)
+    replica.reset("not now")
+    assert replica.status.state is S.STARTING
+
+
+async def test_what_is_in_quarantine_says_whether_it_is_tried_again(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "print('unrecognized arguments'); raise SystemExit(1)")
+    async with scene.running() as replica:
+        row = await scene.until(lambda row: row.state is S.QUARANTINED)
+        assert "once more" not in row.advice
+        assert replica.resume_at == inf
+    scene = Scene(tmp_path, "print('CUDA out of memory'); raise SystemExit(1)")
+    async with scene.running() as replica:
+        replica.failures = Record(1, (trio.current_time(),), "oom", 1)
+        row = await scene.until(lambda row: row.state is S.QUARANTINED)
+        assert row.advice.endswith("It is tried once more an hour after its last failure.")
+        assert 3500 < replica.resume_at - trio.current_time() <= 3600
+
+
+async def test_who_waits_for_room_after_a_failure_says_so(tmp_path: Path) -> None:
+    replica = Scene(tmp_path, SLEEP).replica
+    for state in (S.STARTING, S.BACKOFF):
+        replica.write(state, reason="exit code 1", cause="exited")
+    replica.explain_wait("waits for other to load")
+    assert (replica.status.state, replica.status.reason) == (S.STOPPED, "waits for other to load")

@@ -240,6 +240,25 @@ async def test_it_sleeps_and_wakes_up(tmp_path: Path) -> None:
     assert [row.state for row in patient.rows][-3:] == [S.DRAINING, S.SLEEPING, S.LOADING]
 
 
+async def test_a_sleeper_that_does_not_answer_any_more_is_ended(tmp_path: Path) -> None:
+    patient = Patient(tmp_path, sleep=1, dead_limit=Seconds(0.3))
+    async with patient.watched() as (watching, own), trio.open_nursery() as nursery:
+        assert await watching.become_ready()
+        stayed = []
+
+        async def stay() -> None:
+            stayed.append(await watching.stay_ready())
+
+        nursery.start_soon(stay)
+        patient.turned.set()
+        while str(patient.status.state) != "sleeping":
+            await trio.sleep(0.02)
+        patient.answer = ProbeAnswer(ok=False, detail="Connection refused")
+    assert stayed == [False]
+    assert own.cause is Cause.ENGINE_DEAD
+    assert own.gave_up == "its health probe fails while it sleeps: Connection refused"
+
+
 async def test_one_that_is_taken_over_asleep_sleeps_on(tmp_path: Path) -> None:
     patient = Patient(tmp_path, sleep=1)
     patient.status = replace(patient.status, adopted=True)
