@@ -1,10 +1,12 @@
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import appliance
 from appliance.config.schema import Runtime, Server
 from appliance.domain.status import ReplicaState
 from appliance.supervisor.states import LIFE, Keeper, move
@@ -53,3 +55,10 @@ def test_the_limits_that_the_table_names_are_settings() -> None:
     named = set(re.findall(r"`([a-z_]+)`", " ".join(stay.lasts for stay in LIFE.values())))
     limits = {"load_stall", "load_limit", "drain", "make_room", "stop_grace", "idle_stop", "dead_limit", "stall_limit"}
     assert limits <= named <= settings
+
+
+def test_the_page_for_operators_has_the_same_table() -> None:
+    page = (Path(appliance.__file__).parent / "docs" / "states.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    follow = {state: ", ".join(sorted(f"`{one}`" for one in stay.exits)) for state, stay in LIFE.items()}
+    assert rows == [f"| `{s}` | {stay.process} | {stay.lasts} | {follow[s]} |" for s, stay in LIFE.items()]
