@@ -60,6 +60,9 @@ class Life:
         progressed: when it last showed that it comes nearer to being ready.
         wedged: it does not end even when killed.
         gave_up: why it is being ended although nobody asked, in words, and as a class.
+        oom_kills: how many processes the kernel had ended for memory at the look before the last and at the last, in
+            its cgroup, or on the whole machine where it has none of its own. Of the two the older one counts: who is
+            killed may take a while to end.
     """
 
     process: Process
@@ -75,7 +78,7 @@ class Life:
     wedged: bool = False
     gave_up: str = ""
     cause: Cause | None = None
-    oom_before: int = 0
+    oom_kills: tuple[int, int] = (0, 0)
     limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
     def give_up(self, cause: Cause, words: str) -> None:
@@ -96,7 +99,12 @@ class Life:
     async def look_around(self) -> None:
         """Remember who belongs to it while they live, and collect those who came to us when they died."""
         self.tree.reap()
-        await trio.to_thread.run_sync(self.tree.members, limiter=self.limiter)
+
+        def look() -> int:
+            self.tree.members()
+            return _oom_kills(self.tree.leaf)
+
+        self.oom_kills = self.oom_kills[1], await trio.to_thread.run_sync(look, limiter=self.limiter)
 
     async def end(self, grace: float, stubborn: Callable[[list[int]], None]) -> None:
         """Empty its tree, however long that takes; `stubborn` is told the pids that outlive a KILL."""
@@ -119,7 +127,7 @@ class Life:
         self.tail.poll()
         ended = self.gave_up or spawn.exit_words(code)
         hint = self.cause
-        if hint is None and code == -9 and _oom_kills(self.tree.leaf) > self.oom_before:
+        if hint is None and code == -9 and _oom_kills(self.tree.leaf) > self.oom_kills[0]:
             hint = Cause.HOST_OOM
         return judge(self.tail.lines(), code, ended=ended, ready=self.ready is not None, hint=hint)
 
@@ -168,14 +176,14 @@ def begin(
     launch, needs = planned(runtime, address, key, gpus, place, total=total, temporary=temporary)
     tags = Tags(place.instance, replica)
     leaf = place.home.leaf(tags) if place.home else None
-    before = _oom_kills(leaf)
+    killed = _oom_kills(leaf)
     tail = Tail(place.log, [key])
     inherited = environment.inherited({**needs, **launch.env, **tags.env()})
     process = spawn.launch(launch.argv, inherited, place.log, leaf=leaf, open_files=place.open_files)
     config = records.fingerprint(launch.argv, launch.env, [key])
     tree = Tree(process, tags, leaf)
     endpoint = Endpoint(address, key)
-    return Life(process, tree, endpoint, tail, config, now, gpus, total, progressed=now, oom_before=before)
+    return Life(process, tree, endpoint, tail, config, now, gpus, total, progressed=now, oom_kills=(killed, killed))
 
 
 async def adopt(runtime: Runtime, place: Place, saved: Saved, now: float) -> "Life | str":
@@ -202,8 +210,8 @@ async def adopt(runtime: Runtime, place: Place, saved: Saved, now: float) -> "Li
     tree = Tree(process, tags, leaf)
     tail = Tail(place.log, [key])
     endpoint = Endpoint(record.address, key)
-    before = _oom_kills(leaf)
-    return Life(process, tree, endpoint, tail, config, now, gpus, total, progressed=now, oom_before=before)
+    killed = _oom_kills(leaf)
+    return Life(process, tree, endpoint, tail, config, now, gpus, total, progressed=now, oom_kills=(killed, killed))
 
 
 def save(life: Life, runtime: Runtime, replica: str, place: Place, *, date: float, learned: float) -> None:

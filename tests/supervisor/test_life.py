@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 import uuid
 from pathlib import Path
@@ -9,7 +10,7 @@ import trio
 
 from appliance.config.schema import Runtime
 from appliance.errors import OperatorError
-from appliance.supervisor import life, records
+from appliance.supervisor import cgroup, life, records
 from appliance.supervisor.life import Life, Place
 from appliance.supervisor.tree import become_subreaper, tagged
 from appliance.supervisor.verdict import Cause
@@ -113,4 +114,22 @@ async def test_without_its_key_nothing_is_taken_over(tmp_path: Path) -> None:
     saved = records.Saved(life.record_of(own, runtime(), "m", there, date=0, learned=0), None)
     with trio.fail_after(20):
         assert await life.adopt(runtime(), there, saved, trio.current_time()) == "its key is lost"
+        await end(own)
+
+
+@pytest.mark.parametrize(("counts", "cause"), [((7, 7, 7), Cause.CRASH), ((5, 5, 6), Cause.HOST_OOM)])
+async def test_only_what_the_kernel_has_ended_lately_was_ended_for_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: tuple[int, ...], cause: Cause
+) -> None:
+    """Where it has no cgroup, what is counted is the whole machine's: a kill of last week says nothing about it."""
+    counted = iter((5, *counts))
+    monkeypatch.setattr(cgroup, "oom_kills_of_machine", lambda: next(counted))
+    own = life.begin(runtime(), "m", place(tmp_path), None, trio.current_time())
+    own.ready = trio.current_time()
+    with trio.fail_after(10):
+        for _ in counts[1:]:
+            await own.look_around()
+        os.kill(own.process.pid, signal.SIGKILL)
+        await own.process.wait()
+        assert own.verdict().cause is cause
         await end(own)
