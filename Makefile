@@ -8,6 +8,7 @@ LOCK_VENV := .venv-lock
 FUZZ := .fuzz
 VLLM := .vllm
 STEPS := 1000
+LEAVERS := 10000
 SEED := 1
 ATHERIS_VERSION := 3.0.0
 LOCK := packaging/lock
@@ -21,7 +22,7 @@ PIN := $(RESOLVE) pyproject.toml --generate-hashes --constraint $(LOCK_VENV)/pin
 RUN_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run test test-system test-vllm soak-supervisor binary package dashboards bench fuzz lock clean
+.PHONY: help run test test-system test-vllm soak-supervisor soak-leavers binary package dashboards bench fuzz lock clean
 
 help:
 	@echo 'make run          serve a real small model here and print a request to paste (ARGS="--port 9000")'
@@ -29,6 +30,7 @@ help:
 	@echo 'make test-system  the tests that need Debian packages or the binary'
 	@echo 'make test-vllm    the tests with the real vLLM on the CPU, which is installed in .vllm (3 GB, minutes)'
 	@echo 'make soak-supervisor  the supervisor: a thousand random orders, signals, reloads and crashes on real processes (SEED=2 STEPS=200)'
+	@echo 'make soak-leavers  ten thousand clients that leave at random, through the door: nothing of them stays (LEAVERS=2000)'
 	@echo 'make binary       build dist/appliance'
 	@echo 'make package      build dist/appliance_VERSION_amd64.deb, a bill of materials and checksums'
 	@echo 'make dashboards   write dashboards/*.json anew from dashboards/author'
@@ -48,6 +50,9 @@ test-system: $(DEV_READY)
 
 soak-supervisor: $(DEV_READY)
 	@SOAK_STEPS=$(STEPS) SOAK_SEED=$(SEED) $(VENV)/bin/python -m pytest -s tests/supervisor/test_soak.py $(ARGS)
+
+soak-leavers: $(DEV_READY)
+	@LEAVERS=$(LEAVERS) $(VENV)/bin/python -m pytest -rA tests/e2e/test_limits_crowd.py -k leave $(ARGS)
 
 test-vllm: $(DEV_READY) $(VLLM)/.ready
 	@VLLM_BIN=$(abspath $(VLLM))/venv/bin/vllm VLLM_TINY_MODEL=$(abspath $(VLLM))/model $(VENV)/bin/python -m pytest -m vllm -rA $(ARGS)

@@ -27,7 +27,7 @@ def outcomes_of(config: Config, fleet: FleetTable, metrics: Metrics, clock: Call
             _LOG.log(level, "the circuit breaker of %s is %s", target, state.name.lower())
 
     queues = Queues(_rules(config), clock, metrics)
-    trials = Trials(clock, config.server.queue_wait)
+    trials = Trials(clock, config.server.queue_wait, queues.step_aside)
     panel = Panel(config.server.circuit_failures, told)
     for watcher in (queues, trials, panel):
         fleet.watch_replicas(watcher.replica_changed)

@@ -159,14 +159,21 @@ class Attempts:
         if exchange.inside:
             return lease
         trials, queues = self.outcomes.trials, self.outcomes.queues
-        if trials.suspects.any and await trials.turn(runtime, body, exchange):
-            lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
         tokens = exchange.input_estimate
-        if operation is not Operation.COUNT_TOKENS and not queues.take(runtime, exchange, tokens):
+        while True:
+            # Looked at again after every wait: the same request of somebody else may have crashed an engine by then.
+            if trials.suspects.any and exchange.trial is None and await trials.turn(runtime, body, exchange):
+                lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
+                continue
+            if (
+                exchange.place is not None
+                or operation is Operation.COUNT_TOKENS
+                or queues.take(runtime, exchange, tokens)
+            ):
+                return lease
             exchange.let_go()  # others may need the room while this one waits
             await queues.wait(runtime, exchange, tokens)
             lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
-        return lease
 
     async def _ready(self, runtime: str, exchange: Exchange, *, elsewhere: bool) -> Lease:
         exchange.phase = "loading"

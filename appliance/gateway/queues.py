@@ -165,6 +165,11 @@ class Queues:
         if ticket is not None and (called := ticket.line.release(ticket, used, now)):
             self._call(called)
 
+    def step_aside(self, exchange: Exchange) -> None:
+        """The exchange has to wait for something else first: it gives back its slot, and the use of its replica."""
+        self.free(exchange, 0, self._clock())
+        exchange.let_go()
+
     def replica_changed(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
         """A replica's row was written; a watcher of the fleet table."""
         ready = after.state is ReplicaState.READY

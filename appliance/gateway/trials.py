@@ -32,14 +32,18 @@ class Trials:
     Args:
         clock: monotonic seconds.
         wait: seconds that a suspect may wait for its turn.
+        step_aside: gives back all that an exchange holds, so that it holds nobody up while it waits.
 
     Attributes:
         suspects: who they are.
     """
 
-    def __init__(self, clock: Callable[[], float], wait: float) -> None:
+    def __init__(
+        self, clock: Callable[[], float], wait: float, step_aside: Callable[[Exchange], None] = Exchange.let_go
+    ) -> None:
         self.suspects = Suspects()
         self.wait = wait
+        self._step_aside = step_aside
         self._clock = clock
         self._ended: dict[str, trio.Event] = {}  # by runtime; somebody waits for its trial to end
 
@@ -56,7 +60,7 @@ class Trials:
             while not self._let_in(runtime, content, exchange):
                 if not waited:
                     exchange.phase = "queued"
-                    exchange.let_go()  # it holds nobody up while it waits
+                    self._step_aside(exchange)
                 waited = True
                 await self._ended.setdefault(runtime, trio.Event()).wait()
             return waited

@@ -146,6 +146,20 @@ def _model(guard: Guardrail, path: ConfigPath, config: Config) -> Iterator[Findi
         meant = nearest(guard.model, known)
         fix = f'did you mean "{meant}"?' if meant else "use the public name of a model of this appliance"
         yield Finding((*path, "model"), f'`{here}.model`: there is no model "{guard.model}"', fix)
+    if "output" in guard.on:
+        yield from _continued(guard, path, config)
+
+
+def _continued(guard: Guardrail, path: ConfigPath, config: Config) -> Iterator[Finding]:
+    """llama-server goes on with an answer that a conversation ends with, in place of judging it."""
+    targets = {target for model in config.models if model.name == guard.model for target in model.targets}
+    for runtime in config.runtimes:
+        asked = runtime.name == guard.model or runtime.name in targets
+        told = "--no-prefill-assistant" in runtime.args or any("PREFILL_ASSISTANT" in name for name in runtime.env)
+        if asked and runtime.engine == "llama.cpp" and not told:
+            what = f"`{dotted(path)}.on`: llama-server would go on with an answer that it is shown, and not judge it"
+            fix = f'add "--no-prefill-assistant" to `args` of the runtime "{runtime.name}"'
+            yield Finding((*path, "on"), what, fix)
 
 
 def _folded(words: Iterable[str]) -> set[str]:

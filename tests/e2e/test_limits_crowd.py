@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import sqlite3
 import time
@@ -17,11 +18,13 @@ from tests.fakes.product import Product, product, runtime
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 CLIENTS = 1000
+LEAVERS = int(os.environ.get("LEAVERS", "1000"))  # `make soak-leavers` has ten thousand
 LIMITS = {
     "rate": "requests_per_minute = 30",
+    "steady": "requests_per_minute = 240",
     "day": "tokens_per_day = 3000",
     "few": "concurrent = 50",
-    "chaos": "concurrent = 20, tokens_per_minute = 1_000_000_000, tokens_per_month = 1_000_000_000",
+    "chaos": "concurrent = 40, tokens_per_minute = 1_000_000_000, tokens_per_month = 1_000_000_000",
     "good": "",
 }
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 30}).encode()
@@ -38,7 +41,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     )
     model = '[[models]]\nname = "m"\ntargets = ["m"]\n[[models]]\nname = "shared"\ntargets = ["m"]\nlimits = { tokens_per_day = 2500 }\n'
     engines = runtime("m", "--tokens", "20") + runtime("slow", "--tokens", "20", "--first-byte-delay", "5")
-    engines += runtime("pausing", "--tokens", "20", "--first-byte-delay", "1.5")
+    engines += runtime("pausing", "--tokens", "20", "--first-byte-delay", "0.7", extra="slots = 8")
     with product(tmp_path_factory.mktemp("box"), f"{keys}\n{model}\n{engines}") as running:
         running.ready("m", "slow", "pausing")
         yield running
@@ -60,6 +63,35 @@ async def test_requests_a_minute(box: Product) -> None:
             error = json.loads(one.body)["error"]
             assert (error["code"], error["limit"]) == ("rate_limit_exceeded", "requests_per_minute")
             assert 1 <= int(one.headers["retry-after"]) <= 60
+
+
+async def test_requests_a_minute_to_the_request(box: Product) -> None:
+    """It starts full and refills evenly, so with somebody always asking the count follows from the time alone."""
+    served = refused = 0
+    first_sent = last_sent = last_answered = trio.current_time()
+    first_answered = float("inf")
+
+    async def insist() -> None:
+        nonlocal served, refused, last_sent, first_answered, last_answered
+        async with await connect(box.port) as stream:
+            while trio.current_time() < first_sent + 5:
+                last_sent = max(last_sent, trio.current_time())
+                await stream.send_all(request("steady", BODY))
+                one = await answer(stream)
+                last_answered = trio.current_time()
+                first_answered = min(first_answered, last_answered)
+                served += one.status == 200
+                refused += one.status == 429
+                await trio.sleep(0.2 if one.status == 429 else 0)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(insist)
+    assert refused > 100
+    at_least, at_most = (
+        240 + int((end - begin) * 4) for begin, end in ((first_answered, last_sent - 0.5), (first_sent, last_answered))
+    )
+    assert at_least <= served <= at_most
 
 
 async def test_requests_at_once(box: Product) -> None:
@@ -100,8 +132,10 @@ async def test_tokens_a_day_of_a_key_and_of_a_model(box: Product, key: str, mode
     assert sum(used) <= quota
 
 
-async def test_a_thousand_clients_that_leave_at_random_leave_nothing_behind(box: Product) -> None:
-    """Twenty may be there at once; after the chaos twenty get in and nobody more, and what is left is what was not used."""
+@pytest.mark.timeout(180 + LEAVERS // 20)
+async def test_clients_that_leave_at_random_leave_nothing_behind(box: Product) -> None:
+    """Forty may be there at once, for eight slots; after the chaos forty get in and nobody more, nobody is in a slot
+    or in line, and what is left is what was not used."""
     rng = random.Random(7)
     left = 0
 
@@ -115,22 +149,30 @@ async def test_a_thousand_clients_that_leave_at_random_leave_nothing_behind(box:
         await trio.aclose_forcefully(stream)
         left += 1
 
-    for _ in range(4):
+    for _ in range(LEAVERS // 250):
         async with trio.open_nursery() as nursery:
-            for _ in range(CLIENTS // 4):
+            for _ in range(250):
                 nursery.start_soon(leave)
-    assert left == CLIENTS
+    assert left == LEAVERS // 250 * 250
+
+    def nobody_is_there() -> bool:
+        (line,) = [line for line in box.ops("GET", "/state").json()["queues"] if line["runtime"] == "pausing"]
+        return (line["slots"], line["running"], line["waiting"]) == (8, 0, 0)
+
+    with trio.fail_after(60):
+        while not await trio.to_thread.run_sync(nobody_is_there):
+            await trio.sleep(0.1)
 
     async def whole() -> bool:
-        answers = await all_at_once(box.port, "chaos", PAUSING, 25)
-        if statuses(answers) != {200: 20, 429: 5}:
+        answers = await all_at_once(box.port, "chaos", PAUSING, 45)
+        if statuses(answers) != {200: 40, 429: 5}:
             return False
         async with await connect(box.port) as stream:
             await stream.send_all(request("chaos", BODY.replace(b"30}", b"999999999999}")))
             error = json.loads((await answer(stream)).body)["error"]
         assert error["code"] == "insufficient_quota"
         used = 1_000_000_000 - int(error["message"].split("has ")[1].split(" ")[0])
-        await trio.sleep(2)  # for the usage file
+        await trio.sleep(2)  # for the usage file: a pause of its writer and a second
         with closing(sqlite3.connect(box.state / "s" / "usage.db")) as file:
             return bool(used == file.execute("SELECT sum(input + output) FROM days WHERE key = 'chaos'").fetchone()[0])
 

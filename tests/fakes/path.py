@@ -73,7 +73,7 @@ class Path:
         ticks = iter(range(10**6))
         clock = clock or (lambda: float(next(ticks)))
         self.queues = Queues(rules or QueueRules(), clock, self.metrics)
-        self.trials = Trials(clock, 60)
+        self.trials = Trials(clock, 60, self.queues.step_aside)
         self.panel = Panel(5)
         self.outcomes = Outcomes(self.panel, self.queues, self.trials)
         for watcher in (self.queues, self.trials, self.panel):

@@ -1,13 +1,20 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import trio
 
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.domain.targets import Lease
-from appliance.errors import GatewayError
+from appliance.errors import ConnectionLost, GatewayError
 from appliance.gateway.accounting import Exchange
 from appliance.gateway.trials import Trials, digest_of, remembered
 from tests.fakes.accounts import accounts
+from tests.fakes.path import Path
 from tests.fakes.runtime import SOCKET
+from tests.fakes.upstream_reply import ScriptedReply
 
 S = ReplicaState
 POISON, BYSTANDER = b'{"messages":"poison"}', b'{"messages":"bystander"}'
@@ -124,3 +131,60 @@ async def test_what_was_asked_to_end_or_never_served_is_no_crash(change: tuple[R
     scene.breaks(scene.exchange(POISON))
     scene.trials.replica_changed(row(change[0]), row(change[1]))
     assert not scene.trials.suspects.any
+
+
+class Mortal:
+    """An engine with a few slots that holds every request for a while; whoever says poison ends it."""
+
+    def __init__(self, path_of: Callable[[], Path]) -> None:
+        self.path_of = path_of
+        self.asked: list[bytes] = []
+
+    async def send(self, endpoint: Any, request: Any, deadlines: Any, **_: Any) -> ScriptedReply:
+        self.asked.append(request.body)
+        await trio.sleep(10)
+        if b"poison" in request.body:
+            self.path_of().fleet.set_replica(row(S.BACKOFF))
+            self.path_of().fleet.set_replica(replace(row(S.READY), slots=1))
+            raise ConnectionLost("reset", before_reply=True)
+        return ScriptedReply(b'{"choices":[]}', headers=[("content-type", "application/json")])
+
+
+async def test_who_becomes_a_suspect_while_it_waits_in_line_waits_for_its_turn_as_well(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """One slot: the first poison crashes the engine, and its two copies stand in line with an innocent one."""
+    engine = Mortal(lambda: path)
+    path = Path(engine, clock=trio.current_time)  # type: ignore[arg-type]
+    path.fleet.set_replica(replace(row(S.READY), slots=1))
+    codes: list[int] = []
+
+    async def ask(text: str) -> None:
+        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode()
+        codes.append((await path.ask("POST", "/v1/chat/completions", body)).status)
+
+    async with trio.open_nursery() as nursery:
+        for text in ("poison", "poison", "hello", "poison"):
+            nursery.start_soon(ask, text)
+            await trio.sleep(1)
+    assert sorted(codes) == [200, 422, 502, 502]
+    poisoned = [body for body in engine.asked if b"poison" in body]
+    assert len(poisoned) == 2, "the second crash, of the only suspect inside, is the last one"
+    line = path.queues._lines["m"]
+    assert (line.running, line.waiting, path.trials.suspects.trials) == (0, 0, {})
+    assert path.runtime.held == set()
+
+
+async def test_a_suspect_gives_its_slot_to_others_while_it_waits_for_its_turn(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    scene = Scene()
+    scene.crash(POISON, BYSTANDER)
+    await scene.let_in(BYSTANDER)
+    left: list[Exchange] = []
+    trials = Trials(trio.current_time, 5, left.append)
+    trials.suspects = scene.trials.suspects
+    waiting = scene.exchange(POISON)
+    with pytest.raises(GatewayError, match="one at a time"):
+        await trials.turn("m", POISON, waiting)
+    assert left == [waiting]

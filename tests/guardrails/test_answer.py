@@ -28,13 +28,36 @@ QWEN = Guardrail(
         (QWEN, "Safety: Safe\nCategories: None", []),
         (QWEN, "Safety: Unsafe\nCategories: Violent, PII", ["violence"]),
         (QWEN, "Safety: Controversial\nCategories: Other", ["unsafe"]),
+        (LLAMA, '{"verdict": "safe"}', []),
+        (
+            LLAMA,
+            '{"verdict": "Unsafe ", "categories": ["S1", "S10"], "reason": "bob@example.com"}',
+            ["violence", "S10"],
+        ),
+        (LLAMA, '{"safe": false, "category": "hate"}', ["hate"]),
+        (LLAMA, '{"unsafe": false, "score": 0.1}', []),
+        (LLAMA, '```json\n{\n  "safe": false,\n  "categories": {"S2": true, "S3": false}\n}\n```\n', ["S2"]),
+        (LLAMA, '{"safe": false, "categories": ["S7"]}', []),
+        (LLAMA, '{"unsafe": true}', ["unsafe"]),
+        (GRANITE, '{"harmful": "yes"}', ["unsafe"]),
     ],
 )
 def test_answers_of_the_usual_guard_models(guard: Guardrail, answer: str, categories: list[str]) -> None:
     assert [finding.category for finding in judged(answer, guard)] == categories
 
 
-@pytest.mark.parametrize("answer", ["", "I cannot help with that.", "safe or unsafe", "unsafely put", "\n"])
+OBJECTS = [
+    "{}",
+    '{"safe": true, "verdict": "unsafe"}',
+    '{"reason": "It is safe."}',
+    '{"safe": "maybe"}',
+    "[]",
+    '{"safe": fal',
+    "{" * 3000,
+]
+
+
+@pytest.mark.parametrize("answer", ["", "I cannot help with that.", "safe or unsafe", "unsafely put", "\n", *OBJECTS])
 def test_an_answer_that_says_neither_is_none(answer: str) -> None:
     with pytest.raises(UnreadableError):
         judged(answer, LLAMA)

@@ -86,6 +86,20 @@ def test_the_guard_model_may_be_one_that_only_a_backend_lists() -> None:
     assert problems(HEAD + backend + G + 'kind = "model"\nmodel = "listed"') == []
 
 
+@pytest.mark.parametrize("target", ["guard", "judge"])
+@pytest.mark.parametrize(
+    "told", ['args = ["--no-prefill-assistant"]', 'env = { LLAMA_ARG_PREFILL_ASSISTANT = "false" }', ""]
+)
+def test_a_llama_server_that_judges_answers_is_told_not_to_go_on_with_them(target: str, told: str) -> None:
+    guard = f'[[runtimes]]\nname = "guard"\nengine = "llama.cpp"\nmodel = "/m.gguf"\n{told}\n'
+    judge = '[[models]]\nname = "judge"\ntargets = ["guard"]\n'
+    kind = f'kind = "model"\nmodel = "{target}"\non = '
+    wrong = problems(f'{HEAD}{guard}{judge}{G}{kind}["output"]')
+    assert [setting for setting, _, _ in wrong] == ([] if told else ["on"])
+    assert all('"--no-prefill-assistant" to `args` of the runtime "guard"' in words for _, _, words in wrong)
+    assert problems(f'{HEAD}{guard}{judge}{G}{kind}["input"]') == []
+
+
 def test_a_mistake_never_repeats_a_pattern() -> None:
     ((_, _, told),) = problems(HEAD + G + 'kind = "regex"\npatterns = ["(canary"]')
     assert "canary" not in told
