@@ -80,5 +80,8 @@ class ReplicaMetrics:
         for series in (self._info, self._state, self._starts, self._restarts, self._swaps, self._held):
             for labels in [labels for labels in series if labels[1] == name]:
                 del series[labels]
+        left = {labels[0] for labels in self._info}
+        for times in [labels for labels in self._load if labels[0] not in left]:  # the runtime's own
+            del self._load[times]
         self._begun.pop(name, None)
         self._engines.gone(name)

@@ -111,3 +111,14 @@ def test_of_a_replica_that_is_no_more_nothing_is_left(box: Box) -> None:
     box.metrics.engine_told(ROW, {Measure.RUNNING: 1.0}, 0.1)
     box.metrics.dropped("r@1")
     assert [sample for family in box.registry.collect() for sample in family.samples] == []
+
+
+def test_how_long_a_runtime_took_to_load_stays_as_long_as_it_has_a_replica(box: Box) -> None:
+    box.write(S.STARTING, since=1.0)
+    box.write(S.READY, since=3.0)
+    other = replace(ROW, replica="r@2")
+    box.metrics.changed(None, other)
+    box.metrics.dropped("r@1")
+    assert box.value("replica_load_seconds_count", runtime="r", kind="cold") == 1
+    box.metrics.dropped("r@2")
+    assert box.value("replica_load_seconds_count", runtime="r", kind="cold") is None
