@@ -33,7 +33,7 @@ help:
 	@echo 'make soak-leavers  ten thousand clients that leave at random, through the door: nothing of them stays (LEAVERS=2000)'
 	@echo 'make binary       build dist/appliance'
 	@echo 'make package      build dist/appliance_VERSION_amd64.deb, a bill of materials and checksums'
-	@echo 'make dashboards   write dashboards/*.json anew from dashboards/author'
+	@echo 'make dashboards   write dashboards/*.json and the table of metrics anew from the code'
 	@echo 'make bench        the gateway beside vllm-router, nginx and haproxy (ARGS="--only flood --rounds 1")'
 	@echo 'make fuzz         look for requests that are read wrongly (ARGS="-max_total_time=60")'
 	@echo 'make lock         choose all versions anew'

@@ -345,6 +345,7 @@ def _supervisor(
             server.probe_interval,
             partial(send, upstreams),
             told=replicas.engine_told,
+            weighed=replicas.weighed,
             made_room=replicas.made_room,
         ),
         load_wait=server.load_wait,

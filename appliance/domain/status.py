@@ -105,6 +105,21 @@ Reading = Mapping[Measure, float]
 
 
 @dataclass(frozen=True, slots=True)
+class Footprint:
+    """What all processes of a replica use of the machine together.
+
+    Attributes:
+        cpu: seconds since they began, of those too that have ended and were collected by their parents.
+        resident: bytes in memory; what several of them share counts for each.
+        processes: how many there are.
+    """
+
+    cpu: float = 0.0
+    resident: int = 0
+    processes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """One entry of an engine's own `/v1/models`.
 

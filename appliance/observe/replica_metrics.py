@@ -1,6 +1,6 @@
 """What the replicas of runtimes do: states, starts, ends, and what their engines say about themselves."""
 
-from appliance.domain.status import Reading, ReplicaState, ReplicaStatus
+from appliance.domain.status import Footprint, Reading, ReplicaState, ReplicaStatus
 from appliance.observe.engine_metrics import EngineMetrics
 from appliance.observe.maker import Maker
 
@@ -34,6 +34,11 @@ class ReplicaMetrics:
             "GPU memory that a replica needs on each of its GPUs, declared or learned; 0 when unknown.",
             *_WHO,
         )
+        self._cpu = make.counter("appliance_replica_cpu_seconds_total", "CPU time of a replica's processes.", *_WHO)
+        self._resident = make.gauge(
+            "appliance_replica_resident_bytes", "Memory of the machine that a replica's processes hold.", *_WHO
+        )
+        self._processes = make.gauge("appliance_replica_processes", "Processes of a replica.", *_WHO)
         self._engines = EngineMetrics(make)
         self._begun: dict[str, tuple[str, float]] = {}  # how and when those began that are not ready yet
 
@@ -53,6 +58,9 @@ class ReplicaMetrics:
         self._time(before, after)
         if after.pid is None or after.state is S.SLEEPING:
             self._engines.gone(after.replica)
+        if after.pid is None:
+            for series in (self._cpu, self._resident, self._processes):
+                series.pop(who, None)
 
     def _time(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
         was, state, name = before.state if before else S.STOPPED, after.state, after.replica
@@ -71,13 +79,21 @@ class ReplicaMetrics:
         """A replica goes because another one needs its room."""
         self._swaps[row.runtime, row.replica].value += 1
 
+    def weighed(self, row: ReplicaStatus, footprint: Footprint) -> None:
+        """Its processes were looked at."""
+        who = (row.runtime, row.replica)
+        self._cpu[who].value = footprint.cpu
+        self._resident[who].value = footprint.resident
+        self._processes[who].value = footprint.processes
+
     def engine_told(self, row: ReplicaStatus, reading: Reading | None, seconds: float) -> None:
         """Its engine was asked for its own numbers; None when they did not come."""
         self._engines.told(row.runtime, row.replica, reading, seconds)
 
     def dropped(self, name: str) -> None:
         """There is no such replica any more, so there are no series of it."""
-        for series in (self._info, self._state, self._starts, self._restarts, self._swaps, self._held):
+        ours = (self._info, self._state, self._starts, self._restarts, self._swaps, self._held)
+        for series in (*ours, self._cpu, self._resident, self._processes):
             for labels in [labels for labels in series if labels[1] == name]:
                 del series[labels]
         left = {labels[0] for labels in self._info}

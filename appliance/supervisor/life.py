@@ -5,17 +5,19 @@ import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trio
 
 from appliance.config.schema import Runtime
 from appliance.domain.secret import Secret
+from appliance.domain.status import Footprint
 from appliance.domain.targets import Address, Endpoint
 from appliance.errors import OperatorError
 from appliance.supervisor import cgroup, command, environment, listeners, records, scratch, spawn
 from appliance.supervisor.launch import Launch
+from appliance.supervisor.proc import Member, footprint
 from appliance.supervisor.process import Process
 from appliance.supervisor.records import Record, Saved
 from appliance.supervisor.tail import Tail
@@ -63,6 +65,7 @@ class Life:
         oom_kills: how many processes the kernel had ended for memory at the look before the last and at the last, in
             its cgroup, or on the whole machine where it has none of its own. Of the two the older one counts: who is
             killed may take a while to end.
+        footprint: what its processes used when they were looked at last.
     """
 
     process: Process
@@ -79,6 +82,7 @@ class Life:
     gave_up: str = ""
     cause: Cause | None = None
     oom_kills: tuple[int, int] = (0, 0)
+    footprint: Footprint = field(default_factory=Footprint)
     limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
     def give_up(self, cause: Cause, words: str) -> None:
@@ -101,10 +105,15 @@ class Life:
         self.tree.reap()
 
         def look() -> int:
-            self.tree.members()
+            self._weigh(self.tree.members())
             return _oom_kills(self.tree.leaf)
 
         self.oom_kills = self.oom_kills[1], await trio.to_thread.run_sync(look, limiter=self.limiter)
+
+    def _weigh(self, members: set[Member]) -> None:
+        now = footprint(members)
+        # What has ended and was collected by nobody of theirs took its seconds along; a count must not fall for that.
+        self.footprint = replace(now, cpu=max(now.cpu, self.footprint.cpu))
 
     async def end(self, grace: float, stubborn: Callable[[list[int]], None]) -> None:
         """Empty its tree, however long that takes; `stubborn` is told the pids that outlive a KILL."""

@@ -6,12 +6,16 @@ signal goes through a handle that was checked after it was opened.
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from appliance.domain.status import Footprint
+
 _PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Stat:
         group: its process group.
         session: its session, which is the pid of whoever began it.
         alive: it still runs; a zombie does not.
+        cpu: seconds that it and its collected children have used.
+        resident: bytes in memory.
     """
 
     member: Member
@@ -44,6 +50,8 @@ class Stat:
     group: int
     session: int
     alive: bool
+    cpu: float = field(default=0.0, compare=False)
+    resident: int = field(default=0, compare=False)
 
 
 def parse_stat(pid: int, text: bytes) -> Stat:
@@ -58,7 +66,9 @@ def parse_stat(pid: int, text: bytes) -> Stat:
         # A zombie whose other threads still run is not dead yet.
         alive = fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
         member = Member(pid, int(fields[19]))
-        return Stat(member, parent=int(fields[1]), group=int(fields[2]), session=int(fields[3]), alive=alive)
+        cpu = sum(map(int, fields[11:15])) / _TICKS
+        parent, group, session = map(int, fields[1:4])
+        return Stat(member, parent, group, session, alive=alive, cpu=cpu, resident=int(fields[21]) * _PAGE)
     except IndexError as error:
         raise ValueError("too few fields") from error
 
@@ -76,6 +86,12 @@ def processes() -> Iterator[Stat]:
     for entry in os.listdir(_PROC):  # noqa: PTH208 - names are all that is needed, and there are many
         if entry.isdecimal() and (stat := stat_of(int(entry))) is not None:
             yield stat
+
+
+def footprint(members: Iterable[Member]) -> Footprint:
+    """What these use together; those that have ended count for nothing."""
+    found = [stat for member in members if (stat := stat_of(member.pid)) is not None and stat.member == member]
+    return Footprint(sum(stat.cpu for stat in found), sum(stat.resident for stat in found), len(found))
 
 
 def carries(pid: int, marks: tuple[bytes, ...]) -> bool:

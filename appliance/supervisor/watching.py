@@ -9,7 +9,7 @@ import trio
 
 from appliance.config.schema import Runtime
 from appliance.domain.engines import ENGINES
-from appliance.domain.status import ProbeAnswer, Reading, ReplicaState, ReplicaStatus
+from appliance.domain.status import Footprint, ProbeAnswer, Reading, ReplicaState, ReplicaStatus
 from appliance.domain.targets import Endpoint, Lease
 from appliance.supervisor import liveness, pauses, questions
 from appliance.supervisor.life import Life
@@ -40,6 +40,7 @@ class Senses:
         send: endpoint, method, path and body to status and body; None where an engine is asked for its health only.
         held: bytes of GPU memory that some processes hold; None when that cannot be known.
         told: gets a replica's own numbers, or None when they did not come, and the seconds that asking took.
+        weighed: gets what a replica's processes use, at each look.
         made_room: told of each replica that goes because another one needs its room.
     """
 
@@ -50,6 +51,7 @@ class Senses:
     send: Send | None = None
     held: Callable[[Container[int]], int | None] = lambda _: None
     told: Callable[[ReplicaStatus, Reading | None, float], None] = lambda _row, _reading, _seconds: None
+    weighed: Callable[[ReplicaStatus, Footprint], None] = lambda _row, _footprint: None
     made_room: Callable[[ReplicaStatus], None] = lambda _: None
 
 
@@ -186,6 +188,7 @@ class Watching:
                 return False
             self._show_health(answer, moving=busy and now - seen.moved < limits.dead)
             await self._life.look_around()
+            self._senses.weighed(self._replica.status, self._life.footprint)
 
     def _show_health(self, answer: ProbeAnswer, *, moving: bool) -> None:
         reason = "" if answer.ok else f"its health probe fails: {answer.detail}"

@@ -87,6 +87,28 @@ _STARTS = Row(
         ),
     ],
 )
+_MACHINE = Row(
+    "What they use of the machine",
+    [
+        rates(
+            "CPU",
+            "Cores that a replica's processes keep busy.",
+            "appliance_replica_cpu_seconds_total",
+            "replica",
+            unit="short",
+            kind="stack",
+        ),
+        levels(
+            "Memory",
+            "Of the machine, not of its GPUs; what several processes of a replica share counts for each.",
+            "appliance_replica_resident_bytes",
+            "replica",
+            unit="bytes",
+            kind="stack",
+        ),
+        levels("Processes", "Of each replica.", "appliance_replica_processes", "replica"),
+    ],
+)
 _ENGINES = Row(
     "Inside the engines, by their own numbers",
     [
@@ -203,5 +225,5 @@ PAGE = Page(
     "supervisor",
     "Appliance: model processes",
     "The life of every replica: states, restarts and their causes. appliance status has the words and what to do.",
-    [_STATES, _STARTS, _ENGINES, _WAITING, _TARGETS],
+    [_STATES, _STARTS, _MACHINE, _ENGINES, _WAITING, _TARGETS],
 )

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from appliance.domain.status import Measure, ReplicaState, ReplicaStatus
+from appliance.domain.status import Footprint, Measure, ReplicaState, ReplicaStatus
 from appliance.observe.maker import Maker
 from appliance.observe.replica_metrics import ReplicaMetrics
 
@@ -105,9 +105,20 @@ def test_an_engines_own_numbers_are_there_while_it_works(box: Box, state: S, pid
     assert (box.value("engine_requests_running", **WHO) is not None) is there
 
 
+def test_what_its_processes_use_is_there_while_there_are_some(box: Box) -> None:
+    box.write(S.READY, pid=7)
+    box.metrics.weighed(ROW, Footprint(12.5, 2**30, 3))
+    assert box.value("replica_cpu_seconds_total", **WHO) == 12.5
+    assert box.value("replica_resident_bytes", **WHO) == 2**30
+    assert box.value("replica_processes", **WHO) == 3
+    box.write(S.BACKOFF, pid=None)
+    assert box.value("replica_cpu_seconds_total", **WHO) is None
+
+
 def test_of_a_replica_that_is_no_more_nothing_is_left(box: Box) -> None:
     box.write(S.READY, pid=7)
     box.metrics.made_room(ROW)
+    box.metrics.weighed(ROW, Footprint(1.0, 2, 3))
     box.metrics.engine_told(ROW, {Measure.RUNNING: 1.0}, 0.1)
     box.metrics.dropped("r@1")
     assert [sample for family in box.registry.collect() for sample in family.samples] == []

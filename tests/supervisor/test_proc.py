@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.supervisor.proc import Member, boot_id, carries, parse_stat, processes, send, stat_of, stuck_words
+from appliance.domain.status import Footprint
+from appliance.supervisor.proc import (
+    Member,
+    boot_id,
+    carries,
+    footprint,
+    parse_stat,
+    processes,
+    send,
+    stat_of,
+    stuck_words,
+)
 
 LINE = b"7 (a) b (c)) %s 3 4 5 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 %d 0 99 1 2"
 
@@ -15,6 +26,21 @@ LINE = b"7 (a) b (c)) %s 3 4 5 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 %d 0 99 1 2"
 def test_a_command_name_may_hold_anything() -> None:
     stat = parse_stat(7, LINE % (b"S", 1))
     assert (stat.member, stat.parent, stat.group, stat.session, stat.alive) == (Member(7, 99), 3, 4, 5, True)
+
+
+def test_what_a_process_uses_is_told_with_it() -> None:
+    stat = parse_stat(7, LINE % (b"S", 1))
+    assert stat.cpu == (5 + 6 + 7 + 8) / os.sysconf("SC_CLK_TCK")
+    assert stat.resident == 2 * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_some_processes_use_what_they_use_together_and_who_is_gone_uses_nothing() -> None:
+    me = stat_of(os.getpid())
+    assert me is not None
+    alone = footprint([me.member])
+    assert (alone.processes, alone.resident > 2**20, alone.cpu > 0) == (1, True, True)
+    assert footprint([me.member, Member(me.member.pid, me.member.start + 1), Member(2**22 + 1, 5)]).processes == 1
+    assert footprint([]) == Footprint()
 
 
 @pytest.mark.parametrize(("state", "threads", "alive"), [(b"Z", 1, False), (b"Z", 2, True), (b"X", 1, False)])

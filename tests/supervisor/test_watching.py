@@ -12,7 +12,7 @@ import trio
 
 from appliance.config.schema import Runtime
 from appliance.config.units import Seconds
-from appliance.domain.status import Measure, ProbeAnswer, Reading, ReplicaState, ReplicaStatus
+from appliance.domain.status import Footprint, Measure, ProbeAnswer, Reading, ReplicaState, ReplicaStatus
 from appliance.domain.targets import Endpoint, Lease
 from appliance.supervisor import life
 from appliance.supervisor.life import Place
@@ -42,6 +42,7 @@ class Patient:
         self.answer = ProbeAnswer(ok=True)
         self.status_of_canary = self.status_of_numbers = 200
         self.readings: list[Reading | None] = []
+        self.footprints: list[Footprint] = []
         self.probes = 0
         self.tokens = 0
         self.sent: list[str] = []
@@ -61,6 +62,10 @@ class Patient:
         assert row is self.status
         assert seconds >= 0
         self.readings.append(reading)
+
+    def weighed(self, row: ReplicaStatus, footprint: Footprint) -> None:
+        assert row is self.status
+        self.footprints.append(footprint)
 
     async def send(self, _: Endpoint, method: str, path: str, __: bytes) -> tuple[int, bytes]:
         self.sent.append(f"{method} {path}")
@@ -83,7 +88,7 @@ class Patient:
     async def watched(self) -> AsyncIterator[tuple[Watching, life.Life]]:
         there = Place(str(uuid.uuid4()), self._path, self._path / "m.sock", self._path / "m.log")
         own = life.begin(self.runtime, "m", there, None, trio.current_time())
-        senses = Senses(self.probe, lambda: 0.0, lambda: 0.0, 0.05, self.send, told=self.took)
+        senses = Senses(self.probe, lambda: 0.0, lambda: 0.0, 0.05, self.send, told=self.took, weighed=self.weighed)
         try:
             with trio.fail_after(20):
                 yield Watching(self, own, senses), own
@@ -178,6 +183,20 @@ async def test_its_own_numbers_are_taken_at_each_look_while_it_is_idle_too(tmp_p
             await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
     assert {Measure.GENERATED: 7} in patient.readings
+
+
+async def test_what_its_processes_use_is_told_at_each_look(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    async with patient.watched() as (watching, _), trio.open_nursery() as nursery:
+        assert await watching.become_ready()
+        nursery.start_soon(watching.stay_ready)
+        while len(patient.footprints) < 3:
+            await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert {footprint.processes for footprint in patient.footprints} == {1}
+    assert min(footprint.resident for footprint in patient.footprints) > 0
+    spent = [footprint.cpu for footprint in patient.footprints]
+    assert spent == sorted(spent)
 
 
 async def test_a_program_that_has_no_numbers_is_asked_once(tmp_path: Path) -> None:
