@@ -16,10 +16,10 @@ Rooms import leftwards only; `tests/test_architecture.py` is the plan:
     values      errors, domain, config, recipes
     bytes       http1, sse, wire                            no clock, no task, no socket
     decisions   fleet, access, routing, limits, guardrails, queueing, breakers      time is an argument
-    outside     upstream, supervisor, health, observe, authority       one room per outsider
+    outside     upstream, supervisor, health, observe, authority, usage, events       one room per outsider
     path        gateway                                     a request's story
     surfaces    door, api, ops, pages, console                      thin: unpack, call, pack
-    assembly    parts, console_parts, policy, encryption, roster, private_door, reload,
+    assembly    parts, console_parts, operating, telling, policy, encryption, roster, private_door, reload,
                 serve, cli, __main__                        `parts` and `serve` know every class
 """
 

@@ -41,7 +41,6 @@ from appliance.gateway.accounting import Accounts
 from appliance.observe.host import answered
 from appliance.observe.sink import lines_dropped, said
 from appliance.operating import Operating
-from appliance.ops.gate import Gate
 from appliance.routing.catalogue import Catalogue
 
 _TOKEN = 32  # bytes
@@ -86,14 +85,15 @@ class ConsoleParts:
         self._errands = Errands()
         self._disks: dict[str, trio.CapacityLimiter] = {}  # one thread that hangs for each, and no second one
         sessions = Sessions(partial(secrets.token_urlsafe, _TOKEN))
-        entry = Entry(sources.keys, sessions, trio.current_time, trio.sleep, sources.pace)
+        gate = sources.operating.orders.gate
+        entry = Entry(sources.keys, gate, sessions, trio.current_time, trio.sleep, sources.pace)
         templates, pages = environment(), self._pages()
         self.feed = Feed(pages, partial(_rendered, templates), sources.leaving, self._beat)
         console = Console(
             pages, entry, self.feed, sources.hosts, templates, __version__, secure=sources.url.startswith("https:")
         )
         self.routes = console.routes()
-        self.links = LinkRoutes(Gate(sources.keys), sessions, trio.current_time, sources.url)
+        self.links = LinkRoutes(gate, sessions, trio.current_time, sources.url)
 
     def _pages(self) -> tuple[Page, ...]:
         """Every page, in the order of their list."""
@@ -120,7 +120,7 @@ class ConsoleParts:
 
     def on_the_box(self) -> list[Route]:
         """For whoever can reach them, which takes no key."""
-        return replace(self.links, gate=Gate(None)).routes()
+        return replace(self.links, gate=replace(self.links.gate, keys=None)).routes()
 
     def _beat(self) -> None:
         under_way = self._sources.accounts.under_way.values()

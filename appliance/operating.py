@@ -11,11 +11,13 @@ import trio
 from appliance.api.routes import Route
 from appliance.domain.gpus import Gpu
 from appliance.editing import Editor
+from appliance.events.journal import Journal
 from appliance.fleet.table import FleetTable
 from appliance.gateway.accounting import Accounts
 from appliance.gateway.outcomes import Outcomes
 from appliance.observe.log import ExchangeRecord
 from appliance.ops.config import ConfigRoutes
+from appliance.ops.events import EventRoutes
 from appliance.ops.gate import Gate
 from appliance.ops.keys import KeyRoutes
 from appliance.ops.live import Live, LiveRoutes
@@ -31,7 +33,7 @@ from appliance.supervisor.supervisor import Supervisor
 from appliance.usage.recorder import Recorder
 from appliance.usage.store import FILE
 
-Surface = LiveRoutes | OrderRoutes | KeyRoutes | UsageRoutes | RequestRoutes | ConfigRoutes | ModelRoutes
+Surface = LiveRoutes | OrderRoutes | KeyRoutes | UsageRoutes | RequestRoutes | ConfigRoutes | ModelRoutes | EventRoutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Seen:
     supervisor: Supervisor
     outcomes: Outcomes
     recorder: Recorder[ExchangeRecord]
+    journal: Journal
     gpus: Callable[[], Sequence[Gpu]]
 
 
@@ -82,14 +85,14 @@ class Operating:
 
     def on_the_box(self) -> list[Route]:
         """For whoever can reach them, which takes no key."""
-        return _routes([replace(surface, gate=Gate(None)) for surface in self.surfaces])
+        return _routes([replace(surface, gate=replace(surface.gate, keys=None)) for surface in self.surfaces])
 
 
 def operating_of(
     seen: Seen, operator: Operator, admission: Admission, editor: Editor | None, state_dir: Path
 ) -> Operating:
     """Everything of one server."""
-    gate, date = Gate(admission.ring), partial(time.clock_gettime, time.CLOCK_REALTIME)
+    gate, date = Gate(admission.ring, seen.journal), partial(time.clock_gettime, time.CLOCK_REALTIME)
     # Trio's clock, as in the rows of the fleet: its zero is another one than that of other clocks.
     clocks = Clocks(trio.current_time, seen.accounts.clock, date)
     snapshot = Snapshot(
@@ -100,7 +103,7 @@ def operating_of(
         seen.accounts.metrics.exchanges.totals,
         seen.supervisor.busy,
         seen.gpus,
-        lambda: seen.recorder.standing,
+        lambda: {"usage": seen.recorder.standing, "events": seen.journal.standing},
         seen.outcomes.report,
     )
     live = Live(snapshot)
@@ -115,6 +118,7 @@ def operating_of(
         keys,
         usage,
         requests,
+        EventRoutes(gate, seen.journal),
     )
     file = None
     if editor is not None:

@@ -27,7 +27,7 @@ from appliance.console.talking import own_credential
 from appliance.console_parts import ConsoleParts, Sources
 from appliance.domain.engines import ENGINES
 from appliance.domain.secret import Secret
-from appliance.domain.status import ProbeAnswer
+from appliance.domain.status import ProbeAnswer, ReplicaStatus
 from appliance.domain.targets import Endpoint
 from appliance.door.handover import Handover
 from appliance.door.reception import Reception
@@ -71,6 +71,7 @@ from appliance.supervisor import environment
 from appliance.supervisor.orders import Operator
 from appliance.supervisor.supervisor import Supervisor
 from appliance.supervisor.watching import Senses
+from appliance.telling import Telling
 from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.probe import probe, send
 from appliance.upstream.upstreams import Upstreams
@@ -103,6 +104,7 @@ class Parts:
     reloader: Reloader | None
     operating: Operating
     console: ConsoleParts
+    telling: Telling
     table: Sequence[Route]
 
     def interrupt(self, error: GatewayError) -> None:
@@ -131,19 +133,16 @@ def build(
     server = config.server
     date = partial(time.clock_gettime, time.CLOCK_REALTIME)
     fleet, metrics, readiness = FleetTable(), Metrics(), Readiness()
+    telling = Telling(config, fleet)
     upstreams = Upstreams(readiness=readiness)
-    metrics.build_info(__version__)
-    fleet.watch_replicas(metrics.replicas.changed)
-    fleet.watch_replicas(log_replica)
-    fleet.watch_backends(metrics.backend_seen)
-    fleet.watch_drops(metrics.row_dropped)
+    _watch(fleet, metrics)
     backends = endpoints_of(config.backends, credentials)
     catalogue = Catalogue(
         config.models, config.runtimes, backends, Clouds.of(config.providers, config.keys, credentials)
     )
-    gpus = reader_of(server.gpu_file, environment.inherited({}), metrics.gpus.seen)
-    outcomes = outcomes_of(config, fleet, metrics, time.monotonic)  # before there are rows to watch
-    supervisor = _supervisor(config, fleet, upstreams, gpus, metrics.replicas)
+    gpus = reader_of(server.gpu_file, environment.inherited({}), telling.also_gpus(metrics.gpus.seen))
+    outcomes = outcomes_of(config, fleet, metrics, time.monotonic, telling.circuit_changed)  # before there are rows
+    supervisor = _supervisor(config, fleet, upstreams, gpus, metrics.replicas, telling)
     prober = Prober(backends, fleet, partial(_ask, upstreams), server.probe_interval)
     deadlines = Deadlines(
         server.connect_timeout, server.first_byte_timeout, server.between_bytes_timeout, server.total_timeout
@@ -163,20 +162,23 @@ def build(
     keys, ledger = admission.ring, admission.ledger
     gateway = Gateway(catalogue, fleet, attempts, ledger, guardrails_of(config))
     admission.roster.watch(partial(put_into_effect, outcomes, gateway))
+    telling.listen(recorder, admission.roster)
     known = KnownHosts(server.names, socket.gethostname())
     hosts = known if admission.open else None
     encryption = encryption_of(config, known)
-    account = _telling(log, pulse, recorder)
+    account = telling.account(log, pulse.fresh.append, recorder.take)
     accounts = Accounts(metrics, time.monotonic, _Ids(), account, server.gateway_headers, outcomes)
     _watched(metrics, fleet, catalogue, ledger, encryption, recorder)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
     operator = Operator(supervisor, state_dir=Path(server.state_dir), patience=server.load_wait, drain=server.drain)
-    live = Live(admission.roster, gateway, prober, operator, metrics, recorder, encryption.answer_to)
+    live = Live(admission.roster, gateway, prober, operator, metrics, recorder, encryption.answer_to, telling)
     reloader = Reloader(config, live, file.fresh, api_keys, date) if file else None
 
-    seen = Seen(fleet, catalogue, accounts, supervisor, outcomes, recorder, gpus.last if gpus else tuple)
+    seen = Seen(
+        fleet, catalogue, accounts, supervisor, outcomes, recorder, telling.journal, gpus.last if gpus else tuple
+    )
     operating = operating_of(seen, operator, admission, Editor.of(file, reloader), Path(server.state_dir))
     sources = Sources(
         operating,
@@ -240,22 +242,18 @@ def build(
         reloader,
         operating,
         console,
+        telling,
         table,
     )
 
 
-def _telling(
-    log: Callable[[ExchangeRecord], None], pulse: Pulse, recorder: Recorder[ExchangeRecord]
-) -> Callable[[ExchangeRecord], None]:
-    """Who is told of the end of each exchange."""
-
-    def tell(record: ExchangeRecord) -> None:
-        log(record)
-        pulse.fresh.append(record)
-        if record.target:  # what was refused before it had one used nothing
-            recorder.take(record)
-
-    return tell
+def _watch(fleet: FleetTable, metrics: Metrics) -> None:
+    """Count and log what becomes of replicas and backends."""
+    metrics.build_info(__version__)
+    fleet.watch_replicas(metrics.replicas.changed)
+    fleet.watch_replicas(log_replica)
+    fleet.watch_backends(metrics.backend_seen)
+    fleet.watch_drops(metrics.row_dropped)
 
 
 def _table(routes: list[Route], known: KnownHosts) -> list[Route]:
@@ -326,12 +324,21 @@ class _Ids:
 
 
 def _supervisor(
-    config: Config, fleet: FleetTable, upstreams: Upstreams, gpus: GpuReader | None, replicas: ReplicaMetrics
+    config: Config,
+    fleet: FleetTable,
+    upstreams: Upstreams,
+    gpus: GpuReader | None,
+    replicas: ReplicaMetrics,
+    telling: Telling,
 ) -> Supervisor:
     server = config.server
 
     async def ask(endpoint: Endpoint, path: str) -> ProbeAnswer:
         return await _ask(upstreams, endpoint, path, ENGINES["llama.cpp"].loading_status)
+
+    def made_room(going: ReplicaStatus, coming: str) -> None:
+        replicas.made_room(going)
+        telling.made_room(going, coming)
 
     date = partial(time.clock_gettime, time.CLOCK_REALTIME)
     return Supervisor(
@@ -346,7 +353,7 @@ def _supervisor(
             partial(send, upstreams),
             told=replicas.engine_told,
             weighed=replicas.weighed,
-            made_room=replicas.made_room,
+            made_room=made_room,
         ),
         load_wait=server.load_wait,
         load_queue=server.load_queue,

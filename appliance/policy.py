@@ -17,11 +17,21 @@ from appliance.parameters.check import ParameterRules
 _LOG = logging.getLogger("appliance.breakers")
 
 
-def outcomes_of(config: Config, fleet: FleetTable, metrics: Metrics, clock: Callable[[], float]) -> Outcomes:
-    """All of it, told of every change of a replica; `clock` gives monotonic seconds."""
+def outcomes_of(
+    config: Config,
+    fleet: FleetTable,
+    metrics: Metrics,
+    clock: Callable[[], float],
+    changed: Callable[[str, State], None] = lambda _target, _state: None,
+) -> Outcomes:
+    """All of it, told of every change of a replica.
+
+    `clock` gives monotonic seconds; `changed` is told whenever the breaker of a target is in another state.
+    """
 
     def told(target: str, state: State) -> None:
         metrics.circuit_changed(target, state.value)
+        changed(target, state)
         if state is not State.HALF_OPEN:
             level = logging.WARNING if state is State.OPEN else logging.INFO
             _LOG.log(level, "the circuit breaker of %s is %s", target, state.name.lower())

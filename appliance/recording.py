@@ -14,7 +14,8 @@ from appliance.limits.account import Spent
 from appliance.limits.ledger import Spendings
 from appliance.limits.quotas import span_of
 from appliance.observe.log import ExchangeRecord
-from appliance.usage.recorder import Keeping, Recorder
+from appliance.storage.writer import Keeping
+from appliance.usage.recorder import Recorder
 from appliance.usage.report import spent
 from appliance.usage.store import DAY, FILE, Row
 

@@ -27,6 +27,7 @@ from appliance.recording import keeping_of
 from appliance.roster import Roster, needs_no_key
 from appliance.routing.clouds import Clouds
 from appliance.supervisor.orders import Operator
+from appliance.telling import Telling
 from appliance.usage.recorder import Recorder
 
 _LOG = logging.getLogger("appliance.reload")
@@ -43,6 +44,7 @@ class Live:
     metrics: Metrics
     recorder: Recorder[ExchangeRecord]
     answer_to: Callable[[Sequence[str]], None]  # host names
+    telling: Telling
 
 
 class Reloader:
@@ -91,12 +93,18 @@ class Reloader:
                 if not dry_run:
                     self._live.metrics.config_loaded(ok=False, at=self._date())
                     _LOG.warning("the new configuration is refused, the old one stays: %s", error)
-                return Reloaded(ok=False, problems=tuple(str(error).splitlines()))
+                refused = Reloaded(ok=False, problems=tuple(str(error).splitlines()))
+                return refused if dry_run else self._known(refused)
             told = self._told(config)
             if not dry_run:
                 await self._apply(config, credentials, guardrails)
                 _LOG.info("a new configuration is in effect: %s", told.words())
+                self._known(told)
             return told
+
+    def _known(self, told: Reloaded) -> Reloaded:
+        self._live.telling.reloaded(told)
+        return told
 
     async def refresh(self) -> None:
         """`reload` for whoever is not interested in what becomes of it."""
@@ -127,6 +135,7 @@ class Reloader:
         live.roster.configure(config, spent)
         live.prober.change(backends)
         live.recorder.keeping = keeping_of(config)
+        live.telling.configure(config)
         live.answer_to(config.server.names)
         self.config = in_effect(self.config, config)
         live.metrics.config_loaded(ok=True, at=self._date())

@@ -38,6 +38,9 @@ class Roster:
         ring: knows none of them yet.
         ledger: the same.
         spent: what is used of quotas, for those that are new.
+
+    Attributes:
+        told: of the stored keys before and after, whenever they change.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Roster:
         self._stored = stored
         self._environment = environment
         self._changed: Callable[[Config], None] = lambda _: None
+        self.told: Callable[[Keys, Keys], None] = lambda _before, _after: None
         self._ring = ring
         self._ledger = ledger
         self.spent = spent
@@ -78,8 +82,9 @@ class Roster:
     async def stored_changed(self, stored: Keys) -> None:
         """Other keys are stored."""
         spent = await self.spent()
-        self._stored = stored
+        before, self._stored = self._stored, stored
         self._put(spent)
+        self.told(before, stored)
 
     def _put(self, spent: Spendings) -> None:
         taken = self.configured()

@@ -15,6 +15,7 @@ from typing import TextIO
 
 import trio
 
+from appliance import __version__
 from appliance.config.check import split_listen
 from appliance.config.file import ConfigFile
 from appliance.config.schema import Config
@@ -108,6 +109,7 @@ async def _serve(
         listener = await Listener.bind(host, port, parts.reception, caps)
         stack.callback(listener.close)
         parts.metrics.watch_connections(lambda: listener.connections)
+        await stack.enter_async_context(parts.telling.journal.written())  # to the end of the last engine
         async with trio.open_nursery() as core:
             await core.start(parts.supervisor.run, name="supervisor")
             core.start_soon(parts.recorder.run, name="usage")
@@ -119,6 +121,7 @@ async def _serve(
             core.start_soon(parts.encryption.run, name="encryption")
             core.start_soon(parts.operating.live.run, name="live")
             core.start_soon(parts.console.run, name="console")
+            core.start_soon(parts.telling.tally.run, name="tally")
             core.start_soon(listener.run, name="door")
             await core.start(parts.private.run, name="private door")
             stack.enter_context(seldom())
@@ -126,6 +129,7 @@ async def _serve(
             status = partial(_status, parts.fleet, lambda: listener.connections)
             core.start_soon(beat, watched.manager, status, watched.dump, name="heartbeat")
             _LOG.info("listening on %s:%d", listener.host, listener.port)
+            parts.telling.journal.tell("server.started", __version__, f"Listening on {listener.host}:{listener.port}.")
             task_status.started(Running(listener.host, listener.port, parts.fleet))
             watched.manager.ready()
             if signals is not None:
@@ -184,6 +188,8 @@ async def _drain(parts: Parts, listener: Listener, drain: float, waiting: trio.C
     parts.gateway.draining = True
     parts.supervisor.drain()
     parts.operating.live.end()
+    parts.telling.journal.tell("server.stopping", __version__, f"Answers may finish for {drain:g} s.")
+    parts.telling.journal.end()
     listener.stop_accepting()
     parts.reception.close_idle()
     await parts.handover.close_idle()

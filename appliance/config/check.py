@@ -76,6 +76,7 @@ def check(config: Config, *, has_environment_keys: bool) -> list[Finding]:
         *_hashes(config.keys),
         *_callers(config.keys),
         *_default(config.models),
+        *_positive(config.events, ("events",), ("max_count",)),
         *(found for index, row in enumerate(config.runtimes) for found in _runtime(row, ("runtimes", index))),
         *(found for index, row in enumerate(config.backends) for found in _backend(row, ("backends", index))),
         *(found for index, row in enumerate(config.models) for found in _model(row, ("models", index), config)),

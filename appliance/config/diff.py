@@ -9,7 +9,7 @@ import msgspec
 from appliance.config.schema import Config
 
 _LIVE = ("keys", "models", "backends", "providers", "runtimes", "guardrails")  # what changes while the appliance runs
-_LIVE_SETTINGS = ("usage", "parameters")  # the same, of sections whose settings are told one by one
+_LIVE_SETTINGS = ("usage", "events", "parameters")  # the same, of sections whose settings are told one by one
 _LIVE_SERVER = (
     "queue",
     "queue_wait",

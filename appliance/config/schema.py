@@ -327,6 +327,13 @@ class Usage(Section, frozen=True):
     max_size: Annotated[Size, Doc("largest size of the usage file; beyond it the oldest exchanges go")] = Size(2**30)
 
 
+class Events(Section, frozen=True):
+    """What is kept of what happens: changes of state, orders, reloads, keys, faults."""
+
+    keep: Annotated[Seconds, Doc("how long each event is kept")] = Seconds(90 * 86400)
+    max_count: Annotated[int, Doc("how many are kept; beyond them the oldest go")] = 100_000
+
+
 class Config(Section, frozen=True):
     """The whole file."""
 
@@ -339,3 +346,4 @@ class Config(Section, frozen=True):
     guardrails: Annotated[tuple[Guardrail, ...], Doc("checks on input and output")] = ()
     parameters: Annotated[Parameters, Doc("fields of requests that can hurt an engine")] = Parameters()
     usage: Annotated[Usage, Doc("how long the usage of each key is kept")] = Usage()
+    events: Annotated[Events, Doc("how long is kept what happened")] = Events()

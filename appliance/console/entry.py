@@ -12,7 +12,7 @@ from appliance.access.pace import Pace
 from appliance.console.sessions import Session, Sessions
 from appliance.domain.http import Request
 from appliance.errors import GatewayError
-from appliance.ops.gate import audit
+from appliance.ops.gate import Gate
 
 BY_LINK = "one-time link"
 _LONGEST = 4096  # characters of what is taken for a key
@@ -23,12 +23,14 @@ class Entry:
     """The door of the console.
 
     Attributes:
+        gate: keeps what is done here.
         clock: monotonic seconds.
         wait: waits so many seconds.
         pace: of refusals; the API's own, so that guessing here is no way around it.
     """
 
     keys: KeyRing
+    gate: Gate
     sessions: Sessions
     clock: Callable[[], float]
     wait: Callable[[float], Awaitable[None]]
@@ -48,14 +50,16 @@ class Entry:
         digest = digest_of_text(text)
         caller = self.keys.holder(digest)
         if caller is not None and "admin" in caller.scopes:
-            audit("console login", "", caller.name, request, ok=True)
+            self.gate.audit("console login", "", caller.name, request, ok=True)
             return self.sessions.begin(caller.name, digest, now)
         by = self.sessions.use_link(text, now)
         if by is not None:
-            audit("console login", "", BY_LINK, request, ok=True, detail=f"made by {by}")
+            self.gate.audit("console login", "", BY_LINK, request, ok=True, detail=f"made by {by}")
             return self.sessions.begin(BY_LINK, None, now)
         lacks = caller is not None
-        audit("console login", "", caller.name if caller else "", request, ok=False, detail="no admin" if lacks else "")
+        self.gate.audit(
+            "console login", "", caller.name if caller else "", request, ok=False, detail="no admin" if lacks else ""
+        )
         await self.wait(self.pace.wait(request.peer, now))
         if lacks:
             raise GatewayError(

@@ -7,7 +7,8 @@
     requests  /ops/v1/cancel: requests under way, ended
     keys      /ops/v1/keys: the keys that there are, and orders to make and end stored ones
     usage     /ops/v1/usage: who used what
-    gate      who may give orders, and the audit line of each
+    events    /ops/v1/events: what has happened
+    gate      who may give orders, and what is kept of each: a line and an event
     following whatever goes on, as server-sent events; `sockets` carries the same over websockets
 
 What does not belong here: the inference API, and finding anything out (the fleet's snapshot has it).

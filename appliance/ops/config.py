@@ -11,7 +11,7 @@ from appliance.domain.http import Reply, Request
 from appliance.domain.orders import Reloaded
 from appliance.editing import Edited, Editor
 from appliance.errors import GatewayError, OperatorError
-from appliance.ops.gate import Gate, audit
+from appliance.ops.gate import Gate
 
 _LARGEST = 4 * 2**20  # bytes of a proposal
 
@@ -87,14 +87,14 @@ class ConfigRoutes:
         try:
             edited = await self.editor.propose(text, etag=etag, on_the_box=self.gate.on_the_box)
         except (GatewayError, OperatorError) as error:
-            raise audited(action, path, by, request, error) from error
-        audit_edit(action, self.editor, path, by, request, edited)
+            raise audited(self.gate, action, path, by, request, error) from error
+        audit_edit(self.gate, action, self.editor, path, by, request, edited)
         return edited
 
     async def reload(self, by: str, request: Request) -> Reloaded:
         """Put the file into effect as it is, with a line in the log."""
         reloaded = await self.editor.reload()
-        audit("reload", "", by, request, ok=reloaded.ok, detail="\n".join(reloaded.problems))
+        self.gate.audit("reload", "", by, request, ok=reloaded.ok, detail="\n".join(reloaded.problems))
         return reloaded
 
 
@@ -116,14 +116,16 @@ def refused(error: OperatorError) -> GatewayError:
     return GatewayError("config_refused", f"{str(error)[:1].upper()}{str(error)[1:]}.")
 
 
-def audited(action: str, target: str, by: str, request: Request, error: GatewayError | OperatorError) -> GatewayError:
-    """The answer to a refused order, after its line in the log."""
+def audited(
+    gate: Gate, action: str, target: str, by: str, request: Request, error: GatewayError | OperatorError
+) -> GatewayError:
+    """The answer to a refused order, after it was kept."""
     answer = refused(error) if isinstance(error, OperatorError) else error
-    audit(action, target, by, request, ok=False, detail=answer.message)
+    gate.audit(action, target, by, request, ok=False, detail=answer.message)
     return answer
 
 
-def audit_edit(action: str, editor: Editor, target: str, by: str, request: Request, edited: Edited) -> None:
-    """The line of an order that was carried out, or that the file's problems prevent."""
+def audit_edit(gate: Gate, action: str, editor: Editor, target: str, by: str, request: Request, edited: Edited) -> None:
+    """Keep an order that was carried out, or that the file's problems prevent."""
     detail = edited.reload.words() if edited.ok else "\n".join(edited.why_not(editor.path))
-    audit(action, target, by, request, ok=edited.ok, detail=detail)
+    gate.audit(action, target, by, request, ok=edited.ok, detail=detail)

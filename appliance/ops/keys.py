@@ -16,7 +16,7 @@ from appliance.errors import GatewayError, OperatorError
 from appliance.keystore.keeper import Keeper
 from appliance.keystore.shown import configured_key, stored_key
 from appliance.keystore.stored import NewKey, StoredKey
-from appliance.ops.gate import Gate, audit
+from appliance.ops.gate import Gate
 
 _LARGEST = 2**16  # bytes of an order
 _NEW_KEY = msgspec.json.Decoder(NewKey)
@@ -72,8 +72,8 @@ class KeyRoutes:
         try:
             text, key = await self.keeper.create(wanted)
         except OperatorError as error:
-            raise _refused("keys create", wanted.name, by, request, error) from error
-        audit("keys create", key.name, by, request, ok=True, detail=f"scopes {', '.join(key.scopes)}")
+            raise self._refused("keys create", wanted.name, by, request, error) from error
+        self.gate.audit("keys create", key.name, by, request, ok=True, detail=f"scopes {', '.join(key.scopes)}")
         return text, key
 
     async def _rotate(self, request: Request, name: str) -> Reply:
@@ -91,8 +91,8 @@ class KeyRoutes:
         try:
             text, key = await self.keeper.rotate(name, seconds)
         except OperatorError as error:
-            raise _refused("keys rotate", name, by, request, error) from error
-        audit("keys rotate", name, by, request, ok=True, detail=f"the old one works for {seconds:g} s more")
+            raise self._refused("keys rotate", name, by, request, error) from error
+        self.gate.audit("keys rotate", name, by, request, ok=True, detail=f"the old one works for {seconds:g} s more")
         return text, key
 
     async def _revoke(self, request: Request, name: str) -> Reply:
@@ -109,9 +109,13 @@ class KeyRoutes:
         try:
             changed, key = await self.keeper.revoke(name)
         except OperatorError as error:
-            raise _refused("keys revoke", name, by, request, error) from error
-        audit("keys revoke", name, by, request, ok=True, detail="" if changed else "it was revoked already")
+            raise self._refused("keys revoke", name, by, request, error) from error
+        self.gate.audit("keys revoke", name, by, request, ok=True, detail="" if changed else "it was revoked already")
         return changed, key
+
+    def _refused(self, action: str, name: str, by: str, request: Request, error: OperatorError) -> GatewayError:
+        self.gate.audit(action, name, by, request, ok=False, detail=str(error))
+        return GatewayError("key_refused", f"{str(error)[:1].upper()}{str(error)[1:]}.")
 
     def _told(self, text: str, key: StoredKey) -> Reply:
         facts = stored_key(key, self.date())
@@ -132,8 +136,3 @@ def _seconds(text: str) -> float:
         return Seconds.parse(text)
     except ValueError as error:
         raise GatewayError("invalid_payload", f"`grace`: {error}.", param="grace") from error
-
-
-def _refused(action: str, name: str, by: str, request: Request, error: OperatorError) -> GatewayError:
-    audit(action, name, by, request, ok=False, detail=str(error))
-    return GatewayError("key_refused", f"{str(error)[:1].upper()}{str(error)[1:]}.")

@@ -94,9 +94,9 @@ class ModelRoutes:
         try:
             edited = await self.editor.change(edit, etag=etag, on_the_box=self.gate.on_the_box, dry_run=dry_run)
         except (GatewayError, OperatorError) as error:
-            raise audited(action, name, by, request, error) from error
+            raise audited(self.gate, action, name, by, request, error) from error
         if not dry_run:
-            audit_edit(action, self.editor, name, by, request, edited)
+            audit_edit(self.gate, action, self.editor, name, by, request, edited)
         return edited
 
     def _edited(self, method: str, name: str, settings: Settings, text: str) -> str:

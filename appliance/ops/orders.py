@@ -12,7 +12,7 @@ from appliance.domain.http import Reply, Request
 from appliance.domain.orders import Orders, Outcome, Reloaded
 from appliance.errors import GatewayError
 from appliance.ops.following import LogFeed, following, wants_to_follow
-from appliance.ops.gate import Gate, audit
+from appliance.ops.gate import Gate
 
 _MOST_LINES = 200
 _YES = ("1", "true")
@@ -61,9 +61,9 @@ class OrderRoutes:
         try:
             outcome = await self.known()[action](name)
         except GatewayError as error:
-            audit(action, name, by, request, ok=False, detail=error.message)
+            self.gate.audit(action, name, by, request, ok=False, detail=error.message)
             raise
-        audit(action, name, by, request, ok=outcome.ok, detail=outcome.detail)
+        self.gate.audit(action, name, by, request, ok=outcome.ok, detail=outcome.detail)
         return outcome
 
     async def _order(self, action: str, request: Request, name: str) -> Reply:
@@ -76,7 +76,7 @@ class OrderRoutes:
         dry_run = parse_qs(request.query).get("dry_run", ["0"])[-1] in _YES
         told = await self.reload(dry_run) if self.reload is not None else Reloaded(ok=False)
         if not dry_run:
-            audit("reload", "", by, request, ok=told.ok, detail="\n".join(told.problems))
+            self.gate.audit("reload", "", by, request, ok=told.ok, detail="\n".join(told.problems))
         return json_reply(asdict(told), 200 if told.ok else 409)
 
     async def _logs(self, request: Request, name: str) -> Reply:

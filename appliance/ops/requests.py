@@ -9,7 +9,7 @@ from appliance.domain.http import Reply, Request
 from appliance.domain.orders import Outcome
 from appliance.errors import GatewayError
 from appliance.gateway.accounting import Exchange
-from appliance.ops.gate import Gate, audit
+from appliance.ops.gate import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class RequestRoutes:
         exchange = self.under_way.get(internal_id)
         if exchange is None:
             message = "No such request is under way: it has ended by itself."
-            audit("cancel", internal_id[:64], by, request, ok=False, detail=message)
+            self.gate.audit("cancel", internal_id[:64], by, request, ok=False, detail=message)
             raise GatewayError("request_not_found", message)
         error = GatewayError("cancelled", "An administrator of the server has ended this request.")
         ok = exchange.end(error, error_reply(error, exchange.request_id, exchange.operation.dialect))
         detail = f"key {exchange.key or '-'}, model {exchange.model}, {exchange.phase}"
-        audit("cancel", exchange.request_id, by, request, ok=ok, detail=detail)
+        self.gate.audit("cancel", exchange.request_id, by, request, ok=ok, detail=detail)
         return Outcome(ok=ok, changed=ok, state=exchange.phase, detail="" if ok else "It is part of another request.")
 
     async def _cancel(self, request: Request, internal_id: str) -> Reply:

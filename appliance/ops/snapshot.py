@@ -41,7 +41,7 @@ class Snapshot:
         totals: sums of each model since the start.
         busy: exchanges under way by replica.
         gpus: as last seen.
-        usage: how its recording does.
+        recording: how that of usage and of events does.
         overload: lines, circuits and suspects at a time of `clocks.exchanges`.
     """
 
@@ -52,7 +52,7 @@ class Snapshot:
     totals: Callable[[], dict[str, Totals]]
     busy: Callable[[str], int]
     gpus: Callable[[], Sequence[Gpu]] = tuple
-    usage: Callable[[], dict[str, object]] = dict
+    recording: Callable[[], dict[str, object]] = dict
     overload: Callable[[float], dict[str, object]] = lambda _: {}
     rates: Rates = field(default_factory=Rates)
 
@@ -79,7 +79,7 @@ class Snapshot:
             "requests": self._requests(),
             "in_flight": len(self.under_way),
             "output_tokens_per_second": list(self.rates.history),
-            "usage": self.usage(),
+            **self.recording(),
             **self.overload(self.clocks.exchanges()),
         }
 

@@ -48,6 +48,13 @@ OPERATIONS = MappingProxyType(
 )
 _LOGS = (("last", "how many lines"), ("follow", "1: go on as server-sent events"))
 _EDIT = (("dry_run", "1: say what would change"),)
+_EVENTS = (
+    ("since", "only after this id"),
+    ("kind", "only these kinds"),
+    ("subject", "only about this"),
+    ("limit", "how many"),
+    ("follow", "1: go on as server-sent events"),
+)
 _USAGE = tuple((name, "only this") for name in ("since", "until", "key", "model", "target"))
 OTHERS = MappingProxyType(
     {
@@ -66,6 +73,7 @@ OTHERS = MappingProxyType(
         ("GET", "/docs/{id}"): Words("One document", refusals=(404,)),
         ("GET", "/ops/v1/state"): Words("What every replica, backend and GPU does", "admin", "commands"),
         ("GET", "/ops/v1/live"): Words("The same every second, as events", "admin", "events"),
+        ("GET", "/ops/v1/events"): Words("What has happened", "admin", "events", _EVENTS, (422,)),
         ("GET", "/ops/v1/logs/{id}"): Words("The last lines of a model's output", "admin", "commands", _LOGS, (404,)),
         ("GET", "/ops/v1/explain/{id}"): Words("How a runtime is launched", "admin", "commands", refusals=(404,)),
         ("POST", "/ops/v1/load/{id}"): Words("Start a model, and wait until it is ready", "admin", "commands"),

@@ -272,7 +272,7 @@ class Supervisor:
     def _act(self, action: Action) -> None:
         replica = self.replicas[action.replica]
         if action.making_room_for and self._swaps.begin(action.making_room_for, action.replica):
-            self._senses.made_room(replica.status)
+            self._senses.made_room(replica.status, action.making_room_for)
         match action.kind:
             case "start":
                 replica.go(*self._placed(replica, action.gpus))

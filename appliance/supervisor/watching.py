@@ -41,7 +41,7 @@ class Senses:
         held: bytes of GPU memory that some processes hold; None when that cannot be known.
         told: gets a replica's own numbers, or None when they did not come, and the seconds that asking took.
         weighed: gets what a replica's processes use, at each look.
-        made_room: told of each replica that goes because another one needs its room.
+        made_room: told of each replica that goes because another one needs its room, and of that one.
     """
 
     probe: Probe
@@ -52,7 +52,7 @@ class Senses:
     held: Callable[[Container[int]], int | None] = lambda _: None
     told: Callable[[ReplicaStatus, Reading | None, float], None] = lambda _row, _reading, _seconds: None
     weighed: Callable[[ReplicaStatus, Footprint], None] = lambda _row, _footprint: None
-    made_room: Callable[[ReplicaStatus], None] = lambda _: None
+    made_room: Callable[[ReplicaStatus, str], None] = lambda _going, _coming: None
 
 
 class Watched(Protocol):

@@ -8,8 +8,7 @@
 A row says which key asked which model when, how many tokens and bytes it took, how long and how it ended. It never
 holds what was asked or answered.
 
-Serving never waits for this room and never fails because of it: with a full disk, a file that cannot be written or a
-broken one, rows wait in bounded memory, then the oldest are counted and dropped, and the operator is told.
+How it is written, and what happens when it cannot be, is the same as for every such file (`storage`).
 
 What does not belong here: limits (they count in memory and are exact), and metrics.
 """

@@ -1,15 +1,13 @@
 """Sums of the usage file. Reads beside a running server, and changes nothing."""
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
 
 from appliance.errors import OperatorError
+from appliance.storage.database import query
 
 By = Literal["day", "key", "model", "target"]
 COLUMNS: tuple[By, ...] = ("day", "key", "model", "target")
@@ -56,11 +54,11 @@ def sums(path: Path, wanted: Filter, by: Sequence[By]) -> list[Sum]:
     where, values = _where(wanted)
     names = ", ".join(by)
     group, order = (f" GROUP BY {names}", f" ORDER BY {names}") if by else ("", "")
-    query = (
+    statement = (
         f"SELECT {names + ', ' if by else ''}sum(requests), sum(failed), sum(input), sum(output), sum(cached), "  # noqa: S608 - names of a closed list
         f"sum(estimated) FROM days{where}{group}{order}"
     )
-    return [_sum(row, by) for row in _rows(path, query, values) if row[len(by)] is not None]
+    return [_sum(row, by) for row in query(path, statement, values) if row[len(by)] is not None]
 
 
 def spent(path: Path, by: Literal["key", "model"], day: int, month: int) -> dict[str, tuple[int, int]]:
@@ -77,19 +75,11 @@ def spent(path: Path, by: Literal["key", "model"], day: int, month: int) -> dict
     """
     if not path.exists():
         return {}
-    query = (
+    statement = (
         f"SELECT {by}, sum(iif(day >= ?, input + output, 0)), sum(input + output) FROM days "  # noqa: S608 - as above
         f"WHERE day >= ? GROUP BY {by}"
     )
-    return {str(name): (int(today), int(since)) for name, today, since in _rows(path, query, [day, month])}
-
-
-def _rows(path: Path, query: str, values: Sequence[object]) -> list[tuple[int | str, ...]]:
-    try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as connection:
-            return connection.execute(query, values).fetchall()
-    except sqlite3.Error as error:
-        raise OperatorError(f"cannot read {path}: {error}") from error
+    return {str(name): (int(today), int(since)) for name, today, since in query(path, statement, [day, month])}
 
 
 def today(now: float) -> date:

@@ -6,21 +6,23 @@ never count one twice or in one table only.
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Self
+
+from appliance.storage.database import open_database, shrink, size, transaction
 
 DAY = 86_400
 FILE = "usage.db"  # in the state directory
-_VERSION = 1
-_PAGES_A_STEP = 1000  # pages given back to the disk at a time, so that one batch never takes long
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE exchanges (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, request_id TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
     operation TEXT NOT NULL, target TEXT NOT NULL, status INTEGER NOT NULL, outcome TEXT NOT NULL, code TEXT NOT NULL,
     stream INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, cached INTEGER NOT NULL,
-    estimated INTEGER NOT NULL, first_token REAL, duration REAL NOT NULL, bytes INTEGER NOT NULL
+    estimated INTEGER NOT NULL, first_token REAL, duration REAL NOT NULL, bytes INTEGER NOT NULL,
+    trace_id TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE TABLE days (
     day INTEGER NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL, target TEXT NOT NULL, requests INTEGER NOT NULL,
@@ -28,8 +30,9 @@ CREATE TABLE days (
     estimated INTEGER NOT NULL, PRIMARY KEY (day, key, model, target)
 ) STRICT, WITHOUT ROWID;
 """
+_UPGRADES = MappingProxyType({1: "ALTER TABLE exchanges ADD COLUMN trace_id TEXT NOT NULL DEFAULT '';"})
 _ADD = "INSERT INTO exchanges VALUES "
-_ROW = f"(NULL{', ?' * 17})"
+_ROW = f"(NULL{', ?' * 18})"
 _AT_ONCE = 50  # rows of one statement
 _SUM = """
 INSERT INTO days
@@ -51,6 +54,7 @@ class Row(NamedTuple):
         first_token: seconds to the first content of a stream.
         duration: seconds in all.
         bytes: body bytes to the client.
+        trace_id: of the trace that it belongs to, 32 hex digits.
     """
 
     at: float
@@ -70,10 +74,7 @@ class Row(NamedTuple):
     first_token: float | None
     duration: float
     bytes: int
-
-
-class Broken(Exception):  # noqa: N818 - a state of the file, not a mistake of a caller
-    """The file is not a usable database; the text says why."""
+    trace_id: str = ""
 
 
 class Store:
@@ -91,19 +92,7 @@ class Store:
             OSError: it cannot be created.
             sqlite3.Error: it cannot be opened or written.
         """
-        path.touch(mode=0o600)
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-        try:
-            _prepare(connection)
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            if is_broken(error):
-                raise Broken(str(error)) from error
-            raise
-        except Broken:
-            connection.close()
-            raise
-        return cls(connection)
+        return cls(open_database(path, _SCHEMA, _VERSION, _UPGRADES))
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write a batch, all of it or nothing.
@@ -115,18 +104,12 @@ class Store:
             sqlite3.Error: nothing was written.
         """
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             last = connection.execute("SELECT ifnull(max(id), 0) FROM exchanges").fetchone()[0]
             for start in range(0, len(rows), _AT_ONCE):
                 some = rows[start : start + _AT_ONCE]
                 connection.execute(_ADD + ", ".join([_ROW] * len(some)), list(chain.from_iterable(some)))
             connection.execute(_SUM, (DAY, last))
-            connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):  # a full disk has rolled back by itself
-                connection.execute("ROLLBACK")
-            raise
 
     def forget(self, *, before: float, largest: int) -> int:
         """Remove exchanges that are too old, and the oldest ones while the file is too big. The days' sums stay.
@@ -139,56 +122,14 @@ class Store:
             How many were removed.
         """
         removed = self._connection.execute("DELETE FROM exchanges WHERE at < ?", (before,)).rowcount
-        if self._size() > largest:
+        if size(self._connection) > largest:
             count = self._connection.execute("SELECT count(*) FROM exchanges").fetchone()[0]
             removed += self._connection.execute(
                 "DELETE FROM exchanges WHERE id IN (SELECT id FROM exchanges ORDER BY id LIMIT ?)", (count // 4 + 1,)
             ).rowcount
-        self._connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_A_STEP})")  # `execute` stops after one page
+        shrink(self._connection)
         return removed
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
-
-    def _size(self) -> int:
-        used = self._connection.execute("PRAGMA page_count").fetchone()[0]
-        free = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
-        size = self._connection.execute("PRAGMA page_size").fetchone()[0]
-        return int((used - free) * size)
-
-
-def is_broken(error: sqlite3.DatabaseError) -> bool:
-    """Whether an error says that the file itself is damaged, so that no later try can succeed."""
-    return error.sqlite_errorcode in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (
-        (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_CORRUPT
-    )
-
-
-def set_aside(path: Path, at: float) -> Path:
-    """Move a broken file out of the way, with what belongs to it; the new name of it.
-
-    Raises:
-        OSError: it cannot be moved.
-    """
-    aside = path.with_name(f"{path.name}.broken-{at:.0f}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):  # they would be played into the new file
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return aside
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if version > _VERSION:
-        raise Broken(f"it was written by a newer version ({version})")
-    if version == 0 and tables:
-        raise Broken("it belongs to another program")
-    if version == 0:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.execute("PRAGMA journal_mode = WAL").fetchall()
-    # A crash of ours loses nothing; a crash of the machine may lose the last second, which is the promise.
-    connection.execute("PRAGMA synchronous = NORMAL")
-    if version == 0:
-        connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {_VERSION};COMMIT;")

@@ -4,7 +4,7 @@ import pytest
 
 from appliance.config.check import _not_built, check, is_loopback, split_listen
 from appliance.config.load import parse
-from appliance.config.schema import Doc, Section
+from appliance.config.schema import Config, Doc, Events, Section
 
 LLAMA = 'runtimes = [{ name = "a", engine = "llama.cpp", model = "m.gguf" %s }]\n'
 COMMAND = 'runtimes = [{ name = "a", engine = "command" %s }]\n'
@@ -312,3 +312,8 @@ def test_a_limit_of_nothing_is_refused_for_keys_and_for_models(name: str) -> Non
     assert f"`keys[0].limits.{name}` must be more than 0" in only(KEY % f"{name} = 0")
     model = f'models = [{{ name = "m", targets = ["a"], limits = {{ {name} = 0 }} }}]'
     assert f"`models[0].limits.{name}` must be more than 0" in only(LLAMA % "" + model)
+
+
+def test_of_events_there_has_to_be_one_at_least() -> None:
+    found = check(Config(events=Events(max_count=0)), has_environment_keys=True)
+    assert [finding.path for finding in found] == [("events", "max_count")]

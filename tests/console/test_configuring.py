@@ -6,11 +6,12 @@ from appliance.ops.config import ConfigRoutes
 from appliance.ops.gate import Gate
 from tests.fakes.consoles import Desk, hidden, text
 from tests.fakes.editing import HASH, TEXT, editor
+from tests.fakes.journal import journal
 
 
 async def desk(tmp_path: Path) -> tuple[Desk, Path]:
     subject, _, path = editor(tmp_path)
-    here = Desk(page_of(ConfigRoutes(Gate(None), subject)))
+    here = Desk(page_of(ConfigRoutes(Gate(None, journal()), subject)))
     await here.log_in()
     return here, path
 

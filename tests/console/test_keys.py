@@ -16,6 +16,7 @@ from appliance.ops.gate import Gate
 from appliance.ops.keys import KeyRoutes
 from appliance.ops.usage import UsageRoutes
 from tests.fakes.consoles import Desk, text
+from tests.fakes.journal import journal
 
 
 async def desk(tmp_path: Path) -> tuple[Desk, Keeper]:
@@ -28,8 +29,8 @@ async def desk(tmp_path: Path) -> tuple[Desk, Keeper]:
 
     keeper = Keeper(KeyFile(tmp_path), (), "sk-", lambda: 0.0, lambda: ("toml",), changed)
     configured = [Key(name="toml", hash="sha256:0")]
-    routes = KeyRoutes(Gate(None), keeper, lambda: configured, lambda: 0.0, asks_for_keys=True)
-    here = Desk(KeyPages(routes, UsageRoutes(Gate(None), tmp_path / "usage", lambda: 0.0, flush)).page())
+    routes = KeyRoutes(Gate(None, journal()), keeper, lambda: configured, lambda: 0.0, asks_for_keys=True)
+    here = Desk(KeyPages(routes, UsageRoutes(Gate(None, journal()), tmp_path / "usage", lambda: 0.0, flush)).page())
     await here.log_in()
     return here, keeper
 

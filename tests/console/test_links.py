@@ -8,10 +8,11 @@ from appliance.domain.http import Request
 from appliance.errors import GatewayError
 from appliance.ops.gate import Gate
 from tests.fakes.consoles import ADMIN, USER, Body, Desk, header, key, text
+from tests.fakes.journal import journal
 
 
 def routes(desk: Desk, ring: KeyRing | None) -> LinkRoutes:
-    return LinkRoutes(Gate(ring), desk.sessions, desk.clock, "http://box:8000")
+    return LinkRoutes(Gate(ring, journal()), desk.sessions, desk.clock, "http://box:8000")
 
 
 def request(key_: str = "") -> Request:

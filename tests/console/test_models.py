@@ -12,6 +12,7 @@ from appliance.ops.models import ModelRoutes
 from appliance.routing.catalogue import Catalogue
 from tests.fakes.consoles import Desk, hidden, text
 from tests.fakes.editing import TEXT, editor
+from tests.fakes.journal import journal
 
 
 async def desk(tmp_path: Path, edit: str = "models") -> tuple[Desk, Path]:
@@ -19,7 +20,9 @@ async def desk(tmp_path: Path, edit: str = "models") -> tuple[Desk, Path]:
     config = ConfigFile(path, {}).fresh()[0]
     endpoint = Endpoint(Address.from_url("http://127.0.0.1:1"))
     catalogue = Catalogue(config.models, config.runtimes, [(config.backends[0], endpoint)])
-    here = Desk(ModelPages(ModelRoutes(Gate(None), subject, catalogue, FleetTable()), lambda: ["b/x"]).page())
+    here = Desk(
+        ModelPages(ModelRoutes(Gate(None, journal()), subject, catalogue, FleetTable()), lambda: ["b/x"]).page()
+    )
     await here.log_in()
     return here, path
 

@@ -12,6 +12,7 @@ from appliance.ops.gate import Gate
 from appliance.ops.orders import OrderRoutes
 from appliance.ops.requests import RequestRoutes
 from tests.console.test_errands import asked
+from tests.fakes.journal import journal
 
 
 class Supervisor:
@@ -33,7 +34,7 @@ class Supervisor:
 async def give(nursery: trio.Nursery, order: str, **form: str) -> Done:
     errands, person = Errands(), asked()
     await nursery.start(errands.run)
-    routes = OrderRoutes(Gate(None), Supervisor())  # type: ignore[arg-type]
+    routes = OrderRoutes(Gate(None, journal()), Supervisor())  # type: ignore[arg-type]
     done = await orders_of(routes, errands)[order](Asked(person.request, person.session, form=form))
     assert isinstance(done, Done)
     return done
@@ -62,4 +63,6 @@ async def test_an_order_names_something(nursery: trio.Nursery) -> None:
 async def test_a_request_that_has_ended_is_told_so() -> None:
     person = asked()
     with pytest.raises(GatewayError, match="ended by itself"):
-        await canceller(RequestRoutes(Gate(None), {}))(Asked(person.request, person.session, form={"id": "x"}))
+        await canceller(RequestRoutes(Gate(None, journal()), {}))(
+            Asked(person.request, person.session, form={"id": "x"})
+        )

@@ -22,6 +22,8 @@ from appliance.console.site import Console
 from appliance.console.templating import environment
 from appliance.console.views import now
 from appliance.domain.http import Headers, Reply, Request
+from appliance.ops.gate import Gate
+from tests.fakes.journal import journal
 
 ADMIN, USER = "sk-admin-1", "sk-user-1"
 HOST = "127.0.0.1:8000"
@@ -63,7 +65,7 @@ class Desk:
             await trio.lowlevel.checkpoint()
             self.waited.append(seconds)
 
-        self.entry = Entry(self.keys, self.sessions, self.clock, wait)
+        self.entry = Entry(self.keys, Gate(self.keys, journal()), self.sessions, self.clock, wait)
         self.leaving = False
         table, templates = (NOW, *pages), environment()
         render: Callable[..., str] = lambda name, values: templates.get_template(name).render(values)  # noqa: E731

@@ -18,6 +18,6 @@ def lookout(path: Path, now: float = 100.0) -> Snapshot:
         path.metrics.exchanges.totals,
         lambda _: 2,
         lambda: [replace(gpu, utilization=50.0)],
-        lambda: {"recording": True},
+        lambda: {"usage": {"recording": True}},
         path.outcomes.report,
     )

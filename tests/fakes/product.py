@@ -164,11 +164,11 @@ class Product:
         with self.client() as client:
             return client.post(f"{self.url}{path}", json=body, headers=self.headers, **kwargs)  # type: ignore[arg-type]
 
-    def ops(self, method: str, path: str) -> httpx.Response:
+    def ops(self, method: str, path: str, body: object = None) -> httpx.Response:
         """As the operator on the machine itself."""
         transport = httpx.HTTPTransport(uds=str(self.state / "s" / "ops.sock"))
         with httpx.Client(transport=transport, base_url="http://appliance/ops/v1", timeout=120) as client:
-            return client.request(method, path)
+            return client.request(method, path, json=body)
 
     def row(self, replica: str) -> dict[str, Any]:
         """What the operator sees of a replica."""

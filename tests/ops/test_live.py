@@ -10,6 +10,7 @@ from appliance.errors import GatewayError
 from appliance.ops.following import FeedStream
 from appliance.ops.gate import Gate
 from appliance.ops.live import Live, LiveFeed, LiveRoutes
+from tests.fakes.journal import journal
 from tests.fakes.lookout import lookout
 from tests.fakes.path import Bytes, Path
 
@@ -69,7 +70,7 @@ async def test_it_ends_with_the_server(autojump_clock: MockClock) -> None:
 
 async def test_the_routes_are_for_administrators() -> None:
     ring = KeyRing((), date=lambda: 0.0)
-    for gate, allowed in ((Gate(None), True), (Gate(ring), False)):
+    for gate, allowed in ((Gate(None, journal()), True), (Gate(ring, journal()), False)):
         snapshot = lookout(Path())
         routes = {route.template: route for route in LiveRoutes(gate, snapshot, Live(snapshot)).routes()}
         for template in ("/ops/v1/state", "/ops/v1/live"):

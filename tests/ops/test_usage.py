@@ -8,6 +8,7 @@ from appliance.errors import GatewayError
 from appliance.ops.gate import Gate
 from appliance.ops.usage import UsageRoutes
 from appliance.usage.store import Row, Store
+from tests.fakes.journal import journal
 from tests.fakes.path import Bytes
 
 AT = 1_800_000_000.0  # 2027-01-15
@@ -18,7 +19,7 @@ class Box:
     def __init__(self, directory: FilePath) -> None:
         self.path = directory / "usage.db"
         self.flushed = 0
-        (self.route,) = UsageRoutes(Gate(None), self.path, lambda: AT, self._flush).routes()
+        (self.route,) = UsageRoutes(Gate(None, journal()), self.path, lambda: AT, self._flush).routes()
 
     async def _flush(self) -> bool:
         self.flushed += 1

@@ -30,6 +30,7 @@ from appliance.parts import _supervisor
 from appliance.supervisor.orders import Operator
 from appliance.supervisor.supervisor import Supervisor
 from appliance.supervisor.tree import Tags, tagged
+from appliance.telling import Telling
 from appliance.upstream.probe import send
 from appliance.upstream.upstreams import Upstreams
 
@@ -87,7 +88,7 @@ class Walk:
         )  # fmt: skip
         fleet = FleetTable()
         config, metrics = Config(server=server, runtimes=self.runtimes), Metrics()
-        self.supervisor = _supervisor(config, fleet, self.upstreams, None, metrics.replicas)
+        self.supervisor = _supervisor(config, fleet, self.upstreams, None, metrics.replicas, Telling(config, fleet))
         self.operator = Operator(self.supervisor, state_dir=self.state_dir, patience=30, drain=1)
         async with trio.open_nursery() as nursery:
             await nursery.start(self.supervisor.run)

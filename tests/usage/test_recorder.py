@@ -10,7 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from appliance.usage.recorder import Keeping, Recorder
+from appliance.storage.writer import Keeping
+from appliance.usage.recorder import Recorder
 from appliance.usage.store import DAY, Row, Store
 
 ROW = Row(1_800_000_000.0, "r", "alice", "m", "chat", "t", 200, "ok", "", False, 3, 4, 0, False, None, 0.1, 10)
@@ -103,7 +104,7 @@ async def test_a_file_without_room_keeps_what_it_has(tmp_path: Path) -> None:
     own = recorder(path)
     own.take(ROW)
     await own.flush()
-    assert own._store is not None
+    assert isinstance(own._store, Store)
     pages = own._store._connection.execute("PRAGMA page_count").fetchone()[0]
     own._store._connection.execute(f"PRAGMA max_page_count = {pages}")
     for _ in range(600):

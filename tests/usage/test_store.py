@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.usage.store import DAY, Broken, Row, Store, is_broken, set_aside
+from appliance.storage.database import Broken, is_broken, set_aside
+from appliance.usage.store import DAY, Row, Store
 
 ROW = Row(
     at=1_800_000_000.0,
