@@ -112,6 +112,7 @@ async def _serve(
         await stack.enter_async_context(parts.telling.journal.written())  # to the end of the last engine
         async with trio.open_nursery() as core:
             await core.start(parts.supervisor.run, name="supervisor")
+            parts.telling.journal.begin()
             core.start_soon(parts.recorder.run, name="usage")
             core.start_soon(parts.keeper.watch, name="keys")
             core.start_soon(parts.prober.run, name="prober")

@@ -83,7 +83,8 @@ def test_a_second_server_leaves_the_firsts_socket_alone(box: Product) -> None:
 
 
 def test_a_server_without_its_socket_says_so_and_serves(tmp_path: Path) -> None:
-    (tmp_path / "s" / "ops.sock").mkdir(parents=True)
+    (tmp_path / "s").mkdir(mode=0o700)
+    (tmp_path / "s" / "ops.sock").mkdir()
     with product(tmp_path, runtime("m")) as box:
         box.ready("m")
         box.said("no socket is there")

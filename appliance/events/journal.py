@@ -44,6 +44,7 @@ class Journal:
         self._floor = self._last  # all that is greater is in memory
         self._recent: deque[Event] = deque()
         self._turn = trio.Event()
+        self._begun = trio.Event()
         self._limiter = trio.CapacityLimiter(2)
         self.ended = False
 
@@ -88,11 +89,22 @@ class Journal:
 
     @asynccontextmanager
     async def written(self) -> AsyncIterator[None]:
-        """Write what is told inside, to the last event."""
+        """Write what is told inside, to the last event; from `begin` on."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._writer.run, name="events")
+            nursery.start_soon(self._write, name="events")
             yield
             nursery.cancel_scope.cancel()
+
+    def begin(self) -> None:
+        """The state directory is ours: it may be written to."""
+        self._begun.set()
+
+    async def _write(self) -> None:
+        try:
+            await self._begun.wait()
+        finally:
+            if self._begun.is_set():  # also when it all ends at once: then what was told is still written
+                await self._writer.run()
 
     def end(self) -> None:
         """The server goes away: whoever follows is told so, after all that was told before."""
