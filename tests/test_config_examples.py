@@ -29,6 +29,7 @@ HEADINGS = {
     "Model": "[[models]]",
     "Guardrail": "[[guardrails]]",
     "Usage": "[usage]",
+    "Events": "[events]",
 }
 
 
