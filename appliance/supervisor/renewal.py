@@ -10,6 +10,7 @@ from typing import Protocol
 import trio
 
 from appliance.config.schema import Runtime
+from appliance.domain.status import ReplicaState
 from appliance.supervisor.changes import changes
 from appliance.supervisor.replica import Replica
 
@@ -78,7 +79,7 @@ class Renewal:
                 case "update":
                     box.runtimes[name] = wanted[name]
                     for replica in box.members(name):
-                        replica.runtime = wanted[name]
+                        _update(replica, wanted[name])
                 case "remove" | "restart":
                     self._replacing.add(name)
                     for replica in box.members(name):
@@ -125,3 +126,11 @@ class Renewal:
         while not await replica.stop():
             _LOG.error("%s does not end; its new configuration waits for that", replica.name)
         replica.retire()
+
+
+def _update(replica: Replica, runtime: Runtime) -> None:
+    """Settings that need no new process: what is in quarantine has another chance with them, as with any others."""
+    comes = runtime.start == "boot" and replica.runtime.start != "boot"
+    replica.runtime = runtime
+    if comes or replica.status.state is ReplicaState.QUARANTINED:
+        replica.want()

@@ -47,6 +47,7 @@ class Replica:
         life: its process, from the start to the proof that its tree is gone.
         tail: of the output of its last process; None before the first.
         stops: how often it was told to stop; whoever waits for it has to know.
+        after: why it failed last, in words; "" once it is ready or told to end.
         drain_until: while it drains, when what it still does is ended; None when it drains in order to sleep.
         to_sleep: it drains in order to sleep, and not to end.
         hopeless: of a blocked one, that time alone does not help.
@@ -68,7 +69,7 @@ class Replica:
         self.life: Life | None = None
         self.tail: Tail | None = None
         self.failures = pauses.Record()
-        self.stops = 0
+        self.stops, self.after = 0, ""
         self.drain_until: float | None = None
         self.to_sleep = self.hopeless = self.unloaded = False
         self.ground: Ground | None = None
@@ -188,7 +189,7 @@ class Replica:
         self._permit = None
         for lease in list(self.leases):
             lease.cut(refusals.ended(self.status, reason))
-        self.failures = pauses.Record()
+        self.failures, self.after = pauses.Record(), ""
         self.stopping.set()
         if self.life is None:
             if S.STOPPED in states.LIFE[self.status.state].exits:
@@ -279,7 +280,7 @@ class Replica:
     async def _start(self, place: Place, leave: Callable[[], bool]) -> None:
         gpus, total = self._permit or (None, None)
         self._permit = None
-        reason = f"after {self.status.reason}" if self.status.state is S.BACKOFF else ""
+        reason = f"after {self.after}" if self.after else ""
         self.write(S.STARTING, reason=reason, adopted=False, starts=self.status.starts + 1, gpus=gpus or ())
         try:
             life = lives.begin(self.runtime, self.name, place, gpus, trio.current_time(), total)
@@ -369,13 +370,12 @@ class Replica:
 
     def _failed(self, verdict: Verdict, healthy: float) -> None:
         now = trio.current_time()
-        self.urgent = False
+        self.urgent, self.after = False, verdict.words
         self.failures = self.failures.after(now, verdict.cause, healthy, self.last_start or 0.0)
         pause = pauses.next_start(self.failures, verdict.retry, self._senses.random())
         facts = {"reason": verdict.words, "cause": str(verdict.cause), "advice": verdict.advice}
-        restarts = self.status.restarts + 1
         self.resume_at = now + (pause or 0.0)
-        self.write(S.BACKOFF, restarts=restarts, **facts)
+        self.write(S.BACKOFF, restarts=self.status.restarts + 1, **facts)
         if pause is None:
             self.wanted = False
             self.resume_at = now + pauses.trial(verdict.retry)
@@ -390,7 +390,7 @@ class Replica:
             facts["since"] = trio.current_time()
             states.move(self.status.state, state)
         if state is S.READY:
-            self.urgent = False
+            self.urgent, self.after = False, ""
         self.status = replace(self.status, state=state, **facts)  # type: ignore[arg-type]  # named facts of the row
         self._announce()
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import trio
 
+from appliance.config.units import Seconds
 from appliance.domain.status import ReplicaState
 from tests.supervisor.test_supervisor import Box, runtime
 
@@ -26,3 +27,25 @@ async def test_who_is_replaced_is_known_until_the_end_of_the_block(tmp_path: Pat
     with box.supervisor.renewal.replacing("m"):
         assert box.supervisor._lending.replacing == {"m"}
     assert box.supervisor._lending.replacing == set()
+
+
+async def test_what_is_to_start_at_boot_from_now_on_starts_now(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime(start="on-demand"))
+    async with box.running() as supervisor:
+        supervisor.apply([runtime(start="on-demand", priority=1)])
+        await trio.sleep(0.1)
+        assert box.state() is ReplicaState.STOPPED
+        supervisor.apply([runtime(start="boot")])
+        while box.state() is not ReplicaState.READY:
+            await supervisor.moved()
+
+
+async def test_a_new_limit_gives_what_is_in_quarantine_another_chance(tmp_path: Path) -> None:
+    broken = "print('error: unknown model architecture: x'); raise SystemExit(1)"
+    box = Box(tmp_path, runtime(script=broken, start="boot"))
+    async with box.running() as supervisor:
+        while box.state() is not ReplicaState.QUARANTINED:
+            await supervisor.moved()
+        supervisor.apply([runtime(script=broken, start="boot", load_limit=Seconds(7))])
+        while supervisor.replicas["m"].status.starts < 2:
+            await supervisor.moved()

@@ -327,9 +327,18 @@ async def test_what_is_in_quarantine_says_whether_it_is_tried_again(tmp_path: Pa
         assert 3500 < replica.resume_at - trio.current_time() <= 3600
 
 
-async def test_who_waits_for_room_after_a_failure_says_so(tmp_path: Path) -> None:
-    replica = Scene(tmp_path, SLEEP).replica
-    for state in (S.STARTING, S.BACKOFF):
-        replica.write(state, reason="exit code 1", cause="exited")
-    replica.explain_wait("waits for other to load")
-    assert (replica.status.state, replica.status.reason) == (S.STOPPED, "waits for other to load")
+async def test_who_waits_for_room_after_a_failure_says_so_and_the_failure_is_told_at_its_start(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "raise SystemExit(3)")
+    replica = scene.replica
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(replica.run, scene.place)
+            replica.go(None)
+            while replica.status.restarts == 0:
+                await replica.changed()
+            replica.explain_wait("waits for other to load")
+            assert (replica.status.state, replica.status.reason) == (S.STOPPED, "waits for other to load")
+            replica.go(None)
+            row = await scene.until(lambda row: row.state is S.STARTING)
+            assert row.reason == "after exit code 3"
+            nursery.cancel_scope.cancel()
