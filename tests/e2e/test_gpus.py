@@ -142,6 +142,15 @@ def test_two_that_do_not_fit_together_take_turns_and_two_that_fit_stay(tmp_path:
         assert starts(box, "a") == 2
         assert starts(box, "c") == 1
         assert state(box, "b")["state"] == "stopped"
+        more = [("d", 6_000), ("e", 20_000), ("f", 500)]
+        fresh = "".join(engine(driver, name, size, extra=f'memory = "{size}MB"') for name, size in more)
+        box.config.write_text(box.config.read_text() + fresh)
+        told = box.ops("POST", "/reload?dry_run=1").json()["runtimes"]
+        details = {change["runtime"]: change["detail"] for change in told if change["action"] == "add"}
+        assert "fits on GPU 0 when these have gone: a (idle)" in details["d"]
+        assert "does not fit now" in details["e"]
+        assert "fits on GPU 0 now" in details["f"]
+        assert "d" not in box.get("/readyz").json()["models"], "nothing of it is in effect"
 
 
 def test_what_a_model_needs_is_learned_from_its_first_start(tmp_path: Path) -> None:
