@@ -7,7 +7,6 @@ from appliance.installation.found import Found
 
 USER = "appliance"
 CONFIG = PurePosixPath("/etc/appliance/appliance.toml")
-ENVIRONMENT = CONFIG.with_name("environment")  # variables for the service, read by the service manager
 STATE = PurePosixPath("/var/lib/appliance")
 UNIT = PurePosixPath("/etc/systemd/system/appliance.service")
 PROGRAM = PurePosixPath("/usr/local/bin/appliance")
@@ -155,11 +154,10 @@ def installing(found: Found, ourselves: Ourselves, config: str, unit: str, *, st
         made.append(Copy(ourselves.bundle, PROGRAM))
     service = Owner(USER, USER)
     made += [
-        # The service changes its configuration by putting another file in its place. The sticky bit, and a file of
-        # root's, keep it from what root reads for it.
-        Directory(CONFIG.parent, 0o1770, Owner(_ADMIN, USER)),
+        # The service changes its configuration by putting another file in its place, so nothing that root reads for it
+        # is in that directory. No sticky bit: with it the kernel (fs.protected_regular) would keep root itself out.
+        Directory(CONFIG.parent, 0o770, Owner(_ADMIN, USER)),
         File(CONFIG, config, 0o640, service, keep=True),
-        File(ENVIRONMENT, "", 0o600, keep=True),
         Directory(STATE, 0o700, service),
         File(UNIT, unit_text(unit, ourselves.installed, found.groups)),
     ]

@@ -1,9 +1,10 @@
+from importlib.resources import files
+
 import pytest
 
 from appliance.installation.found import Found
 from appliance.installation.steps import (
     CONFIG,
-    ENVIRONMENT,
     STATE,
     UNIT,
     Command,
@@ -12,6 +13,7 @@ from appliance.installation.steps import (
     File,
     Link,
     Ourselves,
+    Owner,
     Remove,
     Step,
     installing,
@@ -40,17 +42,20 @@ def test_a_configuration_is_somebodys_work_and_stays() -> None:
     files = [step for step in installing(Found(), Ourselves("/x"), "text", UNIT_TEMPLATE) if isinstance(step, File)]
     assert [(step.path, step.keep, step.mode) for step in files] == [
         (CONFIG, True, 0o640),
-        (ENVIRONMENT, True, 0o600),
         (UNIT, False, 0o644),
     ]
 
 
-def test_the_service_may_replace_its_configuration_and_nothing_of_roots() -> None:
-    steps = installing(Found(), Ourselves("/x"), "text", UNIT_TEMPLATE)
+def test_the_service_may_replace_its_configuration_and_root_reads_nothing_beside_it() -> None:
+    unit = (files("appliance") / "system" / "appliance.service").read_text()
+    steps = installing(Found(), Ourselves("/x"), "text", unit)
     (directory,) = [step for step in steps if isinstance(step, Directory) and step.path == CONFIG.parent]
-    owners = {step.path: step.owner.user for step in steps if isinstance(step, File)}
-    assert (directory.owner.user, directory.mode) == ("root", 0o1770)  # sticky: only the owner of a file removes it
-    assert (owners[CONFIG], owners[ENVIRONMENT]) == ("appliance", "root")
+    assert (directory.owner, directory.mode) == (Owner("root", "appliance"), 0o770)
+    (config,) = [step for step in steps if isinstance(step, File) and step.path == CONFIG]
+    assert config.owner == Owner("appliance", "appliance")
+    named = [line for line in unit_text(unit, "/x", ()).splitlines() if "/etc/appliance" in line and line[0] != "#"]
+    commands = ("ExecStart=", "ExecStopPost=", "ReadWritePaths=")  # run as the service's user, or no file at all
+    assert all(line.startswith(commands) for line in named)
 
 
 def test_without_a_service_manager_nothing_is_started() -> None:

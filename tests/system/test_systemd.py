@@ -145,6 +145,22 @@ def test_reload_takes_a_new_configuration_and_refuses_a_broken_one(service: Serv
     assert service.pid == before
 
 
+def test_the_service_changes_its_own_configuration_under_its_unit(service: Service) -> None:
+    before = service.on.do("cat", CONFIG)
+    address, bearer = "http://127.0.0.1:8000/ops/v1/models/alias", f"authorization: Bearer {service.key}"
+    body = '{"targets": ["gemma"]}'
+    told = service.on.do("curl", "-sS", "-X", "POST", address, "-H", bearer, "-d", body)
+    assert json.loads(told)["written"], told
+    assert "alias" in json.loads(service.get("/readyz"))["models"]
+    owner = ["appliance:appliance", "640"]
+    assert service.on.do("stat", "-c", "%U:%G %a", CONFIG).split() == owner
+    assert service.on.do("cat", f"{CONFIG}.bak") == before
+    service.on.do("sh", "-c", f"echo '# by root' >> {CONFIG}")  # root can still write it, kernel rules included
+    service.on.do("appliance", "models", "remove", "alias")
+    assert service.on.do("cat", CONFIG) == f"{before}# by root\n"
+    assert service.on.do("stat", "-c", "%U:%G %a", CONFIG).split() == owner
+
+
 def test_doctor_finds_a_machine_in_order(service: Service) -> None:
     done = service.on.run("appliance", "doctor", "--json")
     findings = {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}
