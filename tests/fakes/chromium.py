@@ -3,10 +3,12 @@
 import base64
 import itertools
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +102,13 @@ class Tab:
         await self.until("!window.wasHere && document.readyState === 'complete'")
 
     async def click(self, selector: str) -> None:
-        """Click with the mouse, where the element is."""
-        await self.until(f"!!document.querySelector({json.dumps(selector)})")
-        spot = await self.js(
+        """Click on an element once it can be seen and nothing covers it, in one step: live pages move things about."""
+        await self.until(
             f"(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView({{block: 'center'}});"
-            "const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+            "const box = one.getBoundingClientRect();"
+            "const hit = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);"
+            "if (!one.contains(hit)) return false; one.click(); return true; })()"
         )
-        for kind in ("mousePressed", "mouseReleased"):
-            await self.send("Input.dispatchMouseEvent", type=kind, x=spot[0], y=spot[1], button="left", clickCount=1)
 
     async def type(self, selector: str, text: str) -> None:
         """Type into a field, in place of what it has."""
@@ -171,3 +172,5 @@ async def browser(folder: Path) -> AsyncIterator[Tab]:
     finally:
         process.terminate()
         process.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its helpers, which may take their time
