@@ -38,13 +38,27 @@ limits = {_LIMITS}
 """
 _GUARDED = f"""
 {_ALL}
-guardrails = ["pii"]
+guardrails = ["pii", "words", "shapes"]
 
 [[guardrails]]
 name = "pii"
 kind = "pii"
 on = ["input", "output"]
 action = "redact"
+
+[[guardrails]]
+name = "words"
+kind = "keywords"
+on = ["input", "output"]
+action = "block"
+words = ["project atlas", "zeus"]
+
+[[guardrails]]
+name = "shapes"
+kind = "regex"
+on = ["input", "output"]
+action = "flag"
+patterns = ["PRJ-[0-9]{4,6}"]
 """
 
 

@@ -150,15 +150,13 @@ class Ledger:
                 headers += rate_limit_headers("tokens", own.tokens.shown, *own.tokens.standing(tick))
             return headers
         for name, one, other in (("requests", own.requests, shared.requests), ("tokens", own.tokens, shared.tokens)):
-            if one is None or other is None:
-                bucket = one or other
-                if bucket is not None:
-                    headers += rate_limit_headers(name, bucket.shown, *bucket.standing(tick))
+            bucket = one or other
+            if bucket is None:
                 continue
-            left, wait = one.standing(tick)
-            others_left, others_wait = other.standing(tick)
-            if left <= others_left:
-                headers += rate_limit_headers(name, one.shown, left, wait)
-            else:
-                headers += rate_limit_headers(name, other.shown, others_left, others_wait)
+            left, wait = bucket.standing(tick)
+            if one is not None and other is not None:
+                others_left, others_wait = other.standing(tick)
+                if others_left < left:
+                    bucket, left, wait = other, others_left, others_wait
+            headers += rate_limit_headers(name, bucket.shown, left, wait)
         return headers

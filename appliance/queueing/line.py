@@ -133,7 +133,8 @@ class Line:
         ticket.cost = cost = cost if cost > 1.0 else 1.0  # noqa: FURB136 - max() takes four times as long
         flow.weight = weight
         flow.tag = tag = tag + cost / weight
-        self._furthest = max(self._furthest, tag)
+        if tag > self._furthest:  # noqa: PLR1730 - as above
+            self._furthest = tag
         return ticket
 
     def join(self, key: str, tokens: int, weight: float, priority: int, now: float) -> tuple[Ticket, Ticket | None]:
@@ -199,10 +200,11 @@ class Line:
             # At least one, or a key that asks and leaves would be served before all others for ever.
             flow = ticket.flow
             flow.tag = tag = flow.tag + ((used or 1) - ticket.cost) / flow.weight
-            self._furthest = max(self._furthest, tag)
+            if tag > self._furthest:  # noqa: PLR1730 - as in `take`
+                self._furthest = tag
             if used:
                 answer = used - ticket.input
-                self._output += ((max(0, answer)) - self._output) * _LEARNING
+                self._output += ((answer if answer > 0 else 0) - self._output) * _LEARNING  # noqa: FURB136 - as above
         if not self.waiting:
             if not self.running:
                 self._settle_down()
