@@ -1,6 +1,7 @@
 """What a caller may do."""
 
 import ipaddress
+from functools import lru_cache
 
 from appliance.access.keys import Caller
 from appliance.domain.http import Request
@@ -11,7 +12,12 @@ from appliance.errors import GatewayError
 def may_use(caller: Caller, model: str) -> bool:
     """Whether one of the key's patterns covers the model; "*" stands for any run of characters."""
     models = caller.models
-    return "*" in models or model in models or any(covers(pattern, model) for pattern in models)
+    return "*" in models or model in models or _covered(models, model)
+
+
+@lru_cache(maxsize=4096)  # asked of every request
+def _covered(models: tuple[str, ...], model: str) -> bool:
+    return any(covers(pattern, model) for pattern in models)
 
 
 def require_scope(caller: Caller, scope: str) -> None:
