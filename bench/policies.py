@@ -58,7 +58,7 @@ name = "shapes"
 kind = "regex"
 on = ["input", "output"]
 action = "flag"
-patterns = ["PRJ-[0-9]{4,6}"]
+patterns = ["PRJ-[0-9]{{4,6}}"]
 """
 
 
