@@ -42,6 +42,7 @@ from appliance.fleet.table import FleetTable
 from appliance.gateway.accounting import Accounts
 from appliance.gateway.attempts import Attempts
 from appliance.gateway.listing import Listing
+from appliance.gateway.outcomes import Outcomes
 from appliance.gateway.pipeline import Gateway
 from appliance.gateway.realtime import Realtime
 from appliance.gpus.reader import GpuReader, reader_of
@@ -55,9 +56,11 @@ from appliance.observe.log import ExchangeRecord, log_replica
 from appliance.observe.metrics import Metrics
 from appliance.observe.replica_metrics import ReplicaMetrics
 from appliance.operating import Operating, Seen, operating_of
+from appliance.ops.gate import Gate
 from appliance.ops.probes import Probes
 from appliance.ops.sockets import FeedSockets
 from appliance.ops.trust import Trust
+from appliance.ops.upgrade import UpgradeRoutes
 from appliance.pages.site import Site
 from appliance.policy import outcomes_of, put_into_effect
 from appliance.private_door import PrivateDoor
@@ -72,6 +75,7 @@ from appliance.supervisor.orders import Operator
 from appliance.supervisor.supervisor import Supervisor
 from appliance.supervisor.watching import Senses
 from appliance.telling import Telling
+from appliance.upgrades import Origin, Upgrades
 from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.probe import probe, send
 from appliance.upstream.upstreams import Upstreams
@@ -105,6 +109,9 @@ class Parts:
     operating: Operating
     console: ConsoleParts
     telling: Telling
+    ledger: Ledger
+    outcomes: Outcomes
+    upgrades: Upgrades
     table: Sequence[Route]
 
     def interrupt(self, error: GatewayError) -> None:
@@ -120,6 +127,7 @@ def build(
     credentials: dict[str, Secret],
     log: Callable[[ExchangeRecord], None],
     file: ConfigFile | None,
+    origin: Origin | None = None,
 ) -> Parts:
     """The parts of one server, connected and not yet running.
 
@@ -129,6 +137,7 @@ def build(
         credentials: as `config.secrets.credentials` names them.
         log: takes the line of each exchange.
         file: with the configuration as it is now; None where there is none.
+        origin: what this process was started with; without it there are no upgrades.
     """
     server = config.server
     date = partial(time.clock_gettime, time.CLOCK_REALTIME)
@@ -214,9 +223,11 @@ def build(
     around = _surroundings(config, dispatch, handover, watch, metrics, readiness)
     secure = partial(handshake, certificates=encryption.certificates) if encryption.certificates else None
     reception = Reception(around, metrics, secure)
+    upgrades = Upgrades(origin or Origin(), reloader)
+    upgrading = UpgradeRoutes(Gate(None, telling.journal), upgrades.order)
     private = PrivateDoor(
         Path(server.state_dir),
-        operating.on_the_box() + probes.on_the_box() + console.on_the_box(),
+        operating.on_the_box() + probes.on_the_box() + console.on_the_box() + upgrading.routes(),
         around,
         dispatch,
         metrics,
@@ -243,6 +254,9 @@ def build(
         operating,
         console,
         telling,
+        ledger,
+        outcomes,
+        upgrades,
         table,
     )
 

@@ -4,6 +4,7 @@ The permission of the file is the credential: who may connect to it owns the app
 """
 
 import logging
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,34 +44,50 @@ class PrivateDoor:
         self._path = state_dir / OPS
         application = replace(dispatch, router=Router(routes), hosts=None, alone=True)
         self._sockets = Handover(SocketApp([FeedSockets(application)]), write_stall=around.patience.write_stall)
-        self._reception = Reception(replace(around, application=application, hand_over=self._hand_over), metrics)
-        self._listener: Listener | None = None
+        self.reception = Reception(replace(around, application=application, hand_over=self._hand_over), metrics)
+        self.listener: Listener | None = None
         self._socket: PrivateSocket | None = None
+
+    def inherit(self, sock: socket.socket) -> None:
+        """Listen on the socket of the process that we take over from."""
+        self._socket = PrivateSocket(self._path, sock)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `close` or cancellation. Without a socket the appliance does its work all the same."""
         try:
-            self._socket = PrivateSocket(self._path)
+            self._socket = self._socket or PrivateSocket(self._path)
         except OSError as error:
             why = error.strerror or error
             _LOG.warning("cannot listen on %s: %s; the command line needs --url and --key-file", self._path, why)
             task_status.started()
             return
-        self._listener = Listener([self._socket.socket], self._reception, _CAPS)
+        self.listener = Listener([self._socket.socket], self.reception, _CAPS)
         try:
             task_status.started()
-            await self._listener.run()
+            await self.listener.run()
         finally:
             self.close()
 
+    @property
+    def files(self) -> list[int]:
+        """The listening socket, for another process; none where there is none."""
+        return self.listener.files if self.listener is not None else []
+
+    def leave(self) -> None:
+        """Another process listens there: what is connected here ends with its present order."""
+        if self.listener is not None:
+            self.listener.stop_accepting()
+        if self._socket is not None:
+            self._socket.leave()
+
     def close(self) -> None:
         """Remove the socket and end its connections, which must happen before others may use the state directory."""
-        if self._listener is not None:
-            self._listener.stop_accepting()
+        if self.listener is not None:
+            self.listener.stop_accepting()
         if self._socket is not None:
             self._socket.close()
         self._sockets.abort()
-        self._reception.cut()
+        self.reception.cut()
 
     async def _hand_over(self, transport: Transport, replay: bytes, *, more: bool) -> None:
         if not more:  # it is no websocket: there are no pages here

@@ -59,6 +59,7 @@ class Reloader:
 
     Attributes:
         config: in effect.
+        one: whoever holds it keeps new configurations out.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Reloader:
         self._read = read
         self._api_keys = api_keys
         self._date = date
-        self._one = trio.Lock()
+        self.one = trio.Lock()
         live.metrics.config_loaded(ok=True, at=date())
 
     async def reload(self, dry_run: bool = False, text: str | None = None) -> Reloaded:  # noqa: FBT001, FBT002 - also a callback
@@ -84,7 +85,7 @@ class Reloader:
             dry_run: only say what would change.
             text: of a configuration.
         """
-        async with self._one:
+        async with self.one:
             try:
                 config, credentials = await trio.to_thread.run_sync(self._read, text)
                 _refuse(self.config, config, self._api_keys)

@@ -3,6 +3,9 @@
 Start order: log, sockets, upstreams, supervisor, prober, door. Stop order, on INT, TERM or cancellation: refuse new
 work, let streams finish for `drain`, end the rest with an error event, close connections, stop every engine.
 A second signal skips the wait.
+
+After an upgrade it is the other process that serves: what is under way here has `drain` to end just as well, and the
+engines are that one's. A signal to this process then skips the wait.
 """
 
 import logging
@@ -25,14 +28,20 @@ from appliance.door.listener import Caps, Listener, descriptors
 from appliance.errors import GatewayError, OperatorError
 from appliance.fleet.table import FleetTable
 from appliance.garbage import collect, seldom
+from appliance.handing_over import Estate
 from appliance.observe.log import ExchangeRecord, log_exchange
 from appliance.parts import Parts, build
 from appliance.reload import Reloader
 from appliance.service.heartbeat import beat
 from appliance.service.notify import Manager
+from appliance.supervisor.orphans import collect_orphans
+from appliance.takeover.taking import Taking
+from appliance.taking_over import Heir
+from appliance.upgrades import Origin
 
 _LOG = logging.getLogger("appliance.serve")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_COLLECT = 0.5  # seconds between two looks for model processes that ended as our children and are another's to mourn
 _CLOSING = 4.0  # seconds for error events and last bytes to leave, after `drain`
 _LAST_ENGINE = 60.0  # seconds that the engines' own ends may take after that; asked for, not granted here
 
@@ -61,9 +70,12 @@ async def serve(
     manager: Manager | None = None,
     dump: TextIO | None = None,
     log: Callable[[ExchangeRecord], None] = log_exchange,
+    origin: Origin | None = None,
+    taking: Taking | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until a signal or cancellation; no process of ours is left when it returns.
+    """Serve until a signal or cancellation; no process of ours is left when it returns, unless another one of ours has
+    taken over.
 
     Args:
         config: checked.
@@ -74,16 +86,22 @@ async def serve(
         manager: whoever watches over us and wants to know how we do.
         dump: a file that gets every thread's stack when the event loop is held up.
         log: takes the line of each exchange.
+        origin: what this process was started with; without it there are no upgrades.
+        taking: from a process that we take over from.
         task_status: started once the API listens; models may still be loading.
 
     Raises:
         OperatorError: the address or the state directory cannot be used.
     """
     try:
-        parts = build(config, api_keys, credentials or {}, log, file)
-        await _serve(config, parts, task_status, _Watched(manager or Manager(), dump), listen_signals=listen_signals)
+        parts = build(config, api_keys, credentials or {}, log, file, origin)
+        watched = _Watched(manager or Manager(), dump)
+        await _serve(config, parts, task_status, watched, taking, listen_signals=listen_signals)
     except* OperatorError as group:
-        raise _first_mistake(group) from None
+        mistake = _first_mistake(group)
+        if taking is not None:
+            taking.refuse(str(mistake))
+        raise mistake from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,57 +113,98 @@ class _Watched:
 
 
 async def _serve(
-    config: Config, parts: Parts, task_status: trio.TaskStatus[Running], watched: _Watched, *, listen_signals: bool
+    config: Config,
+    parts: Parts,
+    task_status: trio.TaskStatus[Running],
+    watched: _Watched,
+    taking: Taking | None,
+    *,
+    listen_signals: bool,
 ) -> None:
+    heir = await Heir.meet(taking, config, parts) if taking is not None else None
     async with AsyncExitStack() as stack:
-        # Received from the first moment on: a TERM during the start must stop engines as well.
-        signals = stack.enter_context(trio.open_signal_receiver(*_SIGNALS)) if listen_signals else None
+        # Received from the first moment on: a TERM during the start must stop engines as well. But as long as they are
+        # another process's, it ends this one on the spot, and nothing has happened.
+        receiver = trio.open_signal_receiver(*_SIGNALS) if listen_signals else None
+        signals = stack.enter_context(receiver) if receiver is not None and heir is None else None
         stack.push_async_callback(parts.upstreams.aclose)
         if parts.gpus is not None:
             stack.push_async_callback(parts.gpus.aclose)
         host, port = split_listen(config.server.listen)
         server, room = config.server, descriptors()
         caps = Caps(min(server.max_connections or room, room), server.connections_per_address)
-        listener = await Listener.bind(host, port, parts.reception, caps)
+        listener = heir.listener(caps) if heir else await Listener.bind(host, port, parts.reception, caps)
         stack.callback(listener.close)
         parts.metrics.watch_connections(lambda: listener.connections)
         await stack.enter_async_context(parts.telling.journal.written())  # to the end of the last engine
         async with trio.open_nursery() as core:
-            await core.start(parts.supervisor.run, name="supervisor")
-            parts.telling.journal.begin()
-            core.start_soon(parts.recorder.run, name="usage")
-            core.start_soon(parts.keeper.watch, name="keys")
+            await core.start(parts.supervisor.run, heir and heir.succession, name="supervisor")
             core.start_soon(parts.prober.run, name="prober")
             await core.start(parts.handover.run_lifespan, name="quart")
-            core.start_soon(parts.watch.run, name="watch")
-            core.start_soon(parts.host.run, name="host")
-            core.start_soon(parts.encryption.run, name="encryption")
-            core.start_soon(parts.operating.live.run, name="live")
-            core.start_soon(parts.console.run, name="console")
-            core.start_soon(parts.telling.tally.run, name="tally")
+            if heir is not None:
+                await heir.enter()
+            _begin(parts, core)
             core.start_soon(listener.run, name="door")
             await core.start(parts.private.run, name="private door")
+            if heir is not None:
+                await heir.serving()
+                core.start_soon(heir.follow, name="upgrade")
+                signals = stack.enter_context(receiver) if receiver is not None else None
             stack.enter_context(seldom())
             core.start_soon(collect, lambda: parts.readiness.flowing, name="garbage")
+            pulse = trio.CancelScope()
             status = partial(_status, parts.fleet, lambda: listener.connections)
-            core.start_soon(beat, watched.manager, status, watched.dump, name="heartbeat")
+            core.start_soon(_beat, pulse, watched, status, name="heartbeat")
+            estate = Estate(config, parts, listener, watched.manager, pulse.cancel)
+            core.start_soon(parts.upgrades.run, estate, parts.supervisor.open_files, name="upgrades")
             _LOG.info("listening on %s:%d", listener.host, listener.port)
             parts.telling.journal.tell("server.started", __version__, f"Listening on {listener.host}:{listener.port}.")
             task_status.started(Running(listener.host, listener.port, parts.fleet))
             watched.manager.ready()
             if signals is not None:
-                async for number in signals:
-                    if number != signal.SIGHUP:
-                        break
-                    if parts.reloader is not None:
-                        core.start_soon(_reload, parts.reloader, watched.manager, name="reload")
-                watched.manager.stopping(config.server.drain + _CLOSING + _LAST_ENGINE)
-                await _stop(parts, listener, config.server.drain, signals)
+                await _until_the_end(parts, watched.manager, signals, core)
+                await _stop(parts, listener, config.server.drain, signals, watched.manager)
                 parts.handover.abort()
                 parts.reception.cut()
                 parts.private.close()
+                await parts.upgrades.bye()
                 core.cancel_scope.cancel()
         _LOG.info("stopped")
+
+
+def _begin(parts: Parts, core: trio.Nursery) -> None:
+    """What needs nothing but to run."""
+    core.start_soon(parts.recorder.run, name="usage")
+    core.start_soon(parts.keeper.watch, name="keys")
+    core.start_soon(parts.watch.run, name="watch")
+    core.start_soon(parts.host.run, name="host")
+    core.start_soon(parts.encryption.run, name="encryption")
+    core.start_soon(parts.operating.live.run, name="live")
+    core.start_soon(parts.console.run, name="console")
+    core.start_soon(parts.telling.tally.run, name="tally")
+    parts.telling.journal.begin()
+
+
+async def _beat(pulse: trio.CancelScope, watched: _Watched, status: Callable[[], str]) -> None:
+    with pulse:
+        await beat(watched.manager, status, watched.dump)
+
+
+async def _until_the_end(parts: Parts, manager: Manager, signals: AsyncIterator[int], core: trio.Nursery) -> None:
+    """Return when a signal says so, or when another process has taken over."""
+    async with trio.open_nursery() as nursery:
+
+        async def told() -> None:
+            async for number in signals:
+                if number != signal.SIGHUP:
+                    parts.upgrades.abandon()
+                    nursery.cancel_scope.cancel()
+                elif parts.reloader is not None:
+                    core.start_soon(_reload, parts.reloader, manager, name="reload")
+
+        nursery.start_soon(told, name="signals")
+        await parts.upgrades.given.wait()
+        nursery.cancel_scope.cancel()
 
 
 async def _reload(reloader: Reloader, manager: Manager) -> None:
@@ -166,8 +225,11 @@ def _first_mistake(group: BaseExceptionGroup[OperatorError]) -> OperatorError:
     return _first_mistake(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-async def _stop(parts: Parts, listener: Listener, drain: float, signals: AsyncIterator[int]) -> None:
-    """Drain; a second signal skips the wait for answers under way, a third one that for their error events."""
+async def _stop(parts: Parts, listener: Listener, drain: float, signals: AsyncIterator[int], manager: Manager) -> None:
+    """Drain; a second signal skips the wait for answers under way, a third one that for their error events.
+
+    After an upgrade there was none yet, so the first one skips it.
+    """
     waiting = trio.CancelScope()
     async with trio.open_nursery() as nursery:
 
@@ -180,24 +242,31 @@ async def _stop(parts: Parts, listener: Listener, drain: float, signals: AsyncIt
                 waiting.cancel()
 
         nursery.start_soon(hurry, name="second signal")
-        await _drain(parts, listener, drain, waiting)
+        if parts.upgrades.given.is_set():
+            nursery.start_soon(parts.upgrades.tell_busy, parts.supervisor, name="busy")
+            nursery.start_soon(collect_orphans, set, _COLLECT, name="orphans")
+            _LOG.info("answers under way may take %g s more; a signal skips the wait", drain)
+            message = "The server has been replaced by another version and could not wait for the end of this answer."
+        else:
+            manager.stopping(drain + _CLOSING + _LAST_ENGINE)
+            _LOG.info("stopping: streams may finish for %g s; a second signal skips the wait", drain)
+            parts.gateway.draining = True
+            parts.supervisor.drain()
+            parts.telling.journal.tell("server.stopping", __version__, f"Answers may finish for {drain:g} s.")
+            listener.stop_accepting()
+            parts.reception.close_idle()
+            message = "The server is going away and could not wait for the end of this answer."
+        await _drain(parts, listener, drain, waiting, f"{message} Try again.")
         nursery.cancel_scope.cancel()
 
 
-async def _drain(parts: Parts, listener: Listener, drain: float, waiting: trio.CancelScope) -> None:
-    _LOG.info("stopping: streams may finish for %g s; a second signal skips the wait", drain)
-    parts.gateway.draining = True
-    parts.supervisor.drain()
+async def _drain(parts: Parts, listener: Listener, drain: float, waiting: trio.CancelScope, message: str) -> None:
     parts.operating.live.end()
-    parts.telling.journal.tell("server.stopping", __version__, f"Answers may finish for {drain:g} s.")
     parts.telling.journal.end()
-    listener.stop_accepting()
-    parts.reception.close_idle()
     await parts.handover.close_idle()
     waiting.deadline = trio.current_time() + drain
     with waiting:
         await _connections_end(listener)
-    message = "The server is going away and could not wait for the end of this answer. Try again."
     parts.interrupt(GatewayError("draining", message, retry_after=5))
     with trio.move_on_after(_CLOSING):
         await _connections_end(listener)

@@ -103,6 +103,9 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "policy": (SETTINGS | {"fleet", "breakers", "gateway", "observe", "parameters"}, set()),
     "console_parts": ({"*"}, {"trio", "jinja2"}),
     "console_editing": ({"*"}, set()),
+    "upgrades": (SETTINGS | {"reload", "supervisor", "takeover"}, {"trio"}),
+    "handing_over": ({"*"}, {"trio"}),
+    "taking_over": ({"*"}, {"trio"}),
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (
@@ -123,6 +126,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
             "recipes",
             "scripted",
             "supervisor",
+            "takeover",
+            "upgrades",
             "__init__",
         },
         {"trio", "httpx", "rich", "shtab", "msgspec"},
@@ -157,6 +162,10 @@ MAY_TOUCH_MACHINE = {
     "telling",
     "parts",
     "takeover",
+    "upgrades",
+    "handing_over",
+    "taking_over",
+    "private_door",
 }
 NOBODY = {"asyncio", "threading", "concurrent", "multiprocessing", "requests"}
 # pure files in rooms that may otherwise touch the world

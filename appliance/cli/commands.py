@@ -31,6 +31,7 @@ COMMANDS = MappingProxyType(
         "doctor": ("doctor", "say what is wrong with this machine, and what to do"),
         "install": ("install", "become a service of this machine"),
         "uninstall": ("install", "cease to be a service of this machine"),
+        "upgrade": ("upgrade", "put another binary in the running server's place"),
         "reap": ("reap", "end what a server that is gone has left running"),
         "selftest": ("selftest", "check that this build works on this machine"),
         "completion": ("completion", "print what makes a shell complete the commands"),

@@ -1,21 +1,32 @@
-"""`appliance selftest`: serve a scripted model for a moment and check that requests go all the way through."""
+"""`appliance selftest`: serve a scripted model for a moment and check that requests go all the way through.
+
+The server, its model process and the requests are real and need the libraries that the build has to bring: SQLite, the
+parser of HTTP and the rest. What a moment of serving does not touch is touched by name.
+"""
 
 import argparse
 import json
 import secrets
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 import trio
 
-from appliance.config.schema import Config, Runtime, Server
+from appliance.authority.issue import issued_by, new_authority, new_leaf
+from appliance.authority.subject import Permitted, Subject
+from appliance.config.load import load_config
+from appliance.config.schema import Config, Guardrail, Model, Runtime, Server
+from appliance.config.secrets import credentials, environment_keys, process_environment
 from appliance.config.units import Seconds
 from appliance.domain.secret import Secret
 from appliance.domain.status import ReplicaState
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, OperatorError
+from appliance.guardrails.check import findings as guardrails
 from appliance.serve import Running, serve
 
 _MODEL = "selftest"
@@ -31,12 +42,46 @@ class CheckFailed(Exception):  # noqa: N818 - it is a result
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the command."""
     parser = subparsers.add_parser("selftest", help="check that this build works on this machine")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="check as well that this configuration can be used")
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:  # noqa: ARG001 - every command has this signature
+def run(args: argparse.Namespace) -> int:
     """Check everything once. Returns 0, or 1 after printing the step that failed."""
+    if args.config is not None:
+        try:
+            check_config(args.config)
+        except OperatorError as error:
+            print(f"FAILED  the configuration: {error}", file=sys.stderr)
+            return 1
+        print(f"ok      {args.config} can be used")
     return trio.run(_bounded, print)
+
+
+def check_config(file: Path) -> None:
+    """Read a configuration as `serve` would.
+
+    Raises:
+        OperatorError: it cannot be used; the text has every reason.
+    """
+    environment = process_environment()
+    has_keys = bool(environment_keys(environment))
+    credentials(load_config(file, has_environment_keys=has_keys, also=(guardrails,)), environment)
+
+
+def check_libraries() -> None:
+    """Use what a moment of serving does not touch.
+
+    Raises:
+        CheckFailed: one of them does not do its work.
+    """
+    rule = Guardrail(name="selftest", kind="regex", patterns=("a{1,9}b",))
+    model = Model(name=_MODEL, targets=(_MODEL,), guardrails=("selftest",))
+    wrong = guardrails(Config(guardrails=(rule,), models=(model,)))
+    _expect(not wrong, f"the search for patterns does not work: {wrong}")
+    authority = new_authority(Permitted(("selftest",), ()), "selftest", time.clock_gettime(time.CLOCK_REALTIME))
+    leaf = new_leaf(authority, Subject(("selftest",), ()), authority.begins + 1)
+    _expect(issued_by(leaf, authority), "a certificate that was just signed is not recognised")
 
 
 def engine_command(executable: str, *, frozen: bool) -> tuple[str, ...]:
@@ -71,6 +116,8 @@ async def _bounded(say: Callable[[str], None]) -> int:
 
 
 async def _check(say: Callable[[str], None]) -> None:
+    check_libraries()
+    say("ok      patterns and certificates can be worked with")
     key = secrets.token_urlsafe(24)
     command = engine_command(sys.executable, frozen=bool(getattr(sys, "frozen", False)))
     with tempfile.TemporaryDirectory(prefix="appliance-selftest-") as state_dir:

@@ -114,6 +114,36 @@ class Reloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class UpgradeWanted:
+    """An order for another binary in place of the running one.
+
+    Attributes:
+        binary: its whole path.
+        patience: seconds that it may take to get ready.
+    """
+
+    binary: str
+    patience: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What became of that.
+
+    Attributes:
+        ok: the other process serves.
+        detail: why not.
+        version: its version.
+        pid: its pid.
+    """
+
+    ok: bool
+    detail: str = ""
+    version: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LogPiece:
     """New lines of a replica's output, without secrets and control characters.
 

@@ -101,6 +101,24 @@ class Connection:
         if self.idle:
             self._scope.cancel()
 
+    def move_if_idle(self) -> None:
+        """Another process serves from now on: a connection without a request goes there, unless it cannot."""
+        if self.idle and not self._buffer and not self._move(waiting=True) and self._transport.secure:
+            self.close_if_idle()
+
+    def _move(self, *, waiting: bool) -> bool:
+        """Give the connection to the other process, if there is one; False when it stays."""
+        around, transport = self._around, self._transport
+        if around.elsewhere is None:
+            return False
+        around.watch.remove(transport.socket)  # while it has its number: the connection outlives that here
+        if (sock := transport.move(waiting=waiting)) is None:
+            around.watch.add(transport.socket, self)
+            return False
+        self._gone = True
+        around.elsewhere(sock, self.peer)
+        return True
+
     def interrupt(self, error: GatewayError) -> None:
         """The server goes away: a request without an answer yet is answered with an error."""
         self._end_with(self._around.application.refusal(error))
@@ -174,7 +192,7 @@ class Connection:
                 searched = len(buffer)
             if buffer and self._waiting is Waiting.REQUEST:
                 self._waiting, self.deadline = Waiting.HEAD, trio.current_time() + around.patience.head
-            if around.closing and not buffer:
+            if around.closing and not buffer and (not self._movable or self._move(waiting=False)):
                 return None
             data = await self._transport.receive()
             if not data:
@@ -184,6 +202,10 @@ class Connection:
         self._waiting, self.deadline = Waiting.REPLY, math.inf
         self._size = end
         return self._heads.read(bytes(buffer[:end]))
+
+    @property
+    def _movable(self) -> bool:
+        return self._around.elsewhere is not None and not self._transport.secure
 
     async def _exchange(self, head: RequestHead) -> bool:
         """Answer one request. False when the connection must end."""
@@ -199,7 +221,7 @@ class Connection:
         reply = await around.application(request)
         readiness.relay()
         self._answering = True
-        keep = head.keep_alive and not around.closing and body.skip()
+        keep = head.keep_alive and (not around.closing or self._movable) and body.skip()
         self._clean = keep
         head_only = head.method == "HEAD"
         if head_only and not isinstance(reply.body, bytes):

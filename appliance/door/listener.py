@@ -93,10 +93,12 @@ class Listener:
         self._accepting = trio.CancelScope()
         self._by_address: Counter[str] = Counter()
         self._warned = -_QUIET
+        self._connections: trio.Nursery | None = None  # while it runs
         name = sockets[0].getsockname()
         self.host: str = name if isinstance(name, str) else name[0]  # a Unix socket's name is its path
         self.port: int = 0 if isinstance(name, str) else name[1]
         self.connections = 0  # open now
+        self._paused: trio.Event | None = None
 
     @classmethod
     async def bind(cls, host: str, port: int, desk: Desk, caps: Caps) -> "Listener":
@@ -124,12 +126,35 @@ class Listener:
         name = f"accept {self.host}:{self.port}"
         try:
             async with trio.open_nursery() as connections:
+                self._connections = connections
                 with self._accepting:
                     async with trio.open_nursery() as accepting:
                         for sock in self._sockets:
                             accepting.start_soon(self._accept, sock, connections, name=name)
         finally:
             self.close()
+
+    @property
+    def files(self) -> list[int]:
+        """The listening sockets, for another process to listen on as well."""
+        return [sock.fileno() for sock in self._sockets]
+
+    def pause(self) -> None:
+        """New connections wait from now on, in the kernel, until `resume` or until another process accepts them."""
+        self._paused = trio.Event()
+
+    def resume(self) -> None:
+        """Accept again."""
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            paused.set()
+
+    def take_in(self, sock: socket.socket, peer: str) -> None:
+        """Serve a connection that another process has accepted."""
+        if self._connections is None:
+            sock.close()
+        else:
+            self._admit(sock, peer, self._connections)
 
     def stop_accepting(self) -> None:
         """New connections are refused from now on; open ones go on."""
@@ -147,6 +172,8 @@ class Listener:
         tcp = listening.family != socket.AF_UNIX
         while True:
             await trio.lowlevel.wait_readable(listening)
+            if self._paused is not None:
+                await self._paused.wait()
             try:
                 for _ in range(_AT_ONCE):
                     sock, address = listening.accept()

@@ -116,6 +116,16 @@ class Reception:
         for connection in list(self._open):
             connection.close_if_idle()
 
+    def move_idle(self, elsewhere: Callable[[socket.socket, str], None]) -> None:
+        """Another process serves from now on: it gets every connection as soon as no request is under way there.
+
+        Those with TLS, whose keys cannot be given away, are closed as `close_idle` does it.
+        """
+        self._around.elsewhere = elsewhere
+        self._around.closing = True
+        for connection in list(self._open):
+            connection.move_if_idle()
+
     def interrupt(self, error: GatewayError) -> None:
         """The server cannot wait any longer: requests without an answer get an error."""
         for connection in list(self._open):

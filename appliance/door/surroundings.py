@@ -1,6 +1,8 @@
 """What all client connections share: how long they wait, whom they tell, and who answers."""
 
 import enum
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -75,6 +77,8 @@ class Surroundings:
         max_body: bytes of the largest body that is handed over.
         readiness: where requests are waited for; answers leave through its outbox.
         closing: no connection outlives its present request.
+        elsewhere: takes connections without a request, with the address of the client, for another process to go on
+            with; None as long as there is no such process. Set together with `closing`, which then means the others.
     """
 
     application: Application
@@ -87,3 +91,4 @@ class Surroundings:
     max_body: int = 2**20
     readiness: Readiness = field(default_factory=Readiness)
     closing: bool = False
+    elsewhere: Callable[[socket.socket, str], None] | None = None

@@ -170,6 +170,10 @@ class TlsTransport:
         except OSError as error:
             raise _broken(error) from error
 
+    def move(self, *, waiting: bool) -> None:
+        """The keys of the session are in this process alone."""
+        del waiting
+
     async def end(self) -> None:
         """Tell the client that nothing more follows; bounded, and never an error."""
         try:

@@ -15,6 +15,7 @@ from appliance.sockets.readiness import Reader, Readiness
 
 RECEIVE = 64 * 1024  # bytes; most that one read takes
 _GOODBYE = 2.0  # seconds for the last bytes to be taken
+Socket = socket.socket  # in classes that have an attribute of this name
 NOTHING = memoryview(b"")  # left to send; the empty end of another view would keep all of its bytes alive
 
 
@@ -67,6 +68,18 @@ class Transport(Protocol):
 
     async def end(self) -> None:
         """Tell the client that nothing more follows; bounded, and never an error."""
+        ...
+
+    def move(self, *, waiting: bool) -> Socket | None:
+        """Give the connection away: another socket of it, for somebody else to go on with, and this one is closed.
+
+        Args:
+            waiting: a task is in `receive`; it is told by a `ClosedResourceError`.
+
+        Returns:
+            None, and nothing has happened, when there is something that the socket alone does not know: bytes on
+            their way in or out, or the keys of TLS.
+        """
         ...
 
     def close(self) -> None:
@@ -130,6 +143,16 @@ class PlainTransport:
             with trio.move_on_after(_GOODBYE):
                 await self._writer.flush()
             self.socket.shutdown(socket.SHUT_WR)
+
+    def move(self, *, waiting: bool) -> Socket | None:
+        """See `Transport`."""
+        self._writer.push()
+        # One that waited and has been woken reads next, and what it reads would be lost.
+        if not self._writer.idle or self._reader.parked != waiting or self.socket.fileno() < 0:
+            return None
+        elsewhere = self.socket.dup()
+        self.close()
+        return elsewhere
 
     def close(self) -> None:
         """Close the socket now; a task that waits for it is woken with an error."""

@@ -23,6 +23,12 @@ INSERT INTO forgotten VALUES (1, 0);
 """
 _FACTS = msgspec.json.Decoder(dict[str, Fact])
 
+_ADD = """
+INSERT INTO events VALUES (
+    iif(EXISTS (SELECT 1 FROM events WHERE id = ?1), (SELECT max(id) + 1 FROM events), ?1), ?2, ?3, ?4, ?5, ?6
+)
+"""
+
 
 class Store:
     """An open file of events; a `storage.writer.Store`."""
@@ -38,6 +44,9 @@ class Store:
     def add(self, rows: Sequence[Event]) -> None:
         """Write a batch, all of it or nothing.
 
+        While one process of ours takes over from another, both may tell something in the same millisecond: the one who
+        comes second gets the next id.
+
         Raises:
             sqlite3.Error: nothing was written.
         """
@@ -45,7 +54,7 @@ class Store:
             (row.id, row.at, row.kind, row.subject, row.words, msgspec.json.encode(row.facts).decode()) for row in rows
         ]
         with transaction(self._connection):
-            self._connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", values)
+            self._connection.executemany(_ADD, values)
 
     def forget(self, *, before: float, largest: int) -> int:
         """Remove events that are too old, and the oldest ones where there are too many.

@@ -37,13 +37,18 @@ class PrivateSocket:
 
     Args:
         path: where; its directory exists.
+        inherited: the socket of another process, which listens there and has given it to us.
 
     Raises:
         OSError: it cannot be had.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, inherited: socket.socket | None = None) -> None:
         self.path = path
+        if inherited is not None:
+            self.socket, self._file = inherited, _identity(path)
+            inherited.settimeout(0)
+            return
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with reachable(path) as name:
@@ -57,6 +62,11 @@ class PrivateSocket:
         except BaseException:
             self.socket.close()
             raise
+
+    def leave(self) -> None:
+        """Listen no more and let the file be: another process listens there."""
+        self._file = None
+        self.socket.close()
 
     def close(self) -> None:
         """Listen no more and remove the file, unless it is somebody else's by now. Safe to call twice."""

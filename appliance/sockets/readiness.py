@@ -305,6 +305,11 @@ class Reader:
                 self._readiness.again(self._fd)
         return True
 
+    @property
+    def parked(self) -> bool:
+        """A task waits here, and will read nothing before it is woken."""
+        return self._task is not None
+
     def wake(self) -> bool:
         """For `Turns`: whether the task still waited."""
         task, woken = self._task, self._woken

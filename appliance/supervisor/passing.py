@@ -9,7 +9,10 @@ In the old one:
 
 In the new one, which holds each process before and does nothing until `go`:
 
-    await nursery.start(supervisor.run, Succession(lock, running, unloaded))
+    succession = Succession(lock, running, unloaded)
+    await nursery.start(supervisor.run, succession)
+    succession.go.set()                    # it looks after them, and would leave them alone if it ended
+    supervisor.ours()                      # the old one has let go
 """
 
 from collections.abc import Iterator, Mapping, Sequence

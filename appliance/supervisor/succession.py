@@ -17,7 +17,7 @@ class Succession:
         lock: of the state directory, open.
         running: the processes.
         unloaded: replicas that an operator has ended.
-        go: set when they are ours.
+        go: set when they are to be looked after; they are ours with `Supervisor.ours`.
     """
 
     lock: int

@@ -71,6 +71,7 @@ class Supervisor:
 
     Attributes:
         lock: of the state directory, open, while it runs.
+        open_files: as given.
         renewal: a new configuration on its way.
         frozen: nothing is started or stopped, because another process is about to take all of this over.
         gone: it has.
@@ -91,7 +92,7 @@ class Supervisor:
         gpus: Gpus | None = None,
         open_files: tuple[int, int] | None = None,
     ) -> None:
-        self._open_files = open_files
+        self.open_files = open_files
         self._state_dir = state_dir
         self._residence = residence
         self._room_limit = make_room
@@ -143,10 +144,9 @@ class Supervisor:
             OperatorError: the state directory cannot be used, or another appliance uses it, or what is to be taken
                 over cannot be.
         """
-        self.gone = succession is not None  # until it is ours, it is another one's
-        lock = succession.lock if succession else None
+        self.gone = self.frozen = succession is not None  # until it is ours, it is another one's
         with (
-            locked(self._state_dir, lock) as self.lock,
+            locked(self._state_dir, succession.lock if succession else None) as self.lock,
             socket_paths(self._state_dir, lambda: self.gone) as socket_of,
             none_left(),
         ):
@@ -159,7 +159,7 @@ class Supervisor:
 
             def place(name: str) -> Place:
                 log, run_dir = log_path(self._state_dir, name), self._state_dir / RUN
-                return Place(instance, self._state_dir, socket_of(name), log, run_dir, self._open_files, home)
+                return Place(instance, self._state_dir, socket_of(name), log, run_dir, self.open_files, home)
 
             adopted = await self._take_over(succession, instance, place)
             async with trio.open_nursery() as nursery:
@@ -167,8 +167,6 @@ class Supervisor:
                 if succession is not None:
                     task_status.started()
                     await succession.go.wait()
-                    sign(self.lock)
-                    self.gone = False
                     succession.prove(self.replicas)
                 for name, life in adopted.items():
                     self.replicas[name].adopt(life)
@@ -195,6 +193,12 @@ class Supervisor:
         adopted = await adopt(self.replicas, run, instance, place)
         sweep(self._state_dir, {life.endpoint.address.host for life in adopted.values()})
         return adopted
+
+    def ours(self) -> None:
+        """What was taken over has nobody else any more: from here on we plan, and end it when we end."""
+        self.gone = self.frozen = False
+        sign(self.lock)
+        self.poke()
 
     def let_go(self) -> None:
         """Another process has taken all of this over: end without ending anything.

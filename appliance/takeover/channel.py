@@ -51,8 +51,8 @@ class Channel:
         self._more.set()
 
     async def run(self) -> None:
-        """Send until cancelled."""
-        while True:
+        """Send until cancelled, or until it is broken."""
+        while not self.broken:
             await self._more.wait()
             while self._outgoing:
                 try:
@@ -60,8 +60,9 @@ class Channel:
                 except (OSError, trio.ClosedResourceError):
                     self._break()
                 self._push()
-            self._more = trio.Event()
             self._empty.set()
+            if not self.broken:
+                self._more = trio.Event()
 
     async def flush(self) -> None:
         """Return when everything was sent, or cannot be. Needs `run`."""
@@ -130,6 +131,7 @@ class Channel:
         while self._outgoing:
             _close_all(self._outgoing.popleft()[1])
         self._empty.set()
+        self._more.set()
 
 
 def _close_all(files: Sequence[int]) -> None:

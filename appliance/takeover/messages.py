@@ -37,6 +37,7 @@ class Offer(msgspec.Struct, frozen=True, tag=True):
         files: what the open files are that come along: "client" (a listening socket for clients), "operator" (the
             one of the operator), "lock" (of the state directory).
         running: every model process.
+        unloaded: replicas that an operator has ended.
     """
 
     pid: int
@@ -44,6 +45,7 @@ class Offer(msgspec.Struct, frozen=True, tag=True):
     state_dir: str
     files: list[str]
     running: list[Handed]
+    unloaded: list[str]
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):

@@ -80,16 +80,16 @@ def test_success_is_zero_and_tells_every_step(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_serve(monkeypatch, ReplicaState.READY)
-    assert selftest.run(argparse.Namespace()) == 0
-    assert capsys.readouterr().out.count("ok ") == 6
+    assert selftest.run(argparse.Namespace(config=None)) == 0
+    assert capsys.readouterr().out.count("ok ") == 7
 
 
 def test_failure_is_one_and_tells_the_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     fake_serve(monkeypatch, ReplicaState.BACKOFF)
-    assert selftest.run(argparse.Namespace()) == 1
+    assert selftest.run(argparse.Namespace(config=None)) == 1
     assert "FAILED  the model process ended: it fell over" in capsys.readouterr().err
     fake_serve(monkeypatch, ReplicaState.READY, OperatorError("no state directory"))
-    assert selftest.run(argparse.Namespace()) == 1
+    assert selftest.run(argparse.Namespace(config=None)) == 1
     assert "FAILED  no state directory" in capsys.readouterr().err
 
 

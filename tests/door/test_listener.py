@@ -162,3 +162,44 @@ def test_the_limit_of_open_files_is_raised_and_some_are_kept_back() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == before[1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_who_comes_while_it_pauses_waits_and_is_served_afterwards() -> None:
+    async with listening() as (listener, _):
+        listener.pause()
+        stream = await trio.open_tcp_stream("127.0.0.1", listener.port)
+        async with stream:
+            await stream.send_all(b"x")
+            with trio.move_on_after(0.2) as waited:
+                await stream.receive_some(1)
+            assert waited.cancelled_caught
+            listener.resume()
+            with trio.fail_after(5):
+                assert await stream.receive_some(1) == b"x"
+        listener.resume()
+
+
+async def test_a_connection_that_another_process_has_accepted_is_served() -> None:
+    async with listening() as (listener, _):
+        await trio.testing.wait_all_tasks_blocked()  # it runs
+        ours, theirs = socket.socketpair()
+        listener.take_in(theirs, "10.0.0.1")
+        assert listener.connections == 1
+        ours.settimeout(0)
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
+            await stream.send_all(b"x")
+            with trio.fail_after(5):
+                assert await stream.receive_some(1) == b"x"
+        with trio.fail_after(5):
+            while listener.connections:
+                await trio.sleep(0.01)
+
+
+async def test_without_a_place_for_it_it_is_closed() -> None:
+    listener = await Listener.bind("127.0.0.1", 0, Echo(), Caps(1))
+    ours, theirs = socket.socketpair()
+    listener.take_in(theirs, "")
+    assert ours.recv(1) == b""
+    assert [file >= 0 for file in listener.files] == [True]
+    listener.close()
+    ours.close()

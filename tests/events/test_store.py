@@ -1,4 +1,5 @@
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_old_ones_go_by_age_and_by_count_and_that_is_remembered(path: Path) -> N
 def test_a_batch_is_whole_or_nothing(path: Path) -> None:
     store = Store.open(path)
     with pytest.raises(sqlite3.IntegrityError):
-        store.add([event(5), event(4)])
+        store.add([event(5), replace(event(6), at=float("nan"))])  # which SQLite takes for NULL
     store.close()
     assert ids(path) == [1, 2, 3, 4]
 
@@ -63,3 +64,16 @@ def test_where_there_is_no_file_there_was_nothing(tmp_path: Path) -> None:
     broken.write_bytes(b"no database " * 1000)
     with pytest.raises(OperatorError, match="cannot read"):
         last_id(broken)
+
+
+def test_two_processes_may_tell_something_in_the_same_millisecond(path: Path) -> None:
+    old, new = Store.open(path), Store.open(path)
+    old.add([event(5)])
+    new.add([event(5, subject="new"), event(6)])
+    assert [(one.id, one.subject) for one in read(path, ALL, after=4, until=99, most=9, newest=False)] == [
+        (5, "ci"),
+        (6, "new"),
+        (7, "ci"),
+    ]
+    old.close()
+    new.close()

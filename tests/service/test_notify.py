@@ -15,10 +15,12 @@ def test_what_is_told_arrives_as_one_datagram_each(tmp_path: Path, abstract: boo
         manager = Manager(address)
         manager.ready()
         manager.reloading()
+        manager.handed_over(77)
         manager.stopping(35)
         assert listening.recv(1000) == b"READY=1"
         first, second = listening.recv(1000).decode().split("\n")
         assert (first, second.partition("=")[0]) == ("RELOADING=1", "MONOTONIC_USEC")
+        assert listening.recv(1000) == b"MAINPID=77\nWATCHDOG=1"
         assert b"EXTEND_TIMEOUT_USEC=35000000" in listening.recv(1000)
 
 

@@ -80,3 +80,13 @@ def test_a_successors_socket_is_not_removed(tmp_path: Path) -> None:
 def test_no_directory_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         PrivateSocket(tmp_path / "no" / "ops.sock")
+
+
+def test_another_process_goes_on_with_it_and_removes_it(tmp_path: Path) -> None:
+    old = PrivateSocket(tmp_path / "ops.sock")
+    new = PrivateSocket(old.path, old.socket.dup())
+    old.leave()
+    old.close()
+    assert connected(new.path)
+    new.close()
+    assert list(tmp_path.iterdir()) == []

@@ -46,7 +46,7 @@ async def test_messages_and_open_files_arrive_in_order_and_belong_to_the_receive
 async def test_what_the_other_side_does_not_take_yet_waits_with_its_files() -> None:
     old, new = pair()
     before = open_files()
-    long = Offer(1, "x" * 2_000_000, "/s", ["client"], [])
+    long = Offer(1, "x" * 2_000_000, "/s", ["client"], [], [])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(old.run)
         old.post(long, [os.open(os.devnull, os.O_RDONLY)])

@@ -29,7 +29,12 @@ from appliance.takeover.messages import (
 
 ALL: list[tuple[Message, int]] = [
     (Hello(1, "0.1.0", 7), 0),
-    (Offer(7, "0.0.0.0:8000", "/s", ["client", "lock"], [Handed("m", 9, ready=True, slots=4, last_start=1.5)]), 2),
+    (
+        Offer(
+            7, "0.0.0.0:8000", "/s", ["client", "lock"], [Handed("m", 9, ready=True, slots=4, last_start=1.5)], ["x"]
+        ),
+        2,
+    ),
     (Ready(), 0),
     (
         Commit(

@@ -25,7 +25,7 @@ from appliance.takeover.talk import OutOfTurn, Phase, Side, follow, goes_on, ser
 
 STORY: list[tuple[Side, Message]] = [
     ("new", Hello(1, "1", 2)),
-    ("old", Offer(1, "l", "s", [], [])),
+    ("old", Offer(1, "l", "s", [], [], [])),
     ("new", Ready()),
     ("old", Commit([], [])),
     ("new", Serving()),
