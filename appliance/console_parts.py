@@ -25,6 +25,7 @@ from appliance.console.orders import canceller, orders_of
 from appliance.console.pages import Asked, Page
 from appliance.console.pulse import Pulse
 from appliance.console.reading import LogPages
+from appliance.console.recently import Recently
 from appliance.console.sessions import Sessions
 from appliance.console.site import Console
 from appliance.console.talking import Playground
@@ -86,6 +87,7 @@ class ConsoleParts:
         self._disks: dict[str, trio.CapacityLimiter] = {}  # one thread that hangs for each, and no second one
         sessions = Sessions(partial(secrets.token_urlsafe, _TOKEN))
         gate = sources.operating.orders.gate
+        self._recently = Recently(gate.journal)
         entry = Entry(sources.keys, gate, sessions, trio.current_time, trio.sleep, sources.pace)
         templates, pages = environment(), self._pages()
         self.feed = Feed(pages, partial(_rendered, templates), sources.leaving, self._beat)
@@ -116,6 +118,7 @@ class ConsoleParts:
         """Keep pages alive, and carry out what is ordered on them, until cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._errands.run, name="errands")
+            nursery.start_soon(self._recently.run, name="recent events")
             await self.feed.run()
 
     def on_the_box(self) -> list[Route]:
@@ -129,7 +132,7 @@ class ConsoleParts:
         self._sources.pulse.beat(self._sources.date(), streaming, len(under_way), waiting)
 
     def _now(self) -> dict[str, Any]:
-        return now_view.values(self._sources.operating.snapshot.take(), self._sources.pulse)
+        return now_view.values(self._sources.operating.snapshot.take(), self._sources.pulse, self._recently)
 
     def _chats(self) -> list[str]:
         listed = self._sources.catalogue.listed(self._sources.fleet.snapshot())

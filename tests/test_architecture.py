@@ -84,7 +84,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"msgspec", "trio"},
     ),
     "console": (
-        SETTINGS | {"access", "api", "editing", "health", "keystore", "observe", "ops", "recipes", "usage"},
+        SETTINGS | {"access", "api", "editing", "events", "health", "keystore", "observe", "ops", "recipes", "usage"},
         {"msgspec", "trio", "jinja2", "markupsafe"},
     ),
     "pages": (VALUES | {"access", "api", "translate", "wire"}, {"msgspec", "trio", "markdown_it"}),

@@ -13,6 +13,7 @@
     connecting  the page Connect
     errands     orders that take a while
     reading     logs
+    recently    the last events
     talking     the playground
     feed        live pages: made once a second for all who look
     pulse       the last minutes in figures, and the last requests                                     pure

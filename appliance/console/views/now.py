@@ -1,30 +1,37 @@
 """The page Now: is it fast, is it fair, what broke."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from appliance.console.figures import NONE, count, rate, size, span
 from appliance.console.pulse import SECONDS, Pulse
 from appliance.console.sparkline import sparkline
 from appliance.console.views.tones import tone
+from appliance.domain.events import Event
 
 State = Mapping[str, Any]
 _RECENTLY = 10  # seconds that "now" is
 _RUNS = ("ready", "starting", "loading", "draining", "sleeping")
+_TONES = {
+    **dict.fromkeys(("replica.crashed", "backend.down", "circuit.opened", "gpu.fault", "recording.failed"), "bad"),
+    **dict.fromkeys(("config.refused", "limits.refused", "guardrails.acted", "server.stopping"), "busy"),
+    **dict.fromkeys(("server.started", "backend.up", "circuit.closed", "gpu.recovered", "recording.resumed"), "good"),
+}
 _COLOURS = ("one", "two", "three", "four")
 
 
-PARTS = ("now-figures", "now-models", "now-replicas", "now-gpus", "now-others")
+PARTS = ("now-figures", "now-models", "now-replicas", "now-gpus", "now-others", "now-events")
 
 
-def values(state: State, pulse: Pulse) -> dict[str, Any]:
-    """All of it; `state` is an `ops.snapshot`."""
+def values(state: State, pulse: Pulse, events: Iterable[Event] = ()) -> dict[str, Any]:
+    """All of it; `state` is an `ops.snapshot`, and of the events the newest comes first."""
     return {
         "tiles": figures(pulse),
         "models": models(state),
         "replicas": replicas(state),
         "gpus": gpus(state),
         "backends": backends(state),
+        "events": [_event(event) for event in events],
     }
 
 
@@ -114,6 +121,16 @@ def backends(state: State) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _event(event: Event) -> dict[str, str]:
+    return {
+        "time": f"{event.time[5:10]} {event.time[11:19]}",
+        "kind": event.kind,
+        "tone": _TONES.get(event.kind, ""),
+        "subject": event.subject,
+        "words": event.words,
+    }
 
 
 def _tile(name: str, figure: str, more: str, line: object) -> dict[str, Any]:

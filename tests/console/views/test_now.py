@@ -8,6 +8,7 @@ from appliance.console.pulse import Pulse
 from appliance.console.templating import environment
 from appliance.console.views import now
 from appliance.domain.calls import Usage
+from appliance.domain.events import Event
 from appliance.domain.gpus import Gpu
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from tests.fakes.records import RECORD
@@ -112,6 +113,18 @@ def test_a_backend_that_was_not_asked_yet_is_unknown() -> None:
         for name, healthy in (("a", None), ("b", True), ("c", False))
     ]
     assert [row["state"] for row in now.backends(state(backends=rows))] == ["unknown", "ready", "unhealthy"]
+
+
+def test_an_event_is_told_in_its_words() -> None:
+    event = Event(1, 1_800_000_000.5, "replica.crashed", "m", "It ended: exit code 1.")
+    (row,) = now.values(state(), Pulse(), [event])["events"]
+    assert row == {
+        "time": "01-15 08:00:00",
+        "kind": "replica.crashed",
+        "tone": "bad",
+        "subject": "m",
+        "words": "It ended: exit code 1.",
+    }
 
 
 def test_what_an_engine_says_is_text_and_nothing_else() -> None:
