@@ -130,7 +130,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
             "upgrades",
             "__init__",
         },
-        {"trio", "httpx", "rich", "shtab", "msgspec"},
+        {"trio", "trio_websocket", "httpx", "rich", "shtab", "msgspec"},
     ),
     "__main__": ({"cli"}, set()),
 }
@@ -204,7 +204,7 @@ ONLY_IN = {
     "hypercorn": {"door/handover.py"},
     "markdown_it": {"pages/markdown.py"},
     "tomlkit": {"config/edit.py"},
-    "trio_websocket": {"upstream/websocket.py", "scripted/realtime.py"},
+    "trio_websocket": {"upstream/websocket.py", "scripted/realtime.py", "cli/top.py"},
     "h2": {"door/handover.py"},
     "httpx": {"upstream/secure.py", "cli/demo.py", "cli/selftest.py", "cli/reach.py"},
 }

@@ -2,7 +2,9 @@
 
     main        the parser, and how mistakes are told: one line, exit code 2, no traceback
     serve       run the appliance
-    orders      what the models do, and orders for them; `reach` is how a running server is found
+    status      what models, processes and GPUs do; `top` shows it live, `board` is how it looks
+    events      what has happened
+    orders      orders for models; `reach` is how a running server is found
     logs        what their processes say
     check       find every problem of a configuration file
     demo        a real engine and a real small model on the CPU, without any configuration

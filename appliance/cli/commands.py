@@ -13,7 +13,9 @@ COMMANDS = MappingProxyType(
     {
         "serve": ("serve", "run the appliance"),
         "check": ("check", "say what is wrong with a configuration file"),
-        "status": ("orders", "say what every model process does"),
+        "status": ("status", "say what every model and process does"),
+        "top": ("top", "show what every model and request does, live"),
+        "events": ("events", "say what has happened, and go on as it happens"),
         "load": ("orders", "start a model, also out of quarantine, and wait until it is ready"),
         "unload": ("orders", "stop a model when its requests have ended"),
         "restart": ("orders", "unload a model and load it again"),

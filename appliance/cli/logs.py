@@ -12,7 +12,7 @@ from appliance.cli import reach
 from appliance.errors import OperatorError
 from appliance.supervisor.state_dir import LOGS
 
-_SILENCE = 60.0  # seconds; a server that has nothing to tell says so every 15 s
+SILENCE = 60.0  # seconds; a server that has nothing to tell says so every 15 s
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -53,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
 def _follow(args: argparse.Namespace, path: str) -> int:
     began = False
     try:
-        with reach.asked(args, "GET", path, silence=_SILENCE) as reply:
+        with reach.asked(args, "GET", path, silence=SILENCE) as reply:
             if reply.status_code != 200:
                 reach.answered(reply)
             began = True
             several: set[str] = set()
-            for event, value in _events(reply.iter_lines()):
+            for event, value in told(reply.iter_lines()):
                 if event == "end":
                     print(f"appliance: {value['message']}", file=sys.stderr)
                     return 0
@@ -73,7 +73,7 @@ def _follow(args: argparse.Namespace, path: str) -> int:
     return 1
 
 
-def _events(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def told(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The events of a stream as name and value. Each comment is an occasion to see whether anybody reads us."""
     event = ""
     for line in lines:

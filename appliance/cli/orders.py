@@ -1,14 +1,10 @@
-"""`appliance status`, `load`, `unload`, `restart`, `drain`, `reload`: a running server, asked over its HTTP API."""
+"""`appliance load`, `unload`, `restart`, `drain`, `reload`: a running server, asked over its HTTP API."""
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
-
-from rich.console import Console
-from rich.table import Table
 
 from appliance.cli import reach
 
@@ -23,9 +19,6 @@ _EXIT = "Exit codes: 0 done, 1 it could not be done, 2 a mistake in the call or 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands."""
-    status = commands.add_parser("status", help="say what every model process does", epilog=_EXIT)
-    _reach(status)
-    status.set_defaults(run=_status)
     for name, words in _ORDERS.items():
         parser = commands.add_parser(name, help=words, epilog=_EXIT)
         parser.add_argument("name", metavar="NAME", help="a runtime, or one replica of it (name@2)")
@@ -40,56 +33,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _reach(parser: argparse.ArgumentParser) -> None:
     reach.add_options(parser)
     parser.add_argument("--json", action="store_true", help="print what the server answered")
-
-
-def _status(args: argparse.Namespace) -> int:
-    answer = reach.ask(args, "GET", "/ops/v1/state")
-    if args.json:
-        print(json.dumps(answer, indent=2))
-        return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("REPLICA", "STATE", "FOR", "BUSY", "STARTS", "PID", "WHY"):
-        table.add_column(name, overflow="fold")
-    for row in answer["replicas"]:
-        words = ". ".join(part for part in (row["reason"].rstrip("."), row["advice"]) if part)
-        why = " ".join(part for part in (row["stage"] or row["progress"], words) if part)
-        state = f"{row['state']} {row['percent']:.0f} %" if row["percent"] is not None else row["state"]
-        values = (row["replica"], state, _ago(row["seconds"]), row["busy"], row["starts"], row["pid"] or "-", why)
-        table.add_row(*(str(value) for value in values))
-    for row in answer["backends"]:
-        state = {True: "healthy", False: "unhealthy", None: "unknown"}[row["healthy"]]
-        table.add_row(row["name"], state, "", "", "", "-", row["reason"])
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
-    for gpu in answer.get("gpus", ()):
-        print(_gpu(gpu))
-    for words in _overload(answer):
-        print(words)
-    usage = answer.get("usage") or {"recording": True}
-    if not usage["recording"]:
-        print(f"Usage is not being recorded: {usage['trouble']}. {usage['waiting']} wait, {usage['dropped']} are lost.")
-    stuck = [row["replica"] for row in answer["replicas"] if row["state"] == "quarantined"]
-    if stuck:
-        print(f"Next: mend what WHY says, then run: appliance load {stuck[0]}")
-    return 0
-
-
-def _overload(answer: dict[str, Any]) -> Iterator[str]:
-    """What waits, and what is left alone."""
-    for line in answer.get("queues", ()):
-        if line["waiting"]:
-            busy = f"{line['running']} of {line['slots']} slots are busy"
-            yield f"{line['runtime']}: {busy}, {line['waiting']} requests wait"
-    for circuit in answer.get("circuits", ()):
-        why = f"{circuit['failures']} failures in a row ({circuit['reason']})"
-        yield f"{circuit['target']} is left alone: {why}; tried again in {circuit['next_try']:g} s"
-
-
-def _gpu(gpu: dict[str, Any]) -> str:
-    facts = [f"{gpu['used'] / 2**30:.1f} of {gpu['total'] / 2**30:.1f} GiB"]
-    facts += [f"{gpu['utilization']:.0f} %"] if gpu["utilization"] is not None else []
-    facts += [f"{gpu['temperature']:.0f} °C"] if gpu["temperature"] is not None else []
-    facts += [gpu["fault"]] if gpu["fault"] else [] if gpu["known"] else ["does not answer"]
-    return f"GPU {gpu['index']} {gpu['name']}: {', '.join(facts)}"
 
 
 def _order(args: argparse.Namespace) -> int:
@@ -131,10 +74,3 @@ def changes(reloaded: dict[str, Any]) -> Iterator[str]:
             yield f"{what}: {', '.join(reloaded[what])}"
     if reloaded["restart"]:
         yield f"after a restart of the appliance only: {', '.join(reloaded['restart'])}"
-
-
-def _ago(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:.0f}s"

@@ -2,6 +2,7 @@
 
 import argparse
 import socket
+import ssl
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,8 +114,7 @@ class _Server:
 @contextmanager
 def _client(args: argparse.Namespace) -> Iterator[tuple[httpx.Client, _Server]]:
     if args.url or args.key_file:
-        url = (args.url or _URL).rstrip("/")
-        key = _key(args)
+        url, key = url_and_key(args)
         headers = {"authorization": f"Bearer {key}"} if key else {}
         with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
             yield client, _Server(f"an appliance at {url}")
@@ -147,6 +147,20 @@ def _knock(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def url_and_key(args: argparse.Namespace) -> tuple[str, str]:
+    """Where a server over the network is, and what opens it; "" where nothing was given.
+
+    Raises:
+        OperatorError: the key cannot be read.
+    """
+    return (args.url or _URL).rstrip("/"), _key(args)
+
+
+def trusted() -> ssl.SSLContext:
+    """Whom commands trust as a server."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _key(args: argparse.Namespace) -> str:

@@ -1,0 +1,106 @@
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from appliance.cli.board import ago, board, notes, requests, span, sparkline
+
+REPLICA = {
+    "replica": "qwen",
+    "state": "loading",
+    "percent": 71.0,
+    "seconds": 9,
+    "busy": 2,
+    "slots": 4,
+    "starts": 1,
+    "pid": 77,
+    "stage": "weights",
+    "progress": "",
+    "reason": "",
+    "advice": "",
+    "engine": "vllm",
+    "gpus": [0, 1],
+    "memory": 18 * 2**30,
+}
+STATE: dict[str, Any] = {
+    "models": [
+        {
+            "name": "chat",
+            "state": "ready",
+            "targets": ["qwen", "box/x"],
+            "in_flight": 3,
+            "requests_per_second": 0.4,
+            "output_tokens_per_second": 1234.5,
+            "first_token_p95": 0.085,
+        }
+    ],
+    "replicas": [REPLICA, REPLICA | {"replica": "gemma", "state": "quarantined", "percent": None, "reason": "No [b]."}],
+    "backends": [{"name": "box", "healthy": False, "engine": "tgi", "reason": "refused"}],
+    "gpus": [],
+    "queues": [{"runtime": "qwen", "slots": 4, "running": 4, "waiting": 2}],
+    "usage": {"recording": False, "trouble": "disk full", "waiting": 3, "dropped": 1},
+}
+
+
+def shown(thing: object, width: int = 200) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(thing)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_everything_has_its_row_and_tables_without_rows_are_not_there() -> None:
+    text = shown(board(STATE))
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+    assert rows["chat"] == ["chat", "ready", "qwen,", "box/x", "3/2", "0.4", "1,234", "85", "ms"]
+    assert rows["qwen"][1:5] == ["loading", "▓▓▓▓▓▓▓░░░", "71", "%"]
+    assert "0,1" in rows["qwen"]
+    assert "18.0 GiB" in text
+    assert "2/4" in rows["qwen"]
+    assert "No [b]" in text, "words of engines are no markup"
+    assert rows["box"] == ["box", "unhealthy", "tgi", "refused"]
+    assert "TEMP" not in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    assert max(len(line) for line in shown(board(STATE), width).splitlines()) <= width
+
+
+def test_an_older_server_is_shown_as_far_as_it_tells() -> None:
+    lacking = {name: value for name, value in REPLICA.items() if name not in ("engine", "gpus", "memory", "slots")}
+    assert "qwen" in shown(board({"replicas": [lacking], "backends": []}))
+
+
+def test_what_an_operator_should_know_comes_with_what_to_do_last() -> None:
+    assert list(notes(STATE)) == [
+        "qwen: 4 of 4 slots are busy, 2 requests wait",
+        "Usage is not being recorded: disk full. 3 wait, 1 are lost.",
+        "Next: mend what WHY says, then run: appliance load gemma",
+    ]
+
+
+def test_requests_under_way_are_as_many_as_fit() -> None:
+    row = {
+        "id": "req_1",
+        "key": "alice",
+        "model": "chat",
+        "target": "qwen",
+        "phase": "first_byte",
+        "seconds": 2.25,
+        "first_token": None,
+        "tokens": 1234,
+    }
+    text = shown(requests({"requests": [row] * 9}, 2))
+    assert text.count("req_1") == 2
+    assert "first byte" in text
+    assert "1,234" in text
+
+
+def test_short_words_for_numbers() -> None:
+    assert [ago(seconds) for seconds in (5, 90, 7300, 200_000)] == ["5s", "2m", "2h", "2d"]
+    assert [span(seconds) for seconds in (None, 0.085, 3.21)] == ["-", "85 ms", "3.2 s"]
+    assert sparkline([0, 5, 10], 2) == "▄█"
+    assert sparkline([0, 0], 5) == "▁▁"
+    assert sparkline([], 5) == ""
