@@ -210,3 +210,13 @@ async def test_the_next_page_tells_how_large_the_last_one_was(metrics: Metrics) 
     body, _ = await metrics.render(None)
     (line,) = [line for line in body.decode().splitlines() if line.startswith("appliance_metrics_series ")]
     assert float(line.split()[1]) > 10
+
+
+@pytest.mark.parametrize("accept", [None, "application/openmetrics-text"])
+async def test_every_family_is_on_the_page_from_the_start(metrics: Metrics, accept: str | None) -> None:
+    body, _ = await metrics.render(accept)
+    kinds = {line.split()[2]: line.split()[3] for line in body.decode().splitlines() if line.startswith("# TYPE ")}
+    for family in metrics.families:
+        (metric,) = family.describe()
+        suffix = "_total" if metric.type == "counter" and accept is None else ""
+        assert kinds[metric.name + suffix] == metric.type
