@@ -63,7 +63,8 @@ class Pulse:
             in_flight: how many there are.
             waiting: how many of these are in line or wait for a model.
         """
-        fresh, self.fresh = self.fresh, []
+        fresh = self.fresh.copy()
+        self.fresh.clear()  # the same list: others have its `append`
         self._ended += sum(record.usage.output for record in fresh)
         total = self._ended + sum(streaming)
         tokens, self._total = max(total - self._total, 0), total

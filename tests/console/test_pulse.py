@@ -31,6 +31,16 @@ def test_a_second_counts_what_ended_in_it() -> None:
     assert pulse.seconds[-1].requests == 0
 
 
+def test_whoever_tells_it_may_keep_hold_of_how() -> None:
+    pulse = Pulse()
+    tell = pulse.fresh.append
+    for date in range(3):
+        tell(record())
+        pulse.beat(date, [], 0, 0)
+    assert [second.requests for second in pulse.seconds] == [1, 1, 1]
+    assert len(pulse.recent) == 3
+
+
 def test_tokens_count_when_they_flow_and_not_again_at_the_end() -> None:
     pulse = Pulse()
     pulse.beat(0, [10, 5], 2, 0)
