@@ -62,7 +62,7 @@ def _restless(supervisor: Supervisor) -> list[str]:
 
 def _half_way(replica: Replica) -> bool:
     if replica.life is None:
-        return replica.permitted
+        return replica.permit is not None
     told = replica.stopping, replica.turned, replica.condemned  # and its task has not done it yet
     return replica.status.state not in _SETTLED or any(event.is_set() for event in told)
 

@@ -50,6 +50,7 @@ class Replica:
         after: why it failed last, in words; "" once it is ready or told to end.
         drain_until: while it drains, when what it still does is ended; None when it drains in order to sleep.
         to_sleep: it drains in order to sleep, and not to end.
+        permit: its GPUs, and the memory of the smallest, when it was told to start and its task has not done so yet.
         hopeless: of a blocked one, that time alone does not help.
         ground: see `grounds.Standing`.
         unloaded: an operator has ended it, so nothing but a request or an order starts it again.
@@ -79,7 +80,7 @@ class Replica:
         self._senses = senses
         self._closing = False  # the appliance stops: no new start
         self._pids: set[int] = set()
-        self._permit: tuple[tuple[int, ...] | None, int | None] | None = None
+        self.permit: tuple[tuple[int, ...] | None, int | None] | None = None
         self._adopted: Life | None = None
         self.stopping, self.condemned = trio.Event(), trio.Event()
         self.turned = trio.Event()  # asked to sleep or to wake
@@ -110,13 +111,8 @@ class Replica:
         """May start now, on these GPUs; None leaves that to the engine. `total` is the memory of the smallest."""
         if self._closing:
             return
-        self._permit = (gpus, total)
+        self.permit = (gpus, total)
         self._announce()
-
-    @property
-    def permitted(self) -> bool:
-        """It was told to start, and its task has not done so yet."""
-        return self._permit is not None
 
     @property
     def can_sleep(self) -> bool:
@@ -144,7 +140,7 @@ class Replica:
 
     def reset(self, reason: str) -> None:
         """Its time in quarantine, in backoff or kept out is over. Its failures count on."""
-        if self.life is None and not self.permitted and S.STOPPED in states.LIFE[self.status.state].exits:
+        if self.life is None and self.permit is None and S.STOPPED in states.LIFE[self.status.state].exits:
             self.wanted = self.status.state is S.QUARANTINED and self.runtime.start == "boot"
             self.write(S.STOPPED, reason=reason, cause="", advice="")
 
@@ -186,7 +182,7 @@ class Replica:
     def begin_stop(self, reason: str = "") -> None:
         """Want it stopped, without waiting. What it still answers ends with an error."""
         self.wanted = self.urgent = False
-        self._permit = None
+        self.permit = None
         for lease in list(self.leases):
             lease.cut(refusals.ended(self.status, reason))
         self.failures, self.after = pauses.Record(), ""
@@ -267,19 +263,19 @@ class Replica:
             if self._adopted is not None:
                 await self._live(place, self._adopted, leave)
             while not self._retired.is_set():
-                if self._permit is None:
+                if self.permit is None:
                     await self.changed()
                     continue
                 self.ground = await ground_of(self.runtime, self._looks)
-                if self._permit is not None:  # nobody has changed his mind meanwhile
+                if self.permit is not None:  # nobody has changed his mind meanwhile
                     await self._start(place, leave)
         finally:
             if self.life is None and not leave() and S.STOPPED in states.LIFE[self.status.state].exits:
                 self.write(S.STOPPED, reason="", cause="", advice="")
 
     async def _start(self, place: Place, leave: Callable[[], bool]) -> None:
-        gpus, total = self._permit or (None, None)
-        self._permit = None
+        gpus, total = self.permit or (None, None)
+        self.permit = None
         reason = f"after {self.after}" if self.after else ""
         self.write(S.STARTING, reason=reason, adopted=False, starts=self.status.starts + 1, gpus=gpus or ())
         try:
@@ -297,7 +293,7 @@ class Replica:
         self.drain_until, self.to_sleep = None, False
         self.wanted = True  # what was started is kept until something says otherwise
         self.unloaded = False
-        self._permit = None
+        self.permit = None
         if life is not self._adopted:  # which may have been told something already
             self.stopping, self.turned, self.condemned = trio.Event(), trio.Event(), trio.Event()
         self.write(self.status.state, pid=life.process.pid, endpoint=life.endpoint)

@@ -23,7 +23,8 @@ def view_of(replica: Replica, queue: Queue, now: float, held: int = 0) -> View:
     """
     row, runtime = replica.status, replica.runtime
     settings = wish_of(runtime, replica.name, runtime.memory or row.memory)
-    state = S.STARTING if replica.permitted and row.state is not S.SLEEPING else row.state
+    permit = replica.permit if row.state is not S.SLEEPING else None
+    state = S.STARTING if permit is not None else row.state
     asked = queue.asked(now)
     return replace(
         settings,
@@ -41,7 +42,7 @@ def view_of(replica: Replica, queue: Queue, now: float, held: int = 0) -> View:
         to_sleep=replica.to_sleep,
         wedged=replica.life is not None and replica.life.wedged,
         dying=dying(state, process=replica.life is not None),
-        gpus=row.gpus,
+        gpus=row.gpus if permit is None else permit[0] or (),
         need=max(1, settings.need - held) if settings.need and state is S.SLEEPING else settings.need,
         preload=runtime.preload and not replica.unloaded,
         sleep=replica.can_sleep,

@@ -284,7 +284,7 @@ async def test_a_process_that_is_taken_over_is_known_before_anybody_looks(tmp_pa
     async with scene.running() as replica:
         row = await scene.until(lambda row: row.state is S.READY)
         assert (row.adopted, row.pid, row.gpus, row.starts) == (True, own.process.pid, (1,), 0)
-        assert not replica.permitted, "what was allowed before is not started after its end"
+        assert replica.permit is None, "what was allowed before is not started after its end"
 
 
 async def test_a_process_that_is_taken_over_can_be_told_to_stop_before_its_task_runs(tmp_path: Path) -> None:

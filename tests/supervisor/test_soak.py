@@ -215,14 +215,18 @@ class Walk:
             self.variants.setdefault(name, 0)
         await self.operator.apply(self.runtimes)
         up = {"plain", "twins", self.random.choice(["vllm", "slow"])}
-        with trio.fail_after(CALM):
+        with trio.move_on_after(CALM) as calm:
             while self.waiting:  # every waiter gets an answer
                 await trio.sleep(0.05)
             while not await self._as_wished(up):
                 for name in FLAGS:
                     with suppress(GatewayError):
-                        await (self.operator.load(name) if name in up else self.operator.unload(name))
+                        outcome = await (self.operator.load(name) if name in up else self.operator.unload(name))
+                        self.note("settle", f"{name}: {outcome}")
                 await trio.sleep(0.1)
+        assert not calm.cancelled_caught, "\n".join(
+            [f"{self.waiting} wait; wished: {sorted(up)}", *map(str, self.supervisor.views()), *self.trail]
+        )
         for name in up:
             lease = await self.supervisor.ensure_ready(name)
             status, _ = await send(self.upstreams, lease.endpoint, "POST", "/v1/chat/completions", CALL)

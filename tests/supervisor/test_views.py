@@ -40,6 +40,12 @@ def test_what_was_told_to_start_is_starting() -> None:
     assert view_of(one, Queue(), 9.0).state is ReplicaState.STARTING
 
 
+def test_what_was_told_to_start_counts_on_its_gpus_before_it_has_begun() -> None:
+    one = replica()
+    one.go((1,), 24)
+    assert view_of(one, Queue(), 9.0).gpus == (1,)
+
+
 def test_vllm_can_sleep_when_it_can_be_asked_to() -> None:
     assert not view_of(replica(engine="vllm", model="m", sleep=1), Queue(), 9.0).sleep
 
