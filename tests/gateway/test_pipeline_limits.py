@@ -132,7 +132,8 @@ class SlowRuntime(FakeRuntime):
         return await super().ensure_ready(runtime, affinity, elsewhere=elsewhere)
 
 
-async def test_after_ten_thousand_random_cancels_nothing_is_held(autojump_clock: MockClock) -> None:
+async def test_after_two_thousand_random_cancels_of_streams_nothing_is_held(autojump_clock: MockClock) -> None:
+    """Ten thousand, with slots and a line, are in `test_queues`."""
     rng = random.Random(20)
     path = path_of(
         limits=Limits(requests_per_minute=10**6, tokens_per_minute=10**9, concurrent=90, tokens_per_day=10**9),
@@ -163,7 +164,7 @@ async def test_after_ten_thousand_random_cancels_nothing_is_held(autojump_clock:
                     await reply.body.aclose()
         ended["cancelled"] += scope.cancelled_caught
 
-    while ended["cancelled"] < 10_000:
+    while ended["cancelled"] < 2_000:
         async with trio.open_nursery() as nursery:
             for _ in range(100):
                 nursery.start_soon(one)

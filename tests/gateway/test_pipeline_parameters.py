@@ -42,7 +42,7 @@ async def test_messages_are_judged_too() -> None:
     message = {"role": "user", "content": [IMAGE]}
     status, body = await ask(path, "/v1/messages", messages=[message])
     assert (status, body["type"], body["error"]["type"]) == (422, "error", "invalid_request_error")
-    assert body["error"]["param"] == "messages[0].content[0].image_url"
+    assert body["error"]["param"] == "messages[0].content[0].source.url"
     status, body = await ask(path, "/v1/messages", stop_sequences=["x"] * 17)
     assert (status, body["error"]["param"]) == (422, "stop_sequences")
 
