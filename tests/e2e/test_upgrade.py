@@ -135,7 +135,7 @@ def ask(client: http.client.HTTPConnection) -> str:
 LIMITED = "sk-limited-canary-5e1f"
 TABLES = (
     f'[[keys]]\nname = "limited"\nhash = "sha256:{hashlib.sha256(LIMITED.encode()).hexdigest()}"\n'
-    "limits = { requests_per_minute = 2, tokens_per_day = 100000 }\n"
+    "limits = { requests_per_minute = 1, tokens_per_day = 100000 }\n"
     + runtime("m")
     + runtime("slow", "--token-delay", "0.1", "--tokens", "100000")
     + runtime("later", extra='start = "on-demand"')
@@ -221,7 +221,8 @@ def test_under_streams_and_new_requests_nothing_fails_and_nothing_is_lost(shared
 def test_what_is_used_stays_used_and_a_signal_ends_what_is_left_with_an_event(shared: Box) -> None:
     headers = {"authorization": f"Bearer {LIMITED}"}
     post = partial(httpx.post, f"{shared.url}/v1/chat/completions", json=CHAT, headers=headers, timeout=60)
-    assert [post().status_code for _ in range(3)] == [200, 200, 429]
+    assert [post().status_code for _ in range(2)] == [200, 429]
+    began = time.monotonic()
     old = shared.server()
     with ThreadPoolExecutor(1) as pool:
         flowing = pool.submit(stream, shared, "slow", 1000)
@@ -229,7 +230,8 @@ def test_what_is_used_stays_used_and_a_signal_ends_what_is_left_with_an_event(sh
         told = shared.upgrade(shared.new(), "--json")
         assert json.loads(told.stdout) | {"pid": 0} == {"ok": True, "detail": "", "version": __version__, "pid": 0}
         refused = post()
-        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        if time.monotonic() - began < 55:  # after a minute it may again
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
         os.kill(old, signal.SIGTERM)
         pieces, clean, error = flowing.result(60)
     assert (clean, error) == (False, "overloaded")
@@ -262,24 +264,26 @@ def fake(running: Box, end: str, protocol: int = PROTOCOL, steps: int = 2) -> Pa
 
 
 @pytest.mark.parametrize(
-    ("new", "why"),
+    ("new", "patience", "why"),
     [
-        (lambda _: "echo it is broken >&2; exit 3", "its self-test failed (exit code 3): it is broken"),
-        (lambda _: "[ $1 = selftest ] && exit 0; sleep 1000", "it said nothing within 2 s"),
-        (lambda _: "[ $1 = selftest ] && exit 0; exit 7", "it ended (exit code 7) before it said a word"),
-        (lambda b: fake(b, "time.sleep(1000)", protocol=99, steps=0), "version 9.9 cannot take over"),
-        (lambda b: fake(b, "time.sleep(1000)", steps=1), "it did not get ready within 2 s"),
-        (lambda b: fake(b, "os.kill(os.getpid(), 9)", steps=1), "killed by signal 9"),
-        (lambda b: fake(b, "os.kill(os.getpid(), 9)"), "before it served"),
-        (lambda b: fake(b, "talk.sendall(b'GET / HTTP/1.1'); time.sleep(1000)"), "cannot be understood"),
+        (lambda _: "echo it is broken >&2; exit 3", 60, "its self-test failed (exit code 3): it is broken"),
+        (lambda _: "[ $1 = selftest ] && exit 0; sleep 1000", 2, "it said nothing within 2 s"),
+        (lambda _: "[ $1 = selftest ] && exit 0; exit 7", 60, "it ended (exit code 7) before it said a word"),
+        (lambda b: fake(b, "time.sleep(1000)", protocol=99, steps=0), 60, "version 9.9 cannot take over"),
+        (lambda b: fake(b, "time.sleep(1000)", steps=1), 3, "within 3 s"),
+        (lambda b: fake(b, "os.kill(os.getpid(), 9)", steps=1), 60, "killed by signal 9"),
+        (lambda b: fake(b, "os.kill(os.getpid(), 9)"), 60, "before it served"),
+        (lambda b: fake(b, "talk.sendall(b'GET / HTTP/1.1'); time.sleep(1000)"), 60, "cannot be understood"),
     ],
     ids=["self-test", "silent", "ends", "protocol", "hangs", "killed", "killed late", "garbage"],
 )
-def test_a_new_one_that_fails_is_refused_and_nothing_has_happened(shared: Box, new: Any, why: str) -> None:
+def test_a_new_one_that_fails_is_refused_and_nothing_has_happened(
+    shared: Box, new: Any, patience: int, why: str
+) -> None:
     made = new(shared)
     made = shared.new(made) if isinstance(made, str) else made
     old, before = shared.server(), shared.pids("m")
-    told = shared.upgrade(made, "--patience", "2")
+    told = shared.upgrade(made, "--patience", str(patience))
     assert told.returncode == 1, told
     assert why in told.stdout
     assert "the old process stays the server" in told.stdout
@@ -313,13 +317,15 @@ def test_the_old_one_killed_in_the_middle_leaves_its_models_to_the_next_start(tm
     running.start()
     running.ready("m")
     before = running.pids("m")
-    begun = tmp_path / "begun"
-    new = running.new(f'[ "$1" = selftest ] && exit 0\ntouch {begun}\nsleep 0.5\n{REAL}')
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    waits = f"while [ ! -e {go} ]; do sleep 0.1; done"
+    new = running.new(f'[ "$1" = selftest ] && exit 0\ntouch {begun}\n{waits}\n{REAL}')
     with ThreadPoolExecutor(1) as pool:
         told = pool.submit(running.upgrade, new)
         running.until(begun.exists, 60)
         running.process.kill()
         running.process.wait()
+        go.touch()
         assert told.result(60).returncode == 2
     end = time.monotonic() + 60
     while "nothing is taken over" not in running.log.read_text() and time.monotonic() < end:
