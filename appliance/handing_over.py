@@ -14,6 +14,7 @@ from appliance.service.notify import Manager
 from appliance.supervisor import passing
 from appliance.takeover.conversation import Conversation
 from appliance.takeover.messages import Client, Commit, Hello, Offer
+from appliance.takeover.talk import Phase
 
 
 class Estate:
@@ -90,7 +91,10 @@ class Estate:
         """Connections that have no request under way."""
 
         def elsewhere(sock: socket.socket, peer: str, *, operator: bool) -> None:
-            conversation.say(Client(peer, operator), [sock.detach()])
+            if conversation.phase is Phase.OURS:
+                conversation.say(Client(peer, operator), [sock.detach()])
+            else:  # the very end: nobody is there to go on with it
+                sock.close()
 
         self._parts.reception.move_idle(partial(elsewhere, operator=False))
         self._parts.private.reception.move_idle(partial(elsewhere, operator=True))

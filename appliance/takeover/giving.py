@@ -12,6 +12,7 @@ from appliance.supervisor.spawn import exit_words
 from appliance.takeover.channel import Ended
 from appliance.takeover.conversation import Conversation, Refused
 from appliance.takeover.messages import PROTOCOL, Changed, Commit, Hello, Offer, Ready, Serving, Yours
+from appliance.takeover.talk import Phase
 
 _STANDSTILL = 15.0  # seconds that connections may wait to be accepted by the new one
 _LAST_MOMENT = 1.0  # seconds for a process that has closed its end to be seen ended
@@ -80,11 +81,16 @@ async def hand_over(estate: Estate, conversation: Conversation, process: Process
         words = f"a model is between two states: {why}. Try again when that has ended"
         conversation.refuse(words)
         raise Refused(words)
+
+    def told(change: Change) -> None:
+        if conversation.phase is not Phase.OVER:  # what is cut off at the very end, the other one has let go of
+            conversation.say(Changed(change))
+
     with estate.frozen():
         conversation.say(*estate.offer())
         await _heard(conversation, Ready, process, patience)
         with estate.paused():
-            conversation.say(estate.commit(lambda change: conversation.say(Changed(change))))
+            conversation.say(estate.commit(told))
             served = False
             try:
                 await _heard(conversation, Serving, process, _STANDSTILL)

@@ -13,7 +13,19 @@ from appliance.takeover import program
 from appliance.takeover.channel import Channel
 from appliance.takeover.conversation import Conversation, Refused
 from appliance.takeover.giving import hand_over
-from appliance.takeover.messages import PROTOCOL, Changed, Commit, Hello, Message, Offer, Ready, Refusal, Serving, Yours
+from appliance.takeover.messages import (
+    PROTOCOL,
+    Bye,
+    Changed,
+    Commit,
+    Hello,
+    Message,
+    Offer,
+    Ready,
+    Refusal,
+    Serving,
+    Yours,
+)
 
 USED = Change("key", "a", "ended", 1, 2, 3)
 HELLO = Hello(PROTOCOL, "2.0", 77)
@@ -104,8 +116,10 @@ async def test_everything_passes_in_its_order() -> None:
     async with asleep() as process, heard_by([HELLO, Ready(), Serving()], heard) as conversation:
         assert await hand_over(things, conversation, process, 5) == HELLO  # type: ignore[arg-type]
         told_later[-1](USED)
+        conversation.say(Bye())
+        told_later[-1](USED)  # nobody is there to hear it
     assert things.story == ["frozen", "offered", "paused", "committed", "let go to 77", "passed on", *BACK]
-    assert [type(message) for message in heard] == [Offer, Commit, Yours, Changed]
+    assert [type(message) for message in heard] == [Offer, Commit, Yours, Changed, Bye]
 
 
 @pytest.mark.parametrize(
