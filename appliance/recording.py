@@ -73,4 +73,5 @@ def _row(at: float, record: ExchangeRecord) -> Row:
         first_token=record.ttft_s,
         duration=record.duration_s,
         bytes=record.bytes_out,
+        trace_id=record.trace_id,
     )

@@ -26,12 +26,22 @@ from appliance.wire.form import parse_form
 from appliance.wire.models import model_list
 from appliance.wire.named_request import parse_named
 from appliance.wire.openai_request import parse_call
+from appliance.wire.trace import HEADER, read_trace
 
 PREFIXES = ("/v1", "/api/client/v1")
 Parse = Callable[[Request, bytes], Call]
 _OF_THE_DIALECT = ("anthropic-version", "anthropic-beta")
 _VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LOG = logging.getLogger("appliance.api")
+
+
+def client_trace(request: Request) -> tuple[str, str] | None:
+    """The trace that the client says its request belongs to, and its flags."""
+    known = request.known
+    if HEADER not in known:
+        value = request.header(HEADER)
+        known[HEADER] = None if value is None else read_trace(value)
+    return cast("tuple[str, str] | None", known[HEADER])
 
 
 def client_request_id(request: Request) -> str | None:
@@ -83,6 +93,7 @@ class Endpoints:
 
     async def _infer(self, operation: Operation, parse: Parse, request: Request, _: str) -> Reply:
         exchange = self.accounts.open(operation, request.peer, client_request_id(request))
+        exchange.trace = client_trace(request)
         exchange.interrupt = request.interrupt
         try:
             reply = await self._answer(parse, request, exchange)

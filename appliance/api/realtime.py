@@ -10,7 +10,7 @@ from appliance.access.hosts import KnownHosts
 from appliance.access.keys import KeyRing
 from appliance.access.pace import Pace
 from appliance.access.policy import require_scope
-from appliance.api.endpoints import PREFIXES, client_request_id
+from appliance.api.endpoints import PREFIXES, client_request_id, client_trace
 from appliance.api.handshake import Handshake
 from appliance.api.reply import error_reply
 from appliance.domain.calls import Call, Operation
@@ -56,6 +56,7 @@ class RealtimeEndpoint:
         """One session, from its handshake to its end."""
         request, operation = handshake.request, Operation.REALTIME
         exchange = self.accounts.open(operation, request.peer, client_request_id(request))
+        exchange.trace = client_trace(request)
         status = _AGREED
         try:
             status = await self._session(handshake, exchange)

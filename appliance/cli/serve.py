@@ -72,7 +72,12 @@ def _serve(args: argparse.Namespace, taking: Taking | None) -> int:
     keys = environment_keys(environment)
     file = ConfigFile(Path(args.config), environment, also=(guardrails,))
     config, known = file.fresh()
-    sink = configure(config.server.log_format, sys.stderr, secrets=[*keys, *known.values()])
+    sink = configure(
+        config.server.log_format,
+        sys.stderr,
+        secrets=[*keys, *known.values()],
+        journal=process_environment().get("JOURNAL_STREAM", ""),
+    )
     file.mask = sink.mask
     code = 130
     try:

@@ -67,6 +67,7 @@ class Exchange:
         ordered: why somebody who may has ended it, once that has happened.
         affinity: what it shares with requests that should go to the same replica; empty where that does not matter.
         aim: the target of the present attempt.
+        trace: the client's trace and its flags; None where it has none, and ours begins.
         place: its slot of a runtime that has a line.
         queued: seconds in line so far.
         inside: it belongs to another one that has a slot and waits for it, so it waits for nothing itself.
@@ -110,6 +111,7 @@ class Exchange:
     ordered: GatewayError | None = None
     affinity: bytes = b""
     aim: Target | None = None
+    trace: tuple[str, str] | None = None
     place: Ticket | None = None
     queued: float = 0.0
     inside: bool = False
@@ -120,6 +122,11 @@ class Exchange:
     stays: bool = False
     in_chat: bool = False
     dialect_headers: Sequence[tuple[str, str]] = ()
+
+    @property
+    def trace_id(self) -> str:
+        """Of the trace that it belongs to: the client's, or one of its own."""
+        return self.internal_id if self.trace is None else self.trace[0]
 
     def model_known(self, model: str) -> None:
         """From here on the exchange counts for this model."""
@@ -208,6 +215,7 @@ class Exchange:
         ttft = None if self.first_token is None else self.first_token - self.started
         record = ExchangeRecord(
             request_id=self.request_id,
+            trace_id=self.trace_id,
             key=self.key,
             model=self.model,
             operation=str(self.operation),

@@ -32,6 +32,7 @@ from appliance.upstream.deadlines import Deadlines
 from appliance.upstream.upstreams import OutRequest, UpstreamReply, Upstreams
 from appliance.wire.no_route import MAY_MEAN_IT, is_no_route
 from appliance.wire.outgoing import outgoing_body
+from appliance.wire.trace import traceparent
 
 _SENT: Headers = [("content-type", "application/json")]
 _ATTEMPTS = 2
@@ -200,7 +201,8 @@ class Attempts:
         Raises:
             UpstreamError: no reply came.
         """
-        request = OutRequest("POST", path, headers, body, exchange.internal_id)
+        own = exchange.internal_id
+        request = OutRequest("POST", path, headers, body, own, traceparent(own, exchange.trace))
         return await self.upstreams.send(
             endpoint,
             request,

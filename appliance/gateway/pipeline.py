@@ -39,6 +39,7 @@ from appliance.routing.clouds import Clouds
 from appliance.routing.pick import candidates
 from appliance.wire.affinity import affinity_of
 from appliance.wire.reply import examine, usage_in
+from appliance.wire.trace import SAMPLED
 
 _LARGEST_REPLY = 256 * 2**20  # bytes; 2,048 embeddings of 4,096 floats as text are about 180 MB
 _STREAM: Headers = [
@@ -188,6 +189,7 @@ class Gateway:
         """
         exchange = parent.accounts.open(Operation.CHAT, parent.peer, parent.request_id)
         exchange.key, exchange.stays = parent.key, parent.stays
+        exchange.trace = parent.trace or (parent.internal_id, SAMPLED)
         exchange.inside = parent.place is not None  # or both might wait for one slot for ever
         exchange.arrived = exchange.started
         call = Call(Operation.CHAT, guard.model, conversation_body(guard, conversation))

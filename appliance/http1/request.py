@@ -51,18 +51,21 @@ class HeadTemplate:
         self._varying = varying
         self._sized = method != "GET"
 
-    def render(self, value: str, body_length: int) -> bytes:
+    def render(self, value: str, body_length: int, trace: str = "") -> bytes:
         """The request line and headers, up to and with the empty line.
 
         Args:
             value: of the varying header; empty when there is none.
             body_length: bytes of the body; a GET without one gets no content-length.
+            trace: value of a header traceparent right behind that one, where there is one; empty for none.
 
         Raises:
-            ValueError: the value holds a CR, LF or NUL, or a part is not encodable in latin-1.
+            ValueError: a value holds a CR, LF or NUL, or a part is not encodable in latin-1.
         """
-        if _BREAKS.search(value):
-            raise ValueError(f"the value of header {self._varying} holds a line break or a NUL")
+        if _BREAKS.search(value + trace):
+            raise ValueError(f"the value of header {self._varying} or the trace holds a line break or a NUL")
+        if trace:
+            value = f"{value}\r\ntraceparent: {trace}"
         if body_length or self._sized:
             text = f"{self._before}{value}{self._after}content-length: {body_length}\r\n\r\n"
         else:

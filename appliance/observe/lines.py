@@ -15,6 +15,7 @@ _MASK = "[secret]"
 _SHORTEST_SECRET = 6  # characters; masking shorter ones would garble the log and hide nothing
 _NS = 1_000_000_000
 
+_PRIORITIES = ((logging.CRITICAL, "<2>"), (logging.ERROR, "<3>"), (logging.WARNING, "<4>"), (logging.INFO, "<6>"))
 Told = tuple[int, ExchangeRecord]  # Unix time in nanoseconds, and what happened
 
 
@@ -77,23 +78,62 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line for a person; control characters of foreign text are escaped."""
+    """One line for a person; control characters of foreign text are escaped.
+
+    Args:
+        timed: it says when; not where whoever gets it does so.
+    """
+
+    def __init__(self, *, timed: bool = True) -> None:
+        super().__init__()
+        self._timed = timed
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         fields = getattr(record, "fields", {})
-        text = _for_people(record.created, record.levelname.lower(), record.getMessage(), fields)
+        created = record.created if self._timed else None
+        text = _for_people(created, record.levelname.lower(), record.getMessage(), fields)
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
     def exchanges(self, told: Iterable[Told]) -> str:
         """The lines of many exchanges, each with its end."""
         return "".join(
-            _for_people(now / _NS, "info", "exchange", exchange_fields(record)) + "\n" for now, record in told
+            _for_people(now / _NS if self._timed else None, "info", "exchange", _fields_for_people(record)) + "\n"
+            for now, record in told
         )
 
 
-def _for_people(created: float, level: str, message: str, fields: Mapping[str, Any]) -> str:
-    time = datetime.fromtimestamp(created).astimezone().strftime("%H:%M:%S")
+class JournalFormatter(logging.Formatter):
+    """Lines for systemd's journal: each begins with its priority, `<6>`, which the journal takes away and keeps.
+
+    Args:
+        lines: what the rest looks like.
+    """
+
+    def __init__(self, lines: "JsonFormatter | TextFormatter") -> None:
+        super().__init__()
+        self._lines = lines
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, or lines where there is a traceback."""
+        mark = next((mark for level, mark in _PRIORITIES if record.levelno >= level), "<7>")
+        return mark + self._lines.format(record).replace("\n", f"\n{mark}")
+
+    def exchanges(self, told: Iterable[Told]) -> str:
+        """The lines of many exchanges, each with its end."""
+        return "".join(f"<6>{line}\n" for line in self._lines.exchanges(told).splitlines())
+
+
+def _fields_for_people(record: ExchangeRecord) -> dict[str, Any]:
+    """The fields; a trace that only repeats the request's id says nothing."""
+    fields = exchange_fields(record)
+    if record.request_id == f"req_{record.trace_id}":
+        del fields["trace_id"]
+    return fields
+
+
+def _for_people(created: float | None, level: str, message: str, fields: Mapping[str, Any]) -> str:
+    time = "" if created is None else datetime.fromtimestamp(created).astimezone().strftime("%H:%M:%S ")
     told = " ".join(f"{name}={value}" for name, value in fields.items() if value or isinstance(value, list))
-    text = f"{time} {level:7} {message} {told}".rstrip()
+    text = f"{time}{level:7} {message} {told}".rstrip()
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -24,6 +24,7 @@ class ExchangeRecord(msgspec.Struct, gc=False):
         duration_s: seconds in all.
         bytes_out: body bytes to the client.
         queued_s: seconds of the duration in which it waited for a slot.
+        trace_id: of the trace that it belongs to, 32 hex digits.
         guardrails: what guardrails found, as `name:category:action`, with commas in between; never the text itself.
         upload_s: seconds until the whole request was here.
         waited_s: seconds in which others were waited for before an engine was asked, beside those in line.
@@ -53,6 +54,7 @@ class ExchangeRecord(msgspec.Struct, gc=False):
     waited_s: float = 0.0
     overhead_s: float | None = None
     finish: str = ""
+    trace_id: str = ""
 
 
 class ExchangeLine(msgspec.Struct, gc=False):
@@ -86,6 +88,7 @@ class ExchangeLine(msgspec.Struct, gc=False):
     waited_s: float
     overhead_s: float | None
     finish: str
+    trace_id: str
 
 
 _HEAD = ("time", "level", "logger", "event")  # of every line, whatever it tells
@@ -123,6 +126,7 @@ def exchange_line(record: ExchangeRecord, time: str) -> ExchangeLine:
         round(record.waited_s, 6),
         None if record.overhead_s is None else round(record.overhead_s, 6),
         record.finish,
+        record.trace_id,
     )
 
 

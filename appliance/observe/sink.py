@@ -16,7 +16,7 @@ from typing import TextIO, TypeVar
 import trio
 
 from appliance.domain.secret import Secret
-from appliance.observe.lines import JsonFormatter, Redactor, TextFormatter, Told
+from appliance.observe.lines import JournalFormatter, JsonFormatter, Redactor, TextFormatter, Told
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.said import Said
 
@@ -28,6 +28,7 @@ _MOST_LINES = 100_000  # waiting; ten seconds of a busy server, about 40 MB of r
 _MOST_CHARACTERS = 32 << 20  # waiting, of ordinary lines: a traceback can be long
 
 R = TypeVar("R")
+Lines = JsonFormatter | TextFormatter
 _now = partial(time.clock_gettime_ns, time.CLOCK_REALTIME)
 
 
@@ -45,7 +46,7 @@ class Sink(logging.Handler):
     def __init__(
         self,
         stream: TextIO,
-        lines: JsonFormatter | TextFormatter,
+        lines: Lines | JournalFormatter,
         redact: Redactor,
         now: Callable[[], int] = _now,
     ) -> None:
@@ -202,19 +203,27 @@ class Sink(logging.Handler):
 
 
 def configure(
-    log_format: str, stream: TextIO | None = None, *, secrets: Sequence[Secret] = (), level: int = logging.INFO
+    log_format: str,
+    stream: TextIO | None = None,
+    *,
+    secrets: Sequence[Secret] = (),
+    level: int = logging.INFO,
+    journal: str = "",
 ) -> Sink:
     """Send every log line of the process to one sink.
 
     Args:
-        log_format: "json", "text", or "auto": text on a terminal.
+        log_format: "json", "text", or "auto": text on a terminal. In the journal each line has its priority in front.
         stream: standard error when absent.
         secrets: masked wherever they appear.
         level: the least level that is written.
+        journal: `JOURNAL_STREAM` of the environment, by which systemd names the stream that leads to its journal.
     """
     stream = stream or sys.stderr
     text = log_format == "text" or (log_format == "auto" and stream.isatty())
-    sink = Sink(stream, TextFormatter() if text else JsonFormatter(), Redactor(secrets))
+    to_journal = _is(stream, journal)
+    lines: Lines = TextFormatter(timed=not to_journal) if text else JsonFormatter()
+    sink = Sink(stream, JournalFormatter(lines) if to_journal else lines, Redactor(secrets))
     root = logging.getLogger()
     for old in _sinks():
         root.removeHandler(old)
@@ -222,6 +231,15 @@ def configure(
     root.setLevel(level)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every URL that it asks
     return sink
+
+
+def _is(stream: TextIO, named: str) -> bool:
+    """Whether a stream is the file that is named by its device and inode."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # a stream in memory, or a closed one
+        return False
+    return named == f"{found.st_dev}:{found.st_ino}"
 
 
 def lines_dropped() -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from appliance.access.keys import KeyRing
 from appliance.access.policy import require_scope
+from appliance.api.endpoints import client_trace
 from appliance.domain.events import Fact
 from appliance.domain.http import Request
 from appliance.events.journal import Journal
@@ -57,4 +58,6 @@ class Gate:
         _LOG.info("audit", extra={"fields": fields})
         words = f"{by} ordered: {action}{f' {target}' if target else ''}. {'Done' if ok else 'Not done'}"
         facts: dict[str, Fact] = {"action": action, "by": by, "peer": request.peer, "ok": ok}
+        if (trace := client_trace(request)) is not None:
+            facts["trace_id"] = trace[0]
         self.journal.tell("admin.action", target or "appliance", f"{words}{f': {detail}' if detail else ''}.", **facts)

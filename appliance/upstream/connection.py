@@ -34,6 +34,7 @@ class OutRequest:
         headers: without framing, Host and accept-encoding, which are added.
         body: all of it.
         request_id: sent as x-request-id, the one header that is another in each request; "" for none.
+        trace: sent as traceparent behind it, where there is one; checked.
         head: the request line and headers as bytes, when they have been rendered already; method, path and headers
             are not looked at then.
     """
@@ -43,6 +44,7 @@ class OutRequest:
     headers: Headers = field(default_factory=list)
     body: bytes = field(default=b"", repr=False)  # a prompt; never in a log
     request_id: str = ""
+    trace: str = ""
     head: bytes = field(default=b"", repr=False)  # may hold a credential
 
 

@@ -20,6 +20,7 @@ _HOP_BY_HOP = frozenset(
 )
 _OURS = frozenset({"host", "content-length", "accept-encoding"})
 _VARYING = "x-request-id"  # the one header that is another in every request
+_TRACE = "traceparent"
 _FORM = "multipart/"  # has a boundary of its own in each request: not worth remembering
 _TEMPLATES = 64  # most heads remembered for one endpoint; a path with a query makes a new one
 
@@ -48,12 +49,15 @@ class Outgoing:
             headers = self._headers(request.headers)
             if request.request_id:
                 headers.append((_VARYING, request.request_id))
+            if request.trace:
+                headers.append((_TRACE, request.trace))
             return OutRequest(request.method, path, headers, request.body)
         method, body, request_id = request.method, request.body, request.request_id
         varying = _VARYING if request_id else ""
         key = (method, request.path, varying, *request.headers)
         template = self._templates.get(key) or self._template(key, request, varying)
-        return OutRequest(method, request.path, request.headers, body, "", template.render(request_id, len(body)))
+        head = template.render(request_id, len(body), request.trace)
+        return OutRequest(method, request.path, request.headers, body, "", "", head)
 
     def _template(self, key: tuple[object, ...], request: OutRequest, varying: str) -> HeadTemplate:
         if len(self._templates) >= _TEMPLATES:

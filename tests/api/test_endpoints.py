@@ -292,3 +292,37 @@ async def test_a_transcript_may_be_plain_text() -> None:
     sent = path.upstreams.asked[0][1]
     assert sent.headers == headers
     assert sent.body == body.replace(b"remote", b"x")
+
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize(
+    ("sent", "trace", "flags"),
+    [
+        (f"00-{TRACE}-{PARENT}-00", TRACE, "00"),
+        (f"00-{TRACE}-{PARENT}-01", TRACE, "01"),
+        (None, "0" * 32, "01"),
+        (f"00-{'0' * 32}-{PARENT}-01", "0" * 32, "01"),
+        ("nonsense", "0" * 32, "01"),
+    ],
+)
+async def test_the_trace_of_the_client_or_one_of_ours_goes_to_the_engine_and_into_the_log(
+    sent: str | None, trace: str, flags: str
+) -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(OK, headers=JSON)))
+    headers = [("traceparent", sent)] if sent else []
+    assert (await path.ask("POST", "/v1/chat/completions", CHAT, headers=headers)).status == 200
+    (_, request), (record,) = path.upstreams.asked[-1], path.records
+    assert request.trace == f"00-{trace}-{'0' * 16}-{flags}"
+    assert record.trace_id == trace
+
+
+async def test_a_cloud_is_not_told_the_trace() -> None:
+    path = Path(ScriptedUpstreams(ScriptedReply(OK, headers=JSON)))
+    byok = [("x-byok-provider", "openai"), ("x-byok-api-key", "sk-own"), ("traceparent", f"00-{TRACE}-{PARENT}-01")]
+    await path.ask("POST", "/v1/chat/completions", CHAT, headers=byok)
+    (_, request) = path.upstreams.asked[-1]
+    assert request.trace == ""
+    assert TRACE not in str(request.headers)
+    assert path.records[-1].trace_id == TRACE

@@ -1,5 +1,6 @@
 import json
 import logging
+import sys
 
 import pytest
 from hypothesis import given
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from appliance.domain.secret import Secret
-from appliance.observe.lines import JsonFormatter, Redactor, TextFormatter
+from appliance.observe.lines import JournalFormatter, JsonFormatter, Redactor, TextFormatter
 from appliance.observe.log import ExchangeRecord, exchange_fields
 from tests.fakes.records import RECORD
 
@@ -78,3 +79,29 @@ def test_a_secret_inside_another_leaves_nothing_behind_and_short_ones_do_not_gar
 def test_a_secret_is_masked_as_json_writes_it_too(secret: str) -> None:
     line = JsonFormatter().exchanges([(NOON, replace(RECORD, model=f"x{secret}y"))])
     assert json.loads(Redactor([Secret(secret)])(line))["model"] == "x[secret]y"
+
+
+def test_in_the_journal_each_line_has_its_priority_in_front_and_text_has_no_time() -> None:
+    def record(level: int, text: str) -> logging.LogRecord:
+        return logging.LogRecord("x", level, "", 0, text, (), None)
+
+    people = JournalFormatter(TextFormatter(timed=False))
+    assert people.format(record(logging.WARNING, "careful")) == "<4>warning careful"
+    assert people.format(record(logging.ERROR, "a")).startswith("<3>error")
+    assert people.format(record(logging.DEBUG, "a")).startswith("<7>")
+    programs = JournalFormatter(JsonFormatter())
+    assert json.loads(programs.format(record(logging.INFO, "a\nb")).removeprefix("<6>"))["event"] == "a\nb"
+    several = programs.exchanges([(0, RECORD), (1, RECORD)])
+    assert [line[:4] for line in several.splitlines()] == ["<6>{", "<6>{"]
+    assert several.endswith("}\n")
+    assert programs.exchanges([]) == ""
+
+
+def test_every_line_of_a_traceback_has_its_priority() -> None:
+    try:
+        int("x")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "failed", (), sys.exc_info())
+    text = JournalFormatter(TextFormatter(timed=False)).format(record)
+    assert text.count("\n") >= 2
+    assert all(line.startswith("<3>") for line in text.splitlines())

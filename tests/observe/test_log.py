@@ -38,6 +38,7 @@ def test_an_exchange_is_told_with_everything_counted_and_its_times_in_microsecon
         ("waited_s", 0.0),
         ("overhead_s", None),
         ("finish", ""),
+        ("trace_id", ""),
     ]
 
 

@@ -3,6 +3,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trio
@@ -306,3 +307,16 @@ async def test_cancelled_from_outside_it_still_writes_what_waits(pipe: Pipe) -> 
     assert pipe.events() == ["stopped"]
     with trio.move_on_after(0):
         await sink.around(product)  # not even started, and no reason to wait for ever
+
+
+@pytest.mark.parametrize(("form", "begins"), [("json", "<4>{"), ("text", "<4>warning careful")])
+def test_lines_for_the_journal_have_their_priority(tmp_path: Path, form: str, begins: str) -> None:
+    with (tmp_path / "journal").open("w") as stream:
+        found = os.fstat(stream.fileno())
+        for journal in (f"{found.st_dev}:{found.st_ino}", "1:2", ""):
+            sink = configure(form, stream, journal=journal)
+            sink.emit(logging.LogRecord("x", logging.WARNING, "", 0, "careful", (), None))
+        logging.getLogger().removeHandler(sink)
+    first, *others = (tmp_path / "journal").read_text().splitlines()
+    assert first.startswith(begins)
+    assert not any(line.startswith("<") for line in others)

@@ -121,3 +121,16 @@ def test_nothing_is_kept_of_a_request_to_an_endpoint_that_people_share() -> None
     assert (out.path, out.head) == ("/p/v1/x", b"")
     assert ("authorization", "Bearer sk-canary") in out.headers
     assert outgoing._templates == {}
+
+
+def test_a_trace_goes_along_behind_the_request_id_and_makes_no_head_of_its_own() -> None:
+    outgoing = Outgoing(UNIX)
+    for number in range(3):
+        out = outgoing.prepare(OutRequest("GET", "/v1/x", request_id=f"r{number}", trace=f"00-{number}"))
+        assert f"\r\nx-request-id: r{number}\r\ntraceparent: 00-{number}\r\n".encode() in out.head
+    assert b"traceparent" not in outgoing.prepare(OutRequest("GET", "/v1/x", request_id="r")).head
+    assert len(outgoing._templates) == 1
+    with pytest.raises(ValueError, match="line break"):
+        outgoing.prepare(OutRequest("GET", "/v1/x", request_id="r", trace="a\r\nb"))
+    secure = Outgoing(Endpoint(Address("https", "box", 443)))
+    assert ("traceparent", "00-1") in secure.prepare(OutRequest("GET", "/", request_id="r", trace="00-1")).headers
