@@ -12,6 +12,9 @@ LEAVERS := 10000
 SEED := 1
 ATHERIS_VERSION := 3.0.0
 LOCK := packaging/lock
+# What the binary could do otherwise than the source: start engines, kill and adopt them, load what is loaded late.
+FROZEN_TESTS := $(patsubst %,tests/e2e/test_%.py,adoption backends connect fault_processes guardrails llama llama_process \
+	messages messages_llama openai_details realtime scripted seed_basics_gateway seed_client_api service tls tls_internal usage)
 PIP := -m pip --disable-pip-version-check install --quiet
 UV := $(LOCK_VENV)/bin/uv
 UV_VERSION := 0.13.9
@@ -22,12 +25,13 @@ PIN := $(RESOLVE) pyproject.toml --generate-hashes --constraint $(LOCK_VENV)/pin
 RUN_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run test test-system test-vllm soak-supervisor soak-leavers binary package dashboards bench fuzz lock clean
+.PHONY: help run test test-system test-frozen test-vllm soak-supervisor soak-leavers binary package dashboards bench fuzz lock clean
 
 help:
 	@echo 'make run          serve a real small model here and print a request to paste (ARGS="--port 9000")'
 	@echo 'make test         format, lint, types and the tests that need nothing but Python'
 	@echo 'make test-system  the tests that need Debian packages or the binary'
+	@echo 'make test-frozen  the end-to-end tests with dist/appliance.d in the place of the source (build it first: make binary)'
 	@echo 'make test-vllm    the tests with the real vLLM on the CPU, which is installed in .vllm (3 GB, minutes)'
 	@echo 'make soak-supervisor  the supervisor: a thousand random orders, signals, reloads and crashes on real processes (SEED=2 STEPS=200)'
 	@echo 'make soak-leavers  ten thousand clients that leave at random, through the door: nothing of them stays (LEAVERS=2000)'
@@ -47,6 +51,10 @@ test: $(DEV_READY)
 
 test-system: $(DEV_READY)
 	@$(VENV)/bin/python -m pytest -m system $(ARGS)
+
+test-frozen: $(DEV_READY)
+	@test -x dist/appliance.d/appliance || { echo 'build it first: make binary'; exit 1; }
+	@APPLIANCE_PROGRAM=$(abspath dist/appliance.d/appliance) $(VENV)/bin/python -m pytest -q -m 'not vllm and not system' -n 4 --dist loadfile $(FROZEN_TESTS) $(ARGS)
 
 soak-supervisor: $(DEV_READY)
 	@SOAK_STEPS=$(STEPS) SOAK_SEED=$(SEED) $(VENV)/bin/python -m pytest -s tests/supervisor/test_soak.py $(ARGS)

@@ -150,8 +150,6 @@ async def _serve(
                 await heir.serving()
                 core.start_soon(heir.follow, name="upgrade")
                 signals = stack.enter_context(receiver) if receiver is not None else None
-            stack.enter_context(seldom())
-            core.start_soon(collect, lambda: parts.readiness.flowing, name="garbage")
             pulse = trio.CancelScope()
             status = partial(_status, parts.fleet, lambda: listener.connections)
             core.start_soon(_beat, pulse, watched, status, name="heartbeat")
@@ -161,6 +159,8 @@ async def _serve(
             parts.telling.journal.tell("server.started", __version__, f"Listening on {listener.host}:{listener.port}.")
             task_status.started(Running(listener.host, listener.port, parts.fleet))
             watched.manager.ready()
+            stack.enter_context(seldom())  # takes a look at everything first, for which nobody has to wait yet
+            core.start_soon(collect, lambda: parts.readiness.flowing, name="garbage")
             if signals is not None:
                 await _until_the_end(parts, watched.manager, signals, core)
                 await _stop(parts, listener, config.server.drain, signals, watched.manager)

@@ -13,9 +13,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "completion",
         help="print what makes a shell complete the commands",
         description="Print a script for a shell. Next: appliance completion bash > /etc/bash_completion.d/appliance, "
-        "or for zsh into a directory of its fpath as _appliance.",
+        "for zsh into a directory of its fpath as _appliance, for fish into ~/.config/fish/completions/appliance.fish.",
     )
-    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="for this shell")
+    parser.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"), help="for this shell")
     parser.set_defaults(run=run)
 
 

@@ -1,6 +1,7 @@
 """The parser of the command line, and how mistakes are told."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -25,7 +26,11 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     words = sys.argv[1:] if argv is None else argv
-    args = build_parser(wanted=words[0] if words else "").parse_args(words)
+    gc.disable()  # what is imported stays: to look for garbage among it again and again is a part of every start
+    try:
+        args = build_parser(wanted=words[0] if words else "").parse_args(words)
+    finally:
+        gc.enable()
     try:
         code: int = args.run(args)
     except OperatorError as error:

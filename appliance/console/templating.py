@@ -1,8 +1,10 @@
 """Templates to HTML: everything that they are given is escaped, and a name that is not there is a mistake."""
 
+from collections.abc import Iterator
+from importlib.abc import Traversable
 from importlib.resources import files
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 
 from appliance.console import figures
 from appliance.console.sparkline import sparkline
@@ -15,10 +17,21 @@ def read(folder: str, name: str) -> str:
     return (_FOLDER / folder / name).read_text("utf-8")
 
 
+def _templates(folder: Traversable, below: str = "") -> Iterator[tuple[str, str]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _templates(entry, f"{below}{entry.name}/")
+        else:
+            yield f"{below}{entry.name}", entry.read_text("utf-8")
+
+
 def environment() -> Environment:
-    """What renders; templates are compiled when they are first used."""
+    """What renders; templates are read now, since an upgrade may replace our files while we still serve.
+
+    They are compiled when they are first used.
+    """
     made = Environment(
-        loader=FunctionLoader(lambda name: read("templates", name)),
+        loader=DictLoader(dict(_templates(_FOLDER / "templates"))),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,4 +1,4 @@
-"""The routes of the documents and of the API's description. Everything is made once, in a thread, when first asked."""
+"""The routes of the documents and of the API's description. Pages are made once, in a thread, when first asked."""
 
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -58,6 +58,7 @@ class Site:
         self._table = table
         self._version = version
         self._hosts = hosts
+        self._texts = documents()  # now: an upgrade may replace our files while we still serve
         self._made: dict[str, tuple[Headers, bytes]] = {}
         self._making = trio.Lock()
 
@@ -89,7 +90,7 @@ class Site:
         return self._made
 
     def _make(self) -> dict[str, tuple[Headers, bytes]]:
-        rendered = {name: render(text) for name, text in documents().items()}
+        rendered = {name: render(text) for name, text in self._texts.items()}
         description = openapi(self._table(), self._version)
         places = [(f"/docs/{name}", text.title) for name, text in rendered.items()]
         places.append((f"/docs/{REFERENCE}", "API reference"))

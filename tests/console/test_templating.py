@@ -1,7 +1,7 @@
 from importlib.resources import files
 
 import pytest
-from jinja2 import UndefinedError
+from jinja2 import DictLoader, UndefinedError
 
 from appliance.console.templating import environment, read
 
@@ -34,3 +34,9 @@ def test_all_of_it_is_small() -> None:
     files_ = [entry for part in ("static", "templates") for entry in (folder / part).iterdir() if entry.is_file()]
     files_ += list((folder / "templates" / "parts").iterdir())
     assert sum(len(entry.read_bytes()) for entry in files_) < 100_000
+
+
+def test_no_file_is_looked_for_later() -> None:
+    loader = environment().loader
+    assert isinstance(loader, DictLoader)
+    assert {"login.html", "parts/now-models.html"} <= set(loader.mapping)

@@ -2,7 +2,6 @@
 
 import contextlib
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import httpx
 import pytest
 
 from tests.fakes.product import free_port, product, runtime
+from tests.fakes.program import PROGRAM
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 CHAT = {"messages": [{"role": "user", "content": "hello"}]}
@@ -18,7 +18,7 @@ CHAT = {"messages": [{"role": "user", "content": "hello"}]}
 
 @contextlib.contextmanager
 def engine(port: int, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
-    argv = [sys.executable, "-m", "appliance", "_engine", "--host", "127.0.0.1", "--port", str(port), *flags]
+    argv = [*PROGRAM, "_engine", "--host", "127.0.0.1", "--port", str(port), *flags]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 20

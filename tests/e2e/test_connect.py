@@ -10,6 +10,7 @@ import pytest
 
 from appliance.recipes import KEY as VARIABLE
 from tests.fakes.product import KEY, Product, product, runtime
+from tests.fakes.program import PROGRAM
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -23,7 +24,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 def printed(box: Product, client: str) -> list[dict[str, str]]:
     """The parts of a recipe, from the running product's own configuration."""
-    command = [sys.executable, "-m", "appliance", "connect", client, "--config", str(box.config), "--json"]
+    command = [*PROGRAM, "connect", client, "--config", str(box.config), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {VARIABLE: KEY})
     assert KEY not in done.stdout
     return json.loads(done.stdout)["parts"]  # type: ignore[no-any-return]

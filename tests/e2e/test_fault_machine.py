@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 
 from tests.e2e.test_faults import ask, starts
 from tests.fakes.product import Product, product, runtime
+from tests.fakes.program import PROGRAM
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -103,7 +103,7 @@ class Squatter:
 def test_a_port_that_somebody_else_has_by_then_gets_no_prompt_and_the_next_start_another_one(
     tmp_path: Path, then: str
 ) -> None:
-    engine = f'{sys.executable} -m appliance _engine --port "$1"'
+    engine = f'{" ".join(PROGRAM)} _engine --port "$1"'
     script = tmp_path / "engine.sh"
     script.write_text(
         f'#!/bin/sh\ncd "{Path.cwd()}"\n[ -e {tmp_path}/go ] && exec {engine}\necho $1 > {tmp_path}/port.new\n'

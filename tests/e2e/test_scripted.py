@@ -16,6 +16,7 @@ import openai
 import pytest
 
 from tests.fakes.product import KEY, Product, free_port, product, runtime
+from tests.fakes.program import PROGRAM
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
@@ -375,13 +376,12 @@ def test_a_second_signal_ends_streams_with_an_error_event_at_once(tmp_path: Path
 
 def test_a_second_appliance_on_the_same_state_is_refused_in_one_line(box: Product) -> None:
     import subprocess
-    import sys
 
     text = box.config.read_text().replace(str(box.port), str(free_port()))
     second = box.state / "second.toml"
     second.write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "appliance", "serve", "--config", str(second)],
+        [*PROGRAM, "serve", "--config", str(second)],
         capture_output=True,
         text=True,
         timeout=30,

@@ -5,19 +5,19 @@ import io
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.product import Product, product, runtime
+from tests.fakes.program import PROGRAM
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 CANARY = "canary-prompt-51c2"
 
 
 def usage(box: Product, *flags: str) -> list[dict[str, str]]:
-    command = [sys.executable, "-m", "appliance", "usage", "--state-dir", str(box.state / "s"), "--csv", *flags]
+    command = [*PROGRAM, "usage", "--state-dir", str(box.state / "s"), "--csv", *flags]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return list(csv.DictReader(io.StringIO(printed)))
 

@@ -6,7 +6,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from tests.fakes.product import KEY, Product, product, runtime
+from tests.fakes.program import PROGRAM
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 QUOTA = 100_000_000
@@ -99,8 +99,8 @@ def serves(box: Product) -> None:
 
 
 def recorded(box: Product) -> int:
-    command = ["appliance", "usage", "--state-dir", str(box.state / "s"), "--json", "--by", ""]
-    done = subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, text=True)
+    command = [*PROGRAM, "usage", "--state-dir", str(box.state / "s"), "--json", "--by", ""]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     return int(json.loads(done.stdout)["usage"][0]["requests"])
 
 
@@ -117,7 +117,7 @@ def test_a_full_disk_stops_nothing_and_is_told(disk: Path, tmp_path: Path) -> No
         box.until(lambda: metric(box, "appliance_usage_recording") == 0, 30)
         serves(box)
         box.said("usage is not being recorded")
-        command = [sys.executable, "-m", "appliance", "status", "--state-dir", str(disk)]
+        command = [*PROGRAM, "status", "--state-dir", str(disk)]
         told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         assert "Usage is not being recorded" in told
         (disk / "filler").unlink()

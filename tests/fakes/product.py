@@ -7,7 +7,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,9 +16,10 @@ from typing import Any
 import httpx
 
 from tests.fakes.pem_files import Authority
+from tests.fakes.program import PROGRAM, surroundings
 
 KEY = "sk-test-canary-7f3a9c"
-SCRIPTED = f'["{sys.executable}", "-m", "appliance", "_engine", "--socket", "{{socket}}"'
+SCRIPTED = "[" + ", ".join(f'"{word}"' for word in (*PROGRAM, "_engine", "--socket", "{socket}"))
 KEY_TABLE = f'[[keys]]\nname = "tester"\nhash = "sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"\n'
 
 
@@ -85,12 +85,12 @@ class Product:
             f"{KEY_TABLE}\n{tables}"
         )
         self.log = state / "log"
-        self.environment = os.environ | (environment or {})
+        self.environment = os.environ | surroundings(state) | (environment or {})
         self.process: subprocess.Popen[bytes]
 
     def start(self, *, wait: float = 60) -> None:
         self.told = False
-        argv = [*self.prefix, sys.executable, "-m", "appliance", "serve", "--config", str(self.config)]
+        argv = [*self.prefix, *PROGRAM, "serve", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, env=self.environment)
         if self.internal and self.authority:
