@@ -20,6 +20,7 @@ _COLOURS = {
     "quarantined": "bold red",
     "unhealthy": "red",
 }
+_SHORT = 16  # characters of a request id that tell it from others under way
 _BAR = 10  # characters of a progress bar
 _FULL, _EMPTY = "\u2593", "\u2591"
 _SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
@@ -104,7 +105,7 @@ def requests(state: State, most: int) -> Table:
     """The oldest requests under way."""
     table = _table("REQUEST", "KEY", "MODEL", "TARGET", "PHASE", ">SECONDS", ">FIRST TOKEN", ">TOKENS")
     for row in state.get("requests", ())[:most]:
-        values = (row["id"], row["key"], row["model"], row["target"], row["phase"].replace("_", " "))
+        values = (row["id"][:_SHORT], row["key"], row["model"], row["target"], row["phase"].replace("_", " "))
         told = (f"{row['seconds']:.1f}", span(row["first_token"]), f"{row['tokens']:,}")
         table.add_row(*(Text(value, overflow="ellipsis", no_wrap=True) for value in values), *told)
     return table
@@ -175,7 +176,7 @@ def _table(*columns: str) -> Table:
         table.add_column(
             name.removeprefix(">"),
             justify="right" if right else "left",
-            no_wrap=right,
+            no_wrap=right or name == columns[0],  # a name that is cut is no name
             overflow="fold",
         )
     return table

@@ -75,7 +75,8 @@ def screen(state: dict[str, Any], height: int, width: int) -> RenderableType:
     head.append(f"   {state['time'][11:19]} UTC   {state.get('in_flight', 0)} in flight   ")
     head.append(f"{rates[-1] if rates else 0:,.0f} tok/s  {board.sparkline(rates, max(width - 70, 10))}", style="cyan")
     parts: list[RenderableType] = [head, "", board.board(state)]
-    parts += [Text(words, style="yellow") for words in board.notes(state)]
+    told = list(board.notes(state))
+    parts += ["", Text("\n".join(told), style="yellow")] if told else []
     used = 6 + sum(len(state.get(name, ())) + 2 for name in ("models", "replicas", "backends", "gpus"))
     under_way = board.requests(state, max(height - used, 3))
     if under_way.row_count:
