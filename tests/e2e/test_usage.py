@@ -97,7 +97,8 @@ def test_quotas_over_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    (tmp_path / "s" / "usage.db").mkdir(parents=True)
+    (tmp_path / "s").mkdir(mode=0o700)  # one that others may look into is refused
+    (tmp_path / "s" / "usage.db").mkdir()
     with product(tmp_path, runtime("m")) as box:
         box.ready("m")
         ask(box)
