@@ -97,6 +97,7 @@ async def test_a_follower_comes_back_after_the_restart_and_has_every_event_once(
         before = await some("/ops/v1/events?follow=1&since=0", "server.started")
         own.stop()
         own.start()
+        own.ready("m")  # by then its private socket listens as well
         after = await some(f"/ops/v1/events?follow=1&since={before[-1]['id']}", "server.started")
         everything = events(own)
     ids = [event["id"] for event in before + after]
