@@ -73,6 +73,7 @@ class Heir:
         Raises:
             OperatorError: the old process ended too early.
         """
+        self._parts.upgrades.former = self._offer.pid
         await self._taking.serve(self)
         self._parts.supervisor.ours()
         _LOG.info("upgrade: took over from pid %d, with %d model processes", self._offer.pid, len(self._offer.running))
@@ -100,5 +101,6 @@ class Heir:
 
     def over(self) -> None:
         """See `Successor`."""
+        self._parts.upgrades.former = None
         self._legacy.over()
         self.busy({})

@@ -49,6 +49,8 @@ class Upgrades:
     Attributes:
         given: set when another process is the server.
         conversation: with that one.
+        former: the process whose place this one took, while it still has answers under way; it tells us of their limits
+            and gives us its connections, which a third process would not hear of.
     """
 
     def __init__(self, origin: Origin, reloader: Reloader | None) -> None:
@@ -59,9 +61,13 @@ class Upgrades:
         self._scope = trio.CancelScope()  # of the one under way
         self.given = trio.Event()
         self.conversation: Conversation | None = None
+        self.former: int | None = None
 
     async def order(self, wanted: UpgradeWanted) -> Upgraded:
         """Return what became of it. It goes on when whoever asked for it leaves."""
+        if self.former is not None:
+            why = f"process {self.former}, whose place this one took, still has answers under way; order it again later"
+            return Upgraded(ok=False, detail=why)
         answer = _Answer()
         try:
             self._orders.send_nowait((wanted, answer))

@@ -99,3 +99,10 @@ async def test_without_a_configuration_file_there_are_none(tmp_path: Path) -> No
         await trio.testing.wait_all_tasks_blocked()
         assert "without a configuration file" in (await desk.order(UpgradeWanted("/bin/true"))).detail
         nursery.cancel_scope.cancel()
+
+
+async def test_there_is_none_while_the_last_one_is_not_over(tmp_path: Path) -> None:
+    desk, _ = upgrades(tmp_path)
+    desk.former = 77
+    answer = await desk.order(UpgradeWanted(script(tmp_path, "exit 0")))
+    assert (answer.ok, "process 77" in answer.detail) == (False, True)

@@ -218,8 +218,8 @@ def product(
 ) -> Iterator[Product]:
     """A started product; afterwards it is stopped and none of its processes is left."""
     running = Product(state, tables, server, environment, http2=http2, prefix=prefix, internal=internal)
-    running.start()
     try:
+        running.start()
         yield running
     finally:
         try:
