@@ -36,6 +36,7 @@ async def test_another_supervisor_goes_on_with_the_same_process(tmp_path: Path) 
                 succession.go.set()
                 await taken(new.supervisor, running, 5)
                 old.supervisor.let_go()
+            new.supervisor.ours()
             assert new.state() is S.READY
             assert new.fleet.snapshot().replicas["m"].pid == pid
             assert old.state() is S.READY  # for what is under way there
@@ -140,6 +141,7 @@ async def test_what_an_operator_has_ended_stays_so_and_others_exchanges_keep_a_m
         await nursery.start(new.supervisor.run, succession)
         succession.go.set()
         old.supervisor.let_go()
+        new.supervisor.ours()
         busy_elsewhere(new.supervisor, {"m": 2})
         await trio.sleep(0.1)
         assert new.state() is S.STOPPED
