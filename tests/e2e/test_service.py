@@ -5,9 +5,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.fakes.product import product, runtime
+from tests.fakes.product import Product, product, runtime
 
 
 class Ear:
@@ -66,3 +67,29 @@ def test_a_loop_that_stands_still_gets_no_pulse(tmp_path: Path) -> None:
         assert silent
         ear.heard.clear()
         ear.listen(lambda heard: "WATCHDOG=1" in heard)
+
+
+def test_a_machine_that_sleeps_and_wakes_again_and_again_keeps_its_server(tmp_path: Path) -> None:
+    """Each time the loop seems to have stood still, and where it is is written down; looking must not end the process."""
+    ear = Ear(tmp_path / "notify")
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+    with (
+        contextlib.closing(ear.socket),
+        product(tmp_path / "p", "", environment=environment) as box,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        asking = [pool.submit(_ask_on, box) for _ in range(4)]
+        for _ in range(40):
+            box.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.12)
+            box.process.send_signal(signal.SIGCONT)
+            time.sleep(0.05)
+            assert box.process.poll() is None
+        (tmp_path / "enough").touch()
+        assert [one.result() for one in asking] == [None] * 4
+        box.said("most recent call first")
+
+
+def _ask_on(box: Product) -> None:
+    while not (box.state.parent / "enough").exists():
+        assert "appliance_build_info" in box.metrics()

@@ -1,3 +1,4 @@
+import signal
 import socket
 import time
 from pathlib import Path
@@ -59,3 +60,11 @@ async def test_a_loop_that_beats_is_not_dumped(tmp_path: Path) -> None:
             await beat(Manager(str(tmp_path / "gone"), 20), str, dump)
         dump.seek(0)
         assert dump.read() == ""
+
+
+async def test_the_alarm_of_whoever_runs_this_is_given_back(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    with (tmp_path / "dump").open("w+") as dump, trio.move_on_after(0.05):
+        await beat(Manager(str(tmp_path / "gone"), 20), str, dump)
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0

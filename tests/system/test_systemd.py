@@ -19,6 +19,7 @@ from tests.fakes.machine import Machine, machine, reason_not_to
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "dist" / "appliance.d"
+INSIDE = "/opt/build"  # the build, wherever it lies outside: the machine has a /tmp and a /run of its own
 WHY_NOT = reason_not_to() or ("" if (BUILD / "appliance").exists() else "needs the directory build: make binary")
 pytestmark = [
     pytest.mark.system,
@@ -50,7 +51,7 @@ class Service:
 
     def __init__(self, on: Machine) -> None:
         self.on = on
-        self.installed = on.do(BUILD / "appliance", "install")
+        self.installed = on.do(f"{INSIDE}/appliance", "install")
         found = re.search(r"shown this once: (\S+)", self.installed)
         assert found is not None, self.installed
         self.key = found[1]
@@ -101,7 +102,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     program.parent.mkdir(parents=True)
     program.write_text(LLAMA)
     program.chmod(0o755)
-    bound = {"/opt/llama": Path(wheel.origin).parent / "bin", "/models/gemma.gguf": Path(model)}
+    bound = {INSIDE: BUILD, "/opt/llama": Path(wheel.origin).parent / "bin", "/models/gemma.gguf": Path(model)}
     with machine(place, bound) as on:
         yield Service(on)
 
@@ -178,6 +179,18 @@ def test_models_live_on_when_the_gateway_is_killed(service: Service) -> None:
     service.ready("gemma", "scripted")
     assert service.engines() == engines, "adopted, not started anew"
     assert service.on.shown("NRestarts") == "1"
+
+
+def test_an_upgrade_gives_the_service_another_process_and_keeps_its_models(service: Service) -> None:
+    service.ready("gemma", "scripted")
+    before, engines, restarts = service.pid, service.engines(), service.on.shown("NRestarts")
+    told = service.on.do("appliance", "upgrade", f"{INSIDE}/appliance", "--json")
+    assert json.loads(told)["ok"], told
+    service.until(lambda: service.pid not in (0, before), 60)
+    assert service.on.shown("ActiveState") == "active"
+    assert service.on.shown("NRestarts") == restarts, "for the service manager it went on"
+    service.ready("gemma", "scripted")
+    assert service.engines() == engines
 
 
 def test_the_watchdog_ends_a_gateway_that_stands_still(service: Service) -> None:
