@@ -145,9 +145,12 @@ class Replica:
             self.write(S.STOPPED, reason=reason, cause="", advice="")
 
     def lend(self) -> Lease | None:
-        """Count one more exchange until its lease is released; None unless it is ready."""
+        """Count one more exchange until its lease is released; None unless it is ready and stays so.
+
+        What was told to end is ready until its task has heard of it: an exchange that came in between would be cut off.
+        """
         endpoint = self.status.endpoint
-        if self.status.state is not S.READY or endpoint is None:
+        if self.status.state is not S.READY or endpoint is None or self.stopping.is_set() or self.condemned.is_set():
             return None
         lease = Lease(endpoint, self.name, self._returned)
         self.leases.add(lease)

@@ -225,3 +225,18 @@ async def test_a_name_with_a_slash_stays_inside_the_state_directory(tmp_path: Pa
     async with Box(tmp_path, runtime(name="../org/m")).running() as supervisor:
         await supervisor.ensure_ready("../org/m")
         assert [path.name for path in (tmp_path / "logs").iterdir()] == ["..%2Forg%2Fm.log"]
+
+
+async def test_nobody_gets_the_use_of_what_has_just_been_told_to_end(tmp_path: Path) -> None:
+    """It is still ready for as long as its own task has not run; whoever comes now waits for the next process."""
+    box = Box(tmp_path, runtime())
+    async with box.running() as supervisor:
+        (await supervisor.ensure_ready("m")).release()
+        replica = supervisor.replicas["m"]
+        (before,) = replica.pids()
+        replica.begin_stop("makes room for another")
+        assert box.state() is S.READY
+        assert replica.lend() is None
+        lease = await supervisor.ensure_ready("m")
+        assert replica.pids() != {before}
+        lease.release()
