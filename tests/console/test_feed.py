@@ -36,6 +36,16 @@ class Show:
         return reply.body
 
 
+async def up_to_date(nursery: trio.Nursery) -> tuple[Show, EventStream]:
+    """A feed and somebody who has seen all that there is so far."""
+    show = Show()
+    nursery.start_soon(show.feed.run)
+    viewer = show.watch()
+    await viewer.__anext__()
+    await viewer.__anext__()
+    return show, viewer
+
+
 def parts(events: bytes) -> dict[str, str]:
     told = [json.loads(event.removeprefix(b"data: ")) for event in events.split(b"\n\n") if event]
     return {event["part"]: event["html"] for event in told}
@@ -76,11 +86,7 @@ async def test_each_part_is_made_once_a_second_for_all_and_not_at_all_for_nobody
 async def test_a_slow_viewer_gets_the_newest_and_nothing_in_between(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    show = Show()
-    nursery.start_soon(show.feed.run)
-    viewer = show.watch()
-    await viewer.__anext__()
-    await viewer.__anext__()
+    show, viewer = await up_to_date(nursery)
     for number in range(10):
         show.facts = {"a": str(number), "b": "1"}
         await trio.sleep(1)
@@ -90,11 +96,7 @@ async def test_a_slow_viewer_gets_the_newest_and_nothing_in_between(
 async def test_where_nothing_happens_a_comment_says_so(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    show = Show()
-    nursery.start_soon(show.feed.run)
-    viewer = show.watch()
-    await viewer.__anext__()
-    await viewer.__anext__()
+    _, viewer = await up_to_date(nursery)
     began = trio.current_time()
     assert await viewer.__anext__() == b": nothing new\n\n"
     assert trio.current_time() - began == pytest.approx(15, abs=1)
@@ -104,11 +106,7 @@ async def test_where_nothing_happens_a_comment_says_so(
 async def test_it_ends_when_the_server_goes_away_and_when_the_session_is_over(
     how: str, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    show = Show()
-    nursery.start_soon(show.feed.run)
-    viewer = show.watch()
-    await viewer.__anext__()
-    await viewer.__anext__()
+    show, viewer = await up_to_date(nursery)
     setattr(show, how, True)
     with pytest.raises(StopAsyncIteration):
         await viewer.__anext__()
