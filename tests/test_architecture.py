@@ -197,6 +197,7 @@ PURE_FILES = {
     "installation/steps.py",
     "installation/first_config.py",
     "config/locate.py",
+    "config/masking.py",
 }
 # third parties with one home inside their room
 ONLY_IN = {

@@ -4,29 +4,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import msgspec
-
+from appliance.config.masking import CREDENTIAL, MASK, effective
 from appliance.config.schema import Config
 from appliance.domain.secret import Secret
 from appliance.observe.lines import Redactor
 
-MASK = "***"
 LEFT_OUT = "[a line that may hold a request was left out]"
 _LONGEST = 400  # characters of a line; what is longer is a body, or a list of arguments
-_CREDENTIALS = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # of a URL
-    r"|(?i:(?<=bearer )|(?<=basic ))\S+"
-    r"|\b(?:sk|pk|hf|ghp|glpat|xox[a-z])[-_][A-Za-z0-9_-]{8,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"  # a JWT
-    r"|(?<=sha256:)[0-9a-f]{64}",
-    re.DOTALL,
-)
 _NAMED = re.compile(
     r"""((?:api[-_]?key|token|secret|passw(?:or)?d|authorization|credential)s?["']?\s*[:=\s]\s*["']?)([^\s"',}\]]{6,})""",
     re.IGNORECASE,
 )
-_FLAG = re.compile(r"--?[\w-]*(?:key|token|secret|password)[\w-]*", re.IGNORECASE)
 # Engines write requests into their logs when they are told to be talkative, and when a template fails.
 _REQUEST = re.compile(
     r"prompts?\b(?!_)(?! (?:eval|processing|tokens|throughput|cache))"
@@ -53,7 +41,7 @@ class Redaction:
 
     def __call__(self, text: str) -> str:
         """The text without them."""
-        text = _CREDENTIALS.sub(MASK, self._known(text))
+        text = CREDENTIAL.sub(MASK, self._known(text))
         return _NAMED.sub(lambda found: f"{found[1]}{MASK}", text)
 
     def engine_log(self, lines: Iterable[str]) -> Iterator[str]:
@@ -81,32 +69,7 @@ class Redaction:
 
 def masked(config: Config) -> Any:
     """The configuration with every default, and without what could open or tell something."""
-    tables = msgspec.to_builtins(config, enc_hook=_plain)
-    for key in tables["keys"]:
-        key["hash"] = MASK
-    for runtime in tables["runtimes"]:
-        runtime["env"] = dict.fromkeys(runtime["env"], MASK)
-        for name in ("args", "command"):
-            runtime[name] = list(_arguments(runtime[name]))
+    tables = effective(config)
     for guardrail in tables["guardrails"]:
         guardrail["instructions"] = MASK if guardrail["instructions"] else ""
     return tables
-
-
-def _plain(value: object) -> float | str:
-    """Times and sizes as numbers, dates as text."""
-    return value + 0 if isinstance(value, float | int) else str(value)
-
-
-def _arguments(words: Iterable[str]) -> Iterator[str]:
-    """A command line without the values of flags for keys and tokens."""
-    hide = False
-    for word in words:
-        flag, sign, _ = word.partition("=")
-        if hide and not word.startswith("-"):
-            yield MASK
-        elif sign and _FLAG.fullmatch(flag):
-            yield f"{flag}={MASK}"
-        else:
-            yield word
-        hide = not sign and bool(_FLAG.fullmatch(word))

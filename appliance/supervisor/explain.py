@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from appliance.config.masking import MASK, command_line
 from appliance.config.schema import Runtime
 from appliance.domain.orders import Explanation
 from appliance.domain.secret import Secret
@@ -15,7 +16,6 @@ from appliance.errors import OperatorError
 from appliance.supervisor import command, environment
 from appliance.supervisor.launch import Launch
 
-MASK = "***"
 _DEFAULT_SHARE = "no memory is declared: vLLM takes nine tenths of each GPU"
 
 
@@ -89,7 +89,7 @@ def explain(
     env = {**needs, **launch.env}
     return Explanation(
         runtime=runtime.name,
-        argv=launch.argv,
+        argv=tuple(command_line(launch.argv)),
         env=tuple((name, MASK if name in launch.secrets else env[name]) for name in sorted(env)),
         gpus=gpus or (),
         memory=int(runtime.memory or 0),
@@ -97,7 +97,7 @@ def explain(
         log=str(log_path(state_dir, replicas[0])),
         replicas=replicas,
         notes=tuple(told),
-        origins=tuple((" ".join(part.words), part.origin) for part in launch.parts),
+        origins=tuple((" ".join(command_line(part.words)), part.origin) for part in launch.parts),
         address=_shown(address),
         fingerprint=fingerprint(runtime),
     )

@@ -1,9 +1,15 @@
+import json
+import re
+import tomllib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config.load import parse
-from appliance.config.masking import effective, masked, restored
+from appliance.config.masking import MASK, command_line, effective, masked, restored
+from appliance.diagnosis.bundle import own_parts
+from appliance.diagnosis.redaction import Redaction
 from appliance.errors import OperatorError
 
 HASH = "sha256:" + "0" * 64
@@ -31,9 +37,10 @@ def test_secrets_are_masked_and_the_rest_is_as_it_was() -> None:
     assert "canary" not in found.text
     assert HASH not in found.text
     assert 'hash = "***1***"  # of alice' in found.text
-    assert """args = ["--tokenizer", "t", "--hf-token", "***2***", "***3***", '--max-tokens=3']""" in found.text
+    words = """args = ["--tokenizer", "t", "--hf-token", "***2***", "--api-secret=***3***", '--max-tokens=3']"""
+    assert words in found.text
     assert 'X = "***2***"' in found.text  # the same secret
-    assert found.secrets == (f'"{HASH}"', '"canary-1"', '"--api-secret=canary-2"', "'canary-3'")
+    assert found.secrets == (f'"{HASH}"', '"canary-1"', '"canary-2"', "'canary-3'")
     assert restored(found.text, found.secrets) == TEXT
 
 
@@ -46,24 +53,150 @@ def test_an_edited_text_gets_its_secrets_back_wherever_they_went() -> None:
         restored('x = "***7***"', found.secrets)
 
 
+@pytest.mark.parametrize(
+    ("secret", "written"),
+    [
+        ('"s"', '"--api-key=s"'),
+        ("'s\"'", "'--api-key=s\"'"),
+        ('"""\ns"""', '"""--api-key=s"""'),
+        ("12", '"--api-key=12"'),
+    ],
+)
+def test_a_secret_can_be_moved_behind_a_flag_and_away_from_it(secret: str, written: str) -> None:
+    assert restored('x = ["--api-key=***1***"]', [secret]) == f"x = [{written}]"
+    assert restored("x = '***1***'", [secret]) == f"x = {secret}"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        # What follows a flag that tells of a secret, whatever it looks like.
+        (["--api-key", "X", "--port", "80"], ["--api-key", MASK, "--port", "80"]),
+        (["--api-key", "--X", "y"], ["--api-key", MASK, "y"]),
+        (["--api-key=X"], ["--api-key=***"]),
+        (["--hf-token", "X", "-hft", "X"], ["--hf-token", MASK, "-hft", MASK]),
+        (["--db.password=X", "--apiKey", "X"], ["--db.password=***", "--apiKey", MASK]),
+        (["--auth-tokens", "X,Y"], ["--auth-tokens", MASK]),
+        # Where a secret is kept is none.
+        (["--api-key-file", "/k", "--ssl-keyfile=/k", "--token_path", "/t"],) * 2,
+        # Nor is what else engines call a token or a key.
+        (["--tokenizer", "t", "--tokenizer-mode=auto", "--max-num-batched-tokens", "8192", "--max-tokens=3"],) * 2,
+        (["--return-tokens-as-token-ids", "x", "--keep", "3", "--stop-token-ids", "1"],) * 2,
+        (["--served-model-name", "a:b", "--keywords", "x"],) * 2,
+        (["--override-kv", "tokenizer.ggml.add_bos_token=bool:false", '--hf={"num_key_value_heads": 8}'],) * 2,
+        # Headers, variables, JSON and URLs.
+        (["-H", "Authorization: Bearer X"], ["-H", "Authorization: ***"]),
+        (["-H", "x-api-key: X", "--header=Cookie: X"], ["-H", "x-api-key: ***", "--header=Cookie: ***"]),
+        (["env", "HF_TOKEN=X", "-eAPI_KEY=X", "A=b"], ["env", "HF_TOKEN=***", "-eAPI_KEY=***", "A=b"]),
+        (['--extra={"a": 1, "api_key": "X"}'], ['--extra={"a": 1, "api_key": ***']),
+        (["http://u:X@h/v1", "https://X@h", "http://u:X@X@h"], ["http://***@h/v1", "https://***@h", "http://***@h"]),
+        (["http://h/?api_key=X"], ["http://h/?api_key=***"]),
+        # A command line of a shell, as one word.
+        (["sh", "-c", "serve --port 80 --api-key X"], ["sh", "-c", "serve --port 80 --api-key ***"]),
+        (["sk-0123456789abcdef"], [MASK]),
+    ],
+)
+def test_a_command_line_keeps_its_flags_and_loses_their_secrets(words: list[str], shown: list[str]) -> None:
+    assert command_line(words) == shown
+
+
 def test_what_is_in_effect_is_shown_without_secrets() -> None:
     config, _ = parse(TEXT)
     assert config is not None
     facts = effective(config)
     assert "canary-" not in str(facts)
     assert HASH not in str(facts)
-    assert facts["runtimes"][0]["args"] == ["--tokenizer", "t", "--hf-token", "***", "***", "--max-tokens=3"]
+    assert facts["runtimes"][0]["args"] == [
+        "--tokenizer",
+        "t",
+        "--hf-token",
+        MASK,
+        "--api-secret=***",
+        "--max-tokens=3",
+    ]
     assert facts["runtimes"][1]["env"] == {"X": "***"}
     assert facts["server"]["drain"] == 30
+
+
+def test_what_only_sounds_like_a_secret_is_shown() -> None:
+    text = """\
+server = { key_prefix = "sk-", tls = { cert = "/c.pem", key = "/k.pem" } }
+limits = { tokens_per_day = 3 }
+backends = [{ key_env = "HF_TOKEN", key_file = "/k", url = "http://h:1/v1" }]
+keys = [{ provider_keys = { openai = "/k" } }]
+guardrails = [{ patterns = ["Bearer [a-z]+", "https?://[^/]+@"] }]
+runtimes = [{ model = "/models/hf_llama-3-8b.gguf", args = ["--ssl-keyfile", "/k"] }]
+"""
+    assert masked(text).text == text
+
+
+PLACES = [
+    '[[runtimes]]\nname = "r"\nengine = "command"\ncommand = [{}]',
+    '[[runtimes]]\nname = "r"\nengine = "vllm"\nmodel = "m"\nargs = [{}]',
+]
+WRITTEN = [
+    '"--api-key", "@"',
+    "'--api-key=@'",
+    '"--hf-token", "@"',
+    '"--hf-token=@"',
+    '"--db-password", """@"""',
+    '"-H", "Authorization: @"',
+    '"-H", "x-api-key: @"',
+    '"-H", "Authorization: Basic @"',
+    '"HF_TOKEN=@"',
+    """'{{"api_key": "@"}}'""",
+    '"http://user:@@h/v1"',
+    '"http://@@h/v1"',
+    '"sh", "-c", "exec serve --token @"',
+]
+GOOD = [
+    *(place.format(words) for place in PLACES for words in WRITTEN),
+    '[[runtimes]]\nname = "r"\nengine = "vllm"\nmodel = "m"\nenv = { X = "@" }',
+    '[[runtimes]]\nname = "r"\nengine = "vllm"\nmodel = "m"\n[runtimes.env]\nX = "@"',
+    '[[models]]\nname = "m"\ntargets = ["r"]\ndefaults = { extra = { api_key = "@" }, h = ["Bearer @"] }',
+    '[[providers]]\nname = "openai"\nproxy = "http://user:@@proxy:3128"',
+]
+WRONG = [  # shown with its problems, and not in effect
+    '[[runtimes]]\nargs = "--api-key @"',
+    '[[runtimes]]\nargs = "serve --api-key=@ --port 80"',
+    '[[runtimes]]\nenv = "HF_TOKEN=@"',
+    '[[runtimes]]\nenv = ["@"]',
+    '[[runtime]]\nargs = ["--api-key", "@"]\nenv = { X = "@" }',
+    '[runtimes.r]\nargs = ["--api-key=@"]\n[runtimes.r.env]\nX = "@"',
+    '[[backends]]\nkey = "@"',
+    '[[backends]]\nheaders = { Authorization = "@", x-api-key = "@" }',
+    '[[backends]]\nurl = "http://user:@@h"',
+    '[server]\npassword = "@"',
+    'keys = ["@"]',
+    '[[keys]]\nhash = "@"',
+]
+canary = st.from_regex(r"[A-Za-z0-9_.~+/-]{4,24}qz", fullmatch=True)
+
+
+@given(st.sampled_from(GOOD + WRONG), canary)
+def test_no_secret_comes_out_by_any_door(place: str, secret: str) -> None:
+    in_url = "://" in place
+    secret = secret.replace("/", "_") if in_url else secret
+    text = re.sub("@(?=@)|@(?!(h|proxy))", lambda _: secret, place) + "\n"
+    assert secret in text
+    found = masked(text)
+    assert secret not in found.text
+    assert restored(found.text, found.secrets) == text
+    assert tomllib.loads(found.text).keys() == tomllib.loads(text).keys()
+    config, _ = parse(text)
+    assert (config is not None) == (place in GOOD)
+    if config is not None:
+        assert secret not in json.dumps(effective(config))
+        assert secret not in own_parts("1", config, [], None, "", Redaction())["config.json"]
 
 
 @given(st.lists(st.text("abc\"'\\\n#=", max_size=6), max_size=4))
 def test_any_values_come_back(values: list[str]) -> None:
     rows = "\n".join(f"V{at} = {_quoted(value)}" for at, value in enumerate(values))
-    text = f'[[runtimes]]\nname = "r"\n[runtimes.env]\n{rows}\n'
+    text = f'[[runtimes]]\nname = "r"\nargs = [{", ".join(map(_quoted, ("--key=" + v for v in values)))}]\n[runtimes.env]\n{rows}\n'
     found = masked(text)
     assert restored(found.text, found.secrets) == text
-    assert found.text.count("***") == 2 * len(values)
+    assert found.text.count("***") == 4 * len(values)
 
 
 def _quoted(text: str) -> str:

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from appliance.config.masking import MASK
 from appliance.config.schema import Backend, Config, Guardrail, Key, Runtime
-from appliance.diagnosis.redaction import LEFT_OUT, MASK, Redaction, masked
+from appliance.diagnosis.redaction import LEFT_OUT, Redaction, masked
 from appliance.domain.secret import Secret
 
 CANARY = "canary7f3a9c"

@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from appliance.config.masking import MASK
 from appliance.config.schema import Runtime
 from appliance.config.units import Size
-from appliance.supervisor.explain import MASK, explain, fingerprint, log_path, replica_names
+from appliance.supervisor.explain import explain, fingerprint, log_path, replica_names
 
 STATE = Path("/var/lib/a")
 VLLM = Runtime(
@@ -36,6 +38,13 @@ def test_no_secret_is_shown() -> None:
     found = explain(VLLM, STATE)
     assert dict(found.env)["VLLM_API_KEY"] == dict(found.env)["HF_TOKEN"] == MASK
     assert "canary" not in repr(found)
+
+
+def test_no_secret_of_the_command_line_is_shown() -> None:
+    found = explain(replace(VLLM, args=("--hf-token", "canary", "--db-password=canary")), STATE)
+    assert "canary" not in repr(found)
+    assert found.argv[-3:] == ("--hf-token", MASK, f"--db-password={MASK}")
+    assert (f"--hf-token {MASK} --db-password={MASK}", "args") in found.origins
 
 
 def test_address_log_and_replicas_are_those_of_a_start() -> None:
