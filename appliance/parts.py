@@ -177,7 +177,7 @@ def build(
     encryption = encryption_of(config, known)
     account = telling.account(log, pulse.fresh.append, recorder.take)
     accounts = Accounts(metrics, time.monotonic, _Ids(), account, server.gateway_headers, outcomes)
-    _watched(metrics, fleet, catalogue, ledger, encryption, recorder)
+    _watched(metrics, fleet, catalogue, ledger, encryption, recorder, upstreams)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
@@ -284,6 +284,7 @@ def _watched(
     ledger: Ledger,
     encryption: Encryption,
     recorder: Recorder[ExchangeRecord],
+    upstreams: Upstreams,
 ) -> None:
     """What the metrics ask at each scrape."""
     metrics.watch_usage(
@@ -291,6 +292,7 @@ def _watched(
     )
     metrics.standing.watch_models(lambda: ready(fleet.snapshot(), catalogue.targets_by_model()))
     metrics.standing.watch_quotas(ledger.used)
+    metrics.standing.watch_connections(upstreams.connections, upstreams.takings)
     if encryption.certificates is not None:
         certificates = encryption.certificates
         metrics.standing.watch_certificates(lambda: certificates.expiries)

@@ -13,6 +13,7 @@ from appliance.limits.account import Permit
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.metrics import Metrics
 from appliance.queueing.line import Ticket
+from appliance.upstream.gaps import Gaps
 
 UNKNOWN_MODEL = "_unknown"  # a name that a client made up is never a label
 _NOTHING_USED = Usage()
@@ -77,6 +78,7 @@ class Exchange:
         findings: what guardrails found, and how often; None where none looked.
         stays: nothing of it may leave the box.
         in_chat: its answer has to be in chat terms on the way, because guardrails look at it.
+        gaps: the pauses of the answer that it gets from an engine; None while there is none.
         dialect_headers: what the client said about the version of its API, for the provider whose API that is.
     """
 
@@ -121,6 +123,7 @@ class Exchange:
     findings: dict[Finding, int] | None = None
     stays: bool = False
     in_chat: bool = False
+    gaps: Gaps | None = None
     dialect_headers: Sequence[tuple[str, str]] = ()
 
     @property
@@ -173,6 +176,8 @@ class Exchange:
         """The first content of the answer is on its way to the client."""
         if self.first_token is None:
             self.first_token = self.accounts.clock()
+            if self.gaps is not None:
+                self.gaps.begin()
 
     def failed(self, error: GatewayError, *, status: int | None = None) -> None:
         """Settle as an error that we made; `status` when another one was sent before it."""
@@ -213,6 +218,7 @@ class Exchange:
         if self.permit is not None:
             self._settle_permit(self.permit, usage, code, now)
         ttft = None if self.first_token is None else self.first_token - self.started
+        gaps = self.gaps if ttft is not None else None
         record = ExchangeRecord(
             request_id=self.request_id,
             trace_id=self.trace_id,
@@ -236,6 +242,8 @@ class Exchange:
             waited_s=self.waited,
             overhead_s=None if self.asked is None else self._overhead(self.asked, now),
             finish=self.finish,
+            gap_s=gaps.longest if gaps is not None else 0.0,
+            stalls=gaps.stalls if gaps is not None else 0,
         )
         self.accounts.metrics.exchange_ended(record, counted=self.model != UNKNOWN_MODEL)
         self.accounts.log(record)

@@ -203,13 +203,16 @@ class Attempts:
         """
         own = exchange.internal_id
         request = OutRequest("POST", path, headers, body, own, traceparent(own, exchange.trace))
-        return await self.upstreams.send(
+        reply = await self.upstreams.send(
             endpoint,
             request,
             self.deadlines,
             max_connections=self.max_connections.get(target.owner, 256),
             idle_close=ENGINES[target.engine].idle_close,
+            name=target.owner,
         )
+        exchange.gaps = reply.gaps
+        return reply
 
     async def _accepted(self, reply: UpstreamReply, call: Call, target: Target) -> EngineReply:
         """The reply, unless it is one that must not reach a client as it is."""

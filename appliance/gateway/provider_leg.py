@@ -56,9 +56,11 @@ async def ask_provider(
     path, body = _question(call, target, exchange)
     headers = [("content-type", "application/json"), ("user-agent", f"appliance/{__version__}")]
     request = OutRequest("POST", path, headers + _credentials(target, exchange), body)
+    idle_close = ENGINES[target.engine].idle_close
     reply = await upstreams.send(
-        target.endpoint, request, deadlines, max_connections=most, idle_close=ENGINES[target.engine].idle_close
+        target.endpoint, request, deadlines, max_connections=most, idle_close=idle_close, name=target.owner
     )
+    exchange.gaps = reply.gaps
     try:
         if reply.status < 300:
             return _in_our_terms(reply, call, target, exchange)

@@ -20,6 +20,7 @@ FIRST_TOKEN = (
 _PER_TOKEN = (0.002, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5)
 _TOKENS = tuple(4**n for n in range(14))  # 1 to 67 million
 _OVERHEAD = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+_GAP = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 _MOST_KEYS = 200  # with counters of their own; the ledger of usage has all of them
 _OTHER_KEYS = "_other"
@@ -91,7 +92,7 @@ class _Key:
 
 @dataclass(slots=True)
 class _Stages:
-    """Where the seconds of streamed answers of one model are counted."""
+    """Where the seconds of streamed answers of one model are counted, and how steadily they came."""
 
     upload: Cell
     queue: Cell
@@ -99,6 +100,8 @@ class _Stages:
     overhead: Cell
     first_token: Cell
     streaming: Cell
+    gap: Buckets
+    stalls: Cell
 
 
 def provider(engine: str) -> str:
@@ -115,9 +118,14 @@ def _first_token_of(record: ExchangeRecord) -> tuple[dict[str, str], float] | No
 
 
 def _named(record: ExchangeRecord, value: float) -> tuple[dict[str, str], float] | None:
-    """By its id, under which the log tells the rest."""
-    labels = {"request_id": record.request_id}
-    return (labels, value) if len("request_id") + len(record.request_id) <= _LONGEST_NAMES else None
+    """By its trace and its id, under which a store of traces and the log tell the rest; as much of both as fits."""
+    labels: dict[str, str] = {}
+    left = _LONGEST_NAMES
+    for name, its in (("trace_id", record.trace_id), ("request_id", record.request_id)):
+        left -= len(name) + len(its)
+        if its and left >= 0:
+            labels[name] = its
+    return (labels, value) if labels else None
 
 
 def _unsaid(record: ExchangeRecord) -> str:
@@ -169,6 +177,17 @@ class ExchangeMetrics:
         )
         self._stage_seconds = make.counter(
             "appliance_stage_seconds_total", "Seconds that streamed answers spent in each stage.", "model", "stage"
+        )
+        self._gap = make.histogram(
+            "appliance_stream_longest_gap_seconds",
+            "Longest pause between two pieces of a streamed answer, after its first content.",
+            _GAP,
+            "model",
+        )
+        self._stalls = make.counter(
+            "appliance_stream_stalls_total",
+            "Pauses of more than a second in streamed answers, after their first content.",
+            "model",
         )
         self._overhead = make.histogram(
             "appliance_overhead_seconds",
@@ -268,6 +287,9 @@ class ExchangeMetrics:
         first_token = ttft - record.upload_s - record.queued_s - record.waited_s - overhead
         stages.first_token.value += first_token if first_token > 0 else 0.0
         stages.streaming.value += after
+        if record.gap_s > 0:
+            stages.gap.observe(record.gap_s)
+            stages.stalls.value += record.stalls
 
     def _end(self, model: str, operation: str, engine: str, status: int, outcome: str, code: str, finish: str) -> _End:
         error_type = code or ("" if outcome == "ok" else outcome)
@@ -305,6 +327,8 @@ class ExchangeMetrics:
             seconds[model, "overhead"],
             seconds[model, "first_token"],
             seconds[model, "streaming"],
+            self._gap[model,],
+            self._stalls[model,],
         )
         return stages
 

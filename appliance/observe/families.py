@@ -160,15 +160,23 @@ class Watched(Numbers):
 
 
 class Asked(Numbers):
-    """A gauge with labels whose series somebody else keeps.
+    """A gauge or a counter with labels whose series somebody else keeps.
 
     Attributes:
         read: asked for all of them at each scrape, by label values.
         most: series that are told; of more, those with the greatest numbers.
     """
 
-    def __init__(self, name: str, text: str, labels: Sequence[str], most: int = 500) -> None:
-        super().__init__("gauge", name, text, labels)
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str],
+        most: int = 500,
+        *,
+        kind: Literal["counter", "gauge"] = "gauge",
+    ) -> None:
+        super().__init__(kind, name, text, labels)
         self.read: Callable[[], Mapping[tuple[str, ...], float]] = dict
         self.most = most
 

@@ -31,6 +31,8 @@ class ExchangeRecord(msgspec.Struct, gc=False):
         overhead_s: seconds that the appliance itself took before an engine was asked, and after a whole answer of it;
             None where none was asked.
         finish: why the answer ended, in the engine's word; "" where it did not say.
+        gap_s: longest pause between two pieces of a stream, after its first content.
+        stalls: such pauses that a reader notices; see `upstream.gaps`.
     """
 
     request_id: str
@@ -55,6 +57,8 @@ class ExchangeRecord(msgspec.Struct, gc=False):
     overhead_s: float | None = None
     finish: str = ""
     trace_id: str = ""
+    gap_s: float = 0.0
+    stalls: int = 0
 
 
 class ExchangeLine(msgspec.Struct, gc=False):
@@ -89,6 +93,8 @@ class ExchangeLine(msgspec.Struct, gc=False):
     overhead_s: float | None
     finish: str
     trace_id: str
+    gap_s: float
+    stalls: int
 
 
 _HEAD = ("time", "level", "logger", "event")  # of every line, whatever it tells
@@ -127,6 +133,8 @@ def exchange_line(record: ExchangeRecord, time: str) -> ExchangeLine:
         None if record.overhead_s is None else round(record.overhead_s, 6),
         record.finish,
         record.trace_id,
+        round(record.gap_s, 6),
+        record.stalls,
     )
 
 

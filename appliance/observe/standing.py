@@ -1,4 +1,7 @@
-"""What others know and is read at each scrape: what is ready, which certificates end when, how far quotas are used."""
+"""What others know and is read at each scrape.
+
+What is ready, which certificates end when, how far quotas are used, connections to model servers.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -31,7 +34,19 @@ class Standing:
             )
             for noun in ("key", "model")
         }
-        for family in (self._models, self._certificates, *self._quotas.values()):
+        self._connections = Asked(
+            "appliance_upstream_connections",
+            "Connections to model servers by what they do, and requests that wait for one.",
+            ["upstream", "state"],
+        )
+        self._taken = Asked(
+            "appliance_upstream_connections_taken_total",
+            "Connections to model servers that requests took, by how they came about.",
+            ["upstream", "how"],
+            kind="counter",
+        )
+        known = (self._models, self._certificates, *self._quotas.values(), self._connections, self._taken)
+        for family in known:
             make.add(family)
         make.add(Watched("gauge", "appliance_ready", "1 while every model is ready, as /readyz says it.", self._ready))
         make.add(Watched("gauge", "appliance_tasks", "Tasks of the event loop.", _tasks))
@@ -52,6 +67,19 @@ class Standing:
         """From now on this is asked what is used: by "key" or "model", name, and "day" or "month"."""
         for noun, family in self._quotas.items():
             family.read = partial(_quotas_of, noun, shares)
+
+    def watch_connections(
+        self,
+        now: Callable[[], Mapping[tuple[str, ...], float]],
+        taken: Callable[[], Mapping[tuple[str, ...], float]],
+    ) -> None:
+        """From now on these are asked about connections to model servers: what they do, and how they came about.
+
+        Args:
+            now: numbers by the server's name and "leased", "idle" or "waiting".
+            taken: since the start, by the server's name and "opened", "reused" or "dead".
+        """
+        self._connections.read, self._taken.read = now, taken
 
     def rendered(self, started: float, series: int) -> None:
         """A page was begun at a time (monotonic seconds) and is done."""

@@ -19,6 +19,7 @@ from appliance.sockets.readiness import Reader, Readiness
 from appliance.upstream.alarm import Alarm
 from appliance.upstream.deadlines import Countdown, Stage
 from appliance.upstream.dial import dial
+from appliance.upstream.gaps import Gaps
 
 _RECEIVE = 256 * 1024  # bytes of one read
 _FAILURES = (OSError, trio.ClosedResourceError, trio.TooSlowError)  # of a wait or a read
@@ -50,6 +51,11 @@ class OutRequest:
 
 class Connection(Protocol):
     """What a pool holds: it carries one exchange at a time."""
+
+    @property
+    def gaps(self) -> Gaps:
+        """The pauses of the reply under way; the next one has its own."""
+        ...
 
     @property
     def reusable(self) -> bool:
@@ -127,6 +133,9 @@ class PlainConnection:
         sock: connected.
         authority: the Host header.
         shared: what connections can have in common; a set of its own when absent.
+
+    Attributes:
+        gaps: the pauses of the reply under way; the next one has its own.
     """
 
     def __init__(self, sock: socket.socket, authority: str, shared: Shared | None = None) -> None:
@@ -138,6 +147,7 @@ class PlainConnection:
         self._reader = Reader(sock, shared.readiness, urgent=True)
         self._countdown: Countdown | None = None  # of the exchange under way
         self._authority = authority
+        self.gaps = Gaps()
         self._parser = ResponseParser()
         self._writer = Writer(sock, shared.readiness.outbox)
         self._sent = False  # the whole request is with the kernel, or with the writer
@@ -172,6 +182,7 @@ class PlainConnection:
         )
         parser = self._parser
         parser.restart()
+        self.gaps = Gaps()
         self._countdown = countdown
         deadline = countdown.deadline("first_byte", countdown.start if countdown.fresh else None)
         rest = self._send(head, request.body)
@@ -281,17 +292,21 @@ class PlainConnection:
         parser = self._parser
         if (data := parser.take()) or parser.complete or self._countdown is None:
             return data
-        deadline = self._countdown.deadline("between_bytes")
+        since = trio.current_time()
+        deadline = self._countdown.deadline("between_bytes", since)
         try:
             while True:
                 await self._alarm.wait(self._reader, deadline)
                 self._read()
                 if (data := parser.take()) or parser.complete:
-                    return data
+                    break
         except _FAILURES as error:
             raise self._failure(error, "between_bytes", deadline) from error
+        if (pause := trio.current_time() - since) > self.gaps.notable:
+            self.gaps.saw(pause)
+        return data
 
-    async def pump(self, taken: Callable[[bytes], bool]) -> None:
+    async def pump(self, taken: Callable[[bytes], bool]) -> None:  # noqa: C901 - apart, it would cost each token a call
         """Give body bytes to `taken` as they arrive, until it returns False or the reply is complete.
 
         Each call is one read. What `taken` raises is raised here.
@@ -302,7 +317,7 @@ class PlainConnection:
         parser, countdown = self._parser, self._countdown
         if parser.complete or countdown is None:
             return
-        last, reader, readiness = trio.current_time(), self._reader, self._readiness
+        last, reader, readiness, gaps = trio.current_time(), self._reader, self._readiness, self.gaps
 
         def step() -> bool:
             nonlocal last
@@ -312,7 +327,10 @@ class PlainConnection:
                 return False
             except OSError as error:
                 raise self._reset() from error
-            last = readiness.now
+            now = readiness.now
+            if now - last > gaps.notable:
+                gaps.saw(now - last)
+            last = now
             self._arrived(size)
             data = parser.take()
             return bool(data and not taken(data)) or parser.complete

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import trio
 
@@ -13,6 +14,21 @@ from appliance.upstream.deadlines import Countdown
 _CLOSE_GRACE = 2.0  # seconds; a close that takes longer is cut
 _FRESH = 0.5  # seconds
 _IDLE_SHARE = 0.8  # of the server's own idle time: we must be the first to let go
+
+
+@dataclass(slots=True)
+class Taken:
+    """How the connections came about that requests took. Pools of one name count in the same.
+
+    Attributes:
+        opened: for the request that took them.
+        reused: kept from an earlier one, and answered.
+        dead: kept as well, and closed by the server meanwhile; another one was taken in their place.
+    """
+
+    opened: int = 0
+    reused: int = 0
+    dead: int = 0
 
 
 class Lease:
@@ -63,12 +79,20 @@ class Pool:
         connect: opens a connection; whatever it raises passes through.
         cap: most connections, in use and idle together.
         idle_close: seconds after which the server closes an idle connection.
+        taken: counts what is taken here; one of its own when absent.
     """
 
     def __init__(
-        self, name: str, connect: Callable[[Countdown], Awaitable[Connection]], *, cap: int, idle_close: float
+        self,
+        name: str,
+        connect: Callable[[Countdown], Awaitable[Connection]],
+        *,
+        cap: int,
+        idle_close: float,
+        taken: Taken | None = None,
     ) -> None:
         self._name = name
+        self._taken = taken or Taken()
         self._connect = connect
         self._cap = cap
         self._idle_for = idle_close * _IDLE_SHARE
@@ -87,6 +111,11 @@ class Pool:
     def idle(self) -> int:
         """Connections that wait for their next use."""
         return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a slot."""
+        return self._waiting
 
     @property
     def empty(self) -> bool:
@@ -122,12 +151,17 @@ class Pool:
                 )
                 if connection is not None:
                     try:
-                        return lease, await connection.exchange(request, countdown)
+                        head = await connection.exchange(request, countdown)
                     except ConnectionLost as lost:
                         if not lost.before_reply:
                             raise
+                    else:
+                        self._taken.reused += 1
+                        return lease, head
+                    self._taken.dead += 1
                     await lease.drop_connection()
             lease.connection = await self._connect(countdown)
+            self._taken.opened += 1
             return lease, await lease.connection.exchange(request, countdown)
         except BaseException:
             await lease.discard()
@@ -153,8 +187,10 @@ class Pool:
         """The connection used last: it is the least likely to be stale, and the others can expire."""
         while self._idle:
             expiry, connection = self._idle.pop()
-            if expiry > now and not connection.stale():
-                return connection
+            if expiry > now:
+                if not connection.stale():
+                    return connection
+                self._taken.dead += 1
             await _close(connection)
         return None
 

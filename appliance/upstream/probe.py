@@ -10,6 +10,7 @@ from appliance.upstream.upstreams import UpstreamReply, Upstreams
 _BODY_LIMIT = 2**20
 # Another number than any request uses gives probes a pool of their own, so that none waits behind a busy model.
 _CONNECTIONS = 2
+_NAME = "_probes"  # for all of them
 
 
 async def probe(
@@ -26,7 +27,9 @@ async def probe(
     """
     deadlines = Deadlines(connect=timeout, first_byte=timeout, between_bytes=timeout, total=timeout)
     try:
-        reply = await upstreams.send(endpoint, OutRequest("GET", path), deadlines, max_connections=_CONNECTIONS)
+        reply = await upstreams.send(
+            endpoint, OutRequest("GET", path), deadlines, max_connections=_CONNECTIONS, name=_NAME
+        )
         try:
             body = await reply.read(_BODY_LIMIT)
         finally:
@@ -56,7 +59,7 @@ async def send(
     headers = [("content-type", "application/json")] if body else []
     request = OutRequest(method, path, headers, body)
     try:
-        reply = await upstreams.send(endpoint, request, deadlines, max_connections=_CONNECTIONS)
+        reply = await upstreams.send(endpoint, request, deadlines, max_connections=_CONNECTIONS, name=_NAME)
         try:
             return reply.status, await reply.read(_BODY_LIMIT)
         finally:

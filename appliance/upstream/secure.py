@@ -18,6 +18,7 @@ from appliance.http1.request import check_parts
 from appliance.http1.response import Head
 from appliance.upstream.connection import OutRequest
 from appliance.upstream.deadlines import Countdown
+from appliance.upstream.gaps import Gaps
 
 _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
 
@@ -67,7 +68,11 @@ def open_client(
 
 
 class SecureConnection:
-    """HTTP/1.1 over TLS. The socket opens with the first exchange."""
+    """HTTP/1.1 over TLS. The socket opens with the first exchange.
+
+    Attributes:
+        gaps: the pauses of the reply under way; the next one has its own.
+    """
 
     def __init__(self, address: Address, client: httpx.AsyncClient) -> None:
         self._address = address
@@ -75,6 +80,7 @@ class SecureConnection:
         self._response: httpx.Response | None = None
         self._body: AsyncIterator[bytes] | None = None
         self._ended = False
+        self.gaps = Gaps()
         self._countdown: Countdown | None = None  # of the exchange under way
         self._reading: trio.CancelScope | None = None  # of the last read
         self._socket: Any = None  # httpcore's stream of bytes below TLS
@@ -123,7 +129,7 @@ class SecureConnection:
             extensions={"timeout": {"connect": connect}, "trace": self._trace},
         )
         self._response, self._body, self._ended = None, None, False
-        self._countdown = countdown
+        self._countdown, self.gaps = countdown, Gaps()
         with _mapped(self._address, connect or 0.0, before_reply=True), countdown.within("first_byte"):
             self._response = await self._client.send(outgoing, stream=True)
         headers = [(name.lower(), value) for name, value in self._response.headers.multi_items()]
@@ -140,10 +146,13 @@ class SecureConnection:
         if self._ended or self._response is None or self._countdown is None:
             return b""
         body = self._body = self._body or self._response.aiter_raw()
+        since = trio.current_time()
         with trio.CancelScope() as self._reading:
             with _mapped(self._address, 0.0, before_reply=False), self._countdown.within("between_bytes"):
                 async for piece in body:
                     if piece:
+                        if (pause := trio.current_time() - since) > self.gaps.notable:
+                            self.gaps.saw(pause)
                         return piece
             self._ended = True
             return b""

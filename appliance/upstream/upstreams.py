@@ -1,6 +1,7 @@
 """The one way to send a request to a model server."""
 
 import ssl
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,8 +13,9 @@ from appliance.http1.response import Head
 from appliance.sockets.readiness import Readiness
 from appliance.upstream.connection import Connection, OutRequest, Shared, open_plain
 from appliance.upstream.deadlines import Countdown, Deadlines
+from appliance.upstream.gaps import Gaps
 from appliance.upstream.outgoing import Outgoing, end_to_end
-from appliance.upstream.pool import Lease, Pool
+from appliance.upstream.pool import Lease, Pool, Taken
 from appliance.upstream.secure import open_secure, system_trust
 
 __all__ = ["OutRequest", "UpstreamReply", "Upstreams"]
@@ -29,15 +31,17 @@ class UpstreamReply:
         status: HTTP status.
         headers: names in lower case, without those that concern this connection only.
         ended: the body has arrived whole, and the connection is given back.
+        gaps: the pauses in which the body arrives.
     """
 
-    __slots__ = ("_lease", "ended", "headers", "status")
+    __slots__ = ("_lease", "ended", "gaps", "headers", "status")
 
     def __init__(self, head: Head, lease: Lease) -> None:
         self.status = head.status
         self.headers = end_to_end(head.headers)
         self._lease = lease
         self.ended = False
+        self.gaps = lease.connection.gaps if lease.connection is not None else Gaps()
 
     async def receive(self) -> bytes:
         """The next body bytes; b"" exactly at a complete end, and again after it.
@@ -161,7 +165,8 @@ class Upstreams:
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None, readiness: Readiness | None = None) -> None:
         self._ssl_context = ssl_context
-        self._pools: dict[tuple[Address, int, float], Pool] = {}
+        self._pools: dict[tuple[str, Address, int, float], Pool] = {}
+        self._taken: defaultdict[str, Taken] = defaultdict(Taken)  # by name; they outlive the pools
         self._routes: dict[int, _Route] = {}  # by the identity of the endpoint: hashing one costs as much as sending
         self._shared = Shared(readiness)
         self._swept = 0.0
@@ -178,6 +183,7 @@ class Upstreams:
         *,
         max_connections: int = 256,
         idle_close: float = 5.0,
+        name: str = "",
     ) -> UpstreamReply:
         """Send a request and wait for the head of the reply.
 
@@ -187,6 +193,7 @@ class Upstreams:
             deadlines: how long each part may take.
             max_connections: most connections to this address; past it the request waits.
             idle_close: seconds after which the server closes idle connections.
+            name: whose server it is, always the same for an endpoint: connections are counted under it.
 
         Raises:
             ConnectFailed: nothing was sent.
@@ -202,9 +209,27 @@ class Upstreams:
             raise ConnectFailed("no more connections: closing down")
         route = self._routes.get(id(endpoint))
         if route is None or not route.fits(endpoint, max_connections, idle_close):
-            route = self._route(endpoint, max_connections, idle_close)
+            route = self._route(endpoint, max_connections, idle_close, name)
         lease, head = await route.pool.begin(route.outgoing.prepare(request), countdown)
         return UpstreamReply(head, lease)
+
+    def takings(self) -> dict[tuple[str, ...], float]:
+        """How many connections were "opened", "reused" and found "dead" since the start, by name."""
+        return {
+            (name, how): count
+            for name, taken in self._taken.items()
+            for how, count in (("opened", taken.opened), ("reused", taken.reused), ("dead", taken.dead))
+        }
+
+    def connections(self) -> dict[tuple[str, ...], float]:
+        """How many connections are "leased" and "idle", and requests that are "waiting" for one, by name."""
+        found: dict[tuple[str, ...], float] = {}
+        for name in self._taken:
+            pools = [pool for (of, *_), pool in self._pools.items() if of == name]
+            found[name, "leased"] = sum(pool.leased for pool in pools)
+            found[name, "idle"] = sum(pool.idle for pool in pools)
+            found[name, "waiting"] = sum(pool.waiting for pool in pools)
+        return found
 
     async def aclose(self) -> None:
         """Close what is idle; exchanges still under way close theirs when they end. No request is sent any more."""
@@ -212,18 +237,19 @@ class Upstreams:
         for pool in list(self._pools.values()):
             await pool.aclose()
 
-    def _route(self, endpoint: Endpoint, cap: int, idle_close: float) -> "_Route":
+    def _route(self, endpoint: Endpoint, cap: int, idle_close: float, name: str) -> "_Route":
         """How to reach an endpoint, remembered until its pool is dropped."""
         if len(self._routes) >= _ROUTES:
             self._routes.clear()
-        route = _Route(endpoint, cap, idle_close, self._pool(endpoint.address, cap, idle_close), Outgoing(endpoint))
+        pool = self._pool(name, endpoint.address, cap, idle_close)
+        route = _Route(endpoint, cap, idle_close, pool, Outgoing(endpoint))
         self._routes[id(endpoint)] = route
         return route
 
-    def _pool(self, address: Address, cap: int, idle_close: float) -> Pool:
+    def _pool(self, name: str, address: Address, cap: int, idle_close: float) -> Pool:
         """The pool of an address. The limits are part of the key, so that a changed one starts anew."""
         address = replace(address, prefix="")
-        key = (address, cap, idle_close)
+        key = (name, address, cap, idle_close)
         pool = self._pools.get(key)
         if pool is None:
 
@@ -232,7 +258,8 @@ class Upstreams:
                     return await open_secure(address, self._trust())
                 return await open_plain(address, countdown, self._shared)
 
-            pool = self._pools[key] = Pool(str(address), connect, cap=cap, idle_close=idle_close)
+            taken = self._taken[name]
+            pool = self._pools[key] = Pool(str(address), connect, cap=cap, idle_close=idle_close, taken=taken)
         return pool
 
     def _trust(self) -> ssl.SSLContext:

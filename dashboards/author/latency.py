@@ -86,6 +86,25 @@ _WHERE = Row(
         ),
     ],
 )
+_STEADY = Row(
+    "How steadily answers come",
+    [
+        Panel(
+            "Longest pause of an answer",
+            "Between two pieces of it, after the first. Engines pause when they read somebody's long prompt in between; slow readers are not in it.",
+            quantiles("appliance_stream_longest_gap_seconds", "", MODEL),
+            unit="s",
+            limits=(0.5, 1),
+        ),
+        rates(
+            "Stalls",
+            "Pauses of more than a second, which a reader notices. If they come with long prompts, chunked prefill or fewer slots may help.",
+            "appliance_stream_stalls_total",
+            "model",
+            MODEL,
+        ),
+    ],
+)
 _SIZES = Row(
     "Sizes and ends",
     [
@@ -112,6 +131,6 @@ PAGE = Page(
     "latency",
     "Appliance: models and latency",
     "How fast models answer, and where the time goes.",
-    [_SPEED, _WHERE, _SIZES],
+    [_SPEED, _WHERE, _STEADY, _SIZES],
     by_model=True,
 )

@@ -218,6 +218,18 @@ _TARGETS = Row(
             "target, reason",
         ),
         circuits(),
+        levels(
+            "Connections",
+            "To each model server: in use, kept for the next request, and requests that wait for one. If they wait, max_connections is too low for what the server could take.",
+            "appliance_upstream_connections",
+            "upstream, state",
+        ),
+        rates(
+            "How connections came about",
+            "dead: the server had closed them while they were idle. Many that are opened and few reused: it closes them after each answer.",
+            "appliance_upstream_connections_taken_total",
+            "upstream, how",
+        ),
     ],
 )
 

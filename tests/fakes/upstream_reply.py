@@ -6,6 +6,7 @@ import trio
 
 from appliance.domain.http import Headers
 from appliance.errors import ConnectionLost
+from appliance.upstream.gaps import Gaps
 
 
 class ScriptedReply:
@@ -16,6 +17,7 @@ class ScriptedReply:
         self.headers: Headers = headers or [("content-type", "text/event-stream")]
         self.closed = False
         self.ended = False
+        self.gaps = Gaps()
         self._pieces = list(pieces)
         self._interrupted = trio.Event()
 

@@ -1,9 +1,11 @@
 from dataclasses import replace
+from math import inf
 
 from appliance.domain.targets import Address, Endpoint, Lease
 from appliance.errors import GatewayError
 from appliance.gateway.accounting import Exchange
 from appliance.observe.log import ExchangeRecord
+from appliance.upstream.gaps import Gaps
 from tests.fakes.accounts import accounts, exchange, text_of
 
 
@@ -42,6 +44,17 @@ def test_the_first_token_is_timed_once() -> None:
     first = opened.first_token
     opened.token_seen()
     assert opened.first_token == first
+
+
+def test_pauses_of_an_answer_count_from_its_first_token_on() -> None:
+    opened = exchange()
+    opened.gaps = Gaps()
+    assert opened.gaps.notable == inf
+    opened.token_seen()
+    opened.gaps.saw(2.0)
+    record = told_of(opened)
+    assert (record.gap_s, record.stalls) == (2.0, 1)
+    assert told_of(exchange()).gap_s == 0
 
 
 def test_our_own_time_is_what_was_not_spent_on_others() -> None:

@@ -37,6 +37,14 @@ def test_a_stream_is_told_by_its_first_token_the_pace_of_the_others_and_its_stag
     assert sum(filter(None, stages.values())) == 2.5, "nothing of its time is without a stage"
 
 
+def test_a_stream_is_told_by_its_longest_pause_and_its_stalls() -> None:
+    registry = told(changed(ttft_s=0.5, gap_s=3.0, stalls=2), changed(ttft_s=0.5, gap_s=0.02), changed(ttft_s=0.5))
+    value = registry.get_sample_value
+    assert value("appliance_stream_stalls_total", {"model": "m"}) == 2
+    assert value("appliance_stream_longest_gap_seconds_count", {"model": "m"}) == 2, "one read has no pause"
+    assert value("appliance_stream_longest_gap_seconds_bucket", {"model": "m", "le": "0.025"}) == 1
+
+
 def test_what_we_added_ourselves_is_told_of_every_exchange_that_reached_an_engine() -> None:
     registry = told(changed(overhead_s=0.0002), changed(overhead_s=0.3), changed(overhead_s=None))
     value = registry.get_sample_value
@@ -97,6 +105,21 @@ def test_an_exchange_of_each_bucket_can_be_found_in_the_log_by_its_id() -> None:
         ("gen_ai_server_request_duration_seconds", "slow", 110.0),
         ("gen_ai_server_time_to_first_token_seconds", "quick", 0.003),
     }, "an id that is too long for an exemplar has none"
+
+
+@pytest.mark.parametrize(
+    ("request_id", "labels"),
+    [
+        ("r1", {"trace_id": "a" * 32, "request_id": "r1"}),
+        ("x" * 78, {"trace_id": "a" * 32, "request_id": "x" * 78}),
+        ("x" * 79, {"trace_id": "a" * 32}),
+    ],
+)
+def test_an_exemplar_names_the_trace_and_what_else_fits(request_id: str, labels: dict[str, str]) -> None:
+    registry = told(changed(request_id=request_id, trace_id="a" * 32, duration_s=0.5))
+    (found,) = [sample.exemplar.labels for family in registry.collect() for sample in family.samples if sample.exemplar]
+    assert found == labels
+    assert sum(map(len, [*found, *found.values()])) <= 128
 
 
 def test_one_token_has_no_pace_and_what_is_no_stream_has_no_stages() -> None:

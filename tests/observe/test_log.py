@@ -39,6 +39,8 @@ def test_an_exchange_is_told_with_everything_counted_and_its_times_in_microsecon
         ("overhead_s", None),
         ("finish", ""),
         ("trace_id", ""),
+        ("gap_s", 0.0),
+        ("stalls", 0),
     ]
 
 

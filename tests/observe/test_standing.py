@@ -56,3 +56,10 @@ async def test_the_page_tells_of_itself(registry: CollectorRegistry, standing: S
     assert seen["metrics_series"] == 77
     assert seen["metrics_render_seconds"] >= 0.5
     assert seen["tasks"] >= 1
+
+
+def test_connections_to_model_servers_are_told_by_name(registry: CollectorRegistry, standing: Standing) -> None:
+    standing.watch_connections(lambda: {("qwen", "idle"): 2.0}, lambda: {("qwen", "reused"): 7.0})
+    seen = shown(registry)
+    assert seen["upstream_connections:qwen:idle"] == 2
+    assert seen["upstream_connections_taken_total:qwen:reused"] == 7

@@ -271,3 +271,42 @@ async def test_closing_before_the_end_is_seen_by_the_server() -> None:
 
 def test_the_repr_of_a_request_does_not_show_the_prompt() -> None:
     assert "prompt" not in repr(OutRequest("POST", "/", body=b"prompt"))
+
+
+@pytest.mark.parametrize("pumped", [True, False])
+async def test_pauses_between_two_reads_are_told_from_the_first_content_on(*, pumped: bool) -> None:
+    async def slow(link: Link) -> None:
+        await link.request()
+        await link.send(EVENTS)
+        for _ in range(4):
+            await trio.sleep(0.05)
+            await link.send(chunk(b"data: x\n\n"))
+        await link.send(b"0\r\n\r\n")
+
+    async with ScriptedHttp(slow) as server:
+        connection = await connect(server)
+        await connection.exchange(GET, Countdown(Deadlines()))
+        before = connection.gaps
+        assert await connection.receive()
+        assert before.longest == 0, "that was no pause of an answer yet"
+        before.begin()
+        if pumped:
+            await connection.pump(lambda _: True)
+        else:
+            await drain(connection)
+        assert 0.03 < before.longest < 1
+        assert before.stalls == 0
+        await connection.aclose()
+
+
+async def test_time_in_which_nobody_reads_is_no_pause() -> None:
+    async with ScriptedHttp(always(reply(200, b"x" * 10))) as server:
+        connection = await connect(server)
+        await connection.exchange(GET, Countdown(Deadlines()))
+        connection.gaps.begin()
+        await trio.sleep(0.2)
+        await connection.pump(lambda _: True)
+        assert connection.gaps.longest < 0.1
+        await connection.exchange(GET, Countdown(Deadlines()))
+        assert connection.gaps.notable == float("inf"), "the next reply has its own"
+        await connection.aclose()

@@ -9,7 +9,8 @@ from appliance.errors import ConnectFailed, ConnectionLost, UpstreamError, Upstr
 from appliance.http1.response import Head
 from appliance.upstream.connection import OutRequest
 from appliance.upstream.deadlines import Countdown, Deadlines
-from appliance.upstream.pool import Pool
+from appliance.upstream.gaps import Gaps
+from appliance.upstream.pool import Pool, Taken
 
 GET = OutRequest("GET", "/")
 
@@ -19,6 +20,7 @@ class FakeConnection:
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self.gaps = Gaps()
         self.exchanges = 0
         self.reusable = False
         self.closed = False
@@ -133,6 +135,25 @@ async def test_a_reused_connection_that_breaks_before_any_reply_byte_is_retried_
     await use(pool)
     assert [c.exchanges for c in world.made] == [1, 2, 1]
     assert (pool.leased, pool.idle, world.open) == (0, 2, 2)
+
+
+async def test_it_is_counted_how_connections_came_about(autojump_clock: MockClock) -> None:
+    world, taken = World(), Taken()
+    pool = Pool("http://box", world.connect, cap=4, idle_close=5.0, taken=taken)
+    await use(pool)
+    await use(pool)
+    assert taken == Taken(opened=1, reused=1)
+    world.breaks = ConnectionLost("gone", before_reply=True)
+    await use(pool)
+    assert taken == Taken(opened=2, reused=1, dead=1)
+    world.breaks, world.stale = None, True
+    await trio.sleep(1)
+    await use(pool)
+    assert taken == Taken(opened=3, reused=1, dead=2)
+    world.stale = False
+    await trio.sleep(4.5)
+    await use(pool)  # we let go before the server does: nothing was found dead
+    assert taken == Taken(opened=4, reused=1, dead=2)
 
 
 @pytest.mark.parametrize("error", [ConnectionLost("x", before_reply=False), UpstreamTimeout("first_byte", 1)])

@@ -39,6 +39,20 @@ async def test_a_request_goes_out_with_host_framing_prefix_and_credential() -> N
         await upstreams.aclose()
 
 
+async def test_connections_are_counted_under_the_name_of_whose_server_it_is() -> None:
+    async with ScriptedHttp(always(OK)) as server:
+        upstreams = Upstreams()
+        for _ in range(3):
+            answer = await upstreams.send(server.endpoint, GET, OFF, name="qwen")
+            assert await answer.read(10) == b"ok"
+        held = await upstreams.send(server.endpoint, GET, OFF, name="qwen")
+        assert upstreams.takings() == {("qwen", "opened"): 1, ("qwen", "reused"): 3, ("qwen", "dead"): 0}
+        assert upstreams.connections() == {("qwen", "leased"): 1, ("qwen", "idle"): 0, ("qwen", "waiting"): 0}
+        await held.aclose()
+        await upstreams.aclose()
+        assert upstreams.connections()["qwen", "leased"] == 0
+
+
 async def test_headers_of_the_connection_stay_behind() -> None:
     wire = reply(200, b"", "Connection: keep-alive, X-Hop", "X-Hop: 1", "Keep-Alive: timeout=5", "X-End: 2")
     async with ScriptedHttp(always(wire)) as server:
