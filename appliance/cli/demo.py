@@ -154,10 +154,12 @@ def describe(row: ReplicaStatus) -> str:
 
 
 def failure(row: ReplicaStatus) -> str | None:
-    """Why a replica will not become ready by itself soon; None while there is hope."""
-    if row.state is ReplicaState.BACKOFF or (row.state is ReplicaState.STOPPED and row.reason):
-        return row.reason or "its process ended"
-    return None
+    """Why a replica will not become ready by itself soon, and what to do; None while there is hope."""
+    failed = row.state in (ReplicaState.BACKOFF, ReplicaState.QUARANTINED)
+    if not failed and not (row.state is ReplicaState.STOPPED and row.reason):
+        return None
+    reason = row.reason or "its process ended"
+    return f"{reason}\n{row.advice}".strip()
 
 
 def instructions(url: str, key: str) -> str:

@@ -150,6 +150,14 @@ _TABLE = (
         starting_only=True,
     ),
     _row(
+        r"error while loading shared libraries: |ImportError: \S+: cannot open shared object file",
+        Cause.HOST,
+        "This machine lacks a library that the engine needs. Install the package that has it (on Debian and Ubuntu "
+        "`libgomp.so.1` is in `libgomp1`), then `appliance load`.",
+        Retry.NEVER,
+        starting_only=True,
+    ),
+    _row(
         r"EngineDeadError|EngineCore encountered|EngineCore .*died|died unexpectedly|Engine core proc .*died",
         Cause.ENGINE_DEAD,
         "",

@@ -26,8 +26,8 @@ def parse(*flags: str) -> argparse.Namespace:
     return parser.parse_args(["demo", *flags])
 
 
-def row(state: ReplicaState, reason: str = "") -> ReplicaStatus:
-    return ReplicaStatus(demo.CHAT, demo.CHAT, "llama.cpp", state, 0.0, reason)
+def row(state: ReplicaState, reason: str = "", advice: str = "") -> ReplicaStatus:
+    return ReplicaStatus(demo.CHAT, demo.CHAT, "llama.cpp", state, 0.0, reason, advice=advice)
 
 
 def fake_serve(
@@ -93,6 +93,8 @@ def test_the_python_lines_compile() -> None:
 def test_a_crash_or_a_start_given_up_is_a_failure_with_its_reason() -> None:
     assert demo.failure(row(ReplicaState.BACKOFF, "out of memory")) == "out of memory"
     assert demo.failure(row(ReplicaState.STOPPED, "no progress")) == "no progress"
+    assert demo.failure(row(ReplicaState.QUARANTINED, "no library")) == "no library"
+    assert demo.failure(row(ReplicaState.QUARANTINED, "no library", "Install it.")) == "no library\nInstall it."
     assert demo.failure(row(ReplicaState.STOPPED)) is None
     assert demo.failure(row(ReplicaState.LOADING)) is None
 

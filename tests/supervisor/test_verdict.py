@@ -9,6 +9,8 @@ LLAMA_MISSING = """\
 0.00.009.477 E cmn  common_init_: failed to load model '/no/such.gguf'
 0.00.009.481 I srv    operator(): operator(): cleaning up before exit...
 0.00.009.955 E srv  llama_server: exiting due to model loading error"""
+LLAMA_LIBRARY = """\
+/opt/llama/llama-server: error while loading shared libraries: libgomp.so.1: cannot open shared object file: No such file or directory"""
 LLAMA_BROKEN = """\
 0.00.005.045 E gguf_init_from_reader: invalid magic characters: 'i??X', expected 'GGUF'
 0.00.005.725 E srv  llama_server: exiting due to model loading error"""
@@ -63,6 +65,8 @@ def judged(text: str, code: int | None = 1, *, ready: bool = False, hint: Cause 
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", Cause.OOM, Retry.ONCE),
         ("RuntimeError: CUDA error: an illegal memory access was encountered", Cause.GPU_FAULT, Retry.BACKOFF),
         ("RuntimeError: Found no NVIDIA driver on your system.", Cause.HOST, Retry.NEVER),
+        (LLAMA_LIBRARY, Cause.HOST, Retry.NEVER),
+        ("ImportError: libcudart.so.12: cannot open shared object file: No such file", Cause.HOST, Retry.NEVER),
         ("(EngineCore pid=3) EngineCore encountered a fatal error.", Cause.ENGINE_DEAD, Retry.BACKOFF),
         ("it just went away", Cause.EXITED, Retry.BACKOFF),
         ("", Cause.EXITED, Retry.BACKOFF),
@@ -79,6 +83,12 @@ def test_what_real_engines_say_at_their_start(text: str, cause: Cause, retry: Re
 def test_the_words_are_the_line_that_says_why_not_the_one_that_says_that() -> None:
     assert "less than requested memory for kv" in judged(VLLM_MEMORY).words
     assert "No such file" in judged(LLAMA_MISSING).words
+
+
+def test_a_missing_library_is_named_with_what_to_install() -> None:
+    verdict = judged(LLAMA_LIBRARY, 127)
+    assert "libgomp.so.1" in verdict.words
+    assert "libgomp1" in verdict.advice
 
 
 def test_what_may_be_said_at_any_time_does_not_condemn_a_model_that_was_ready() -> None:
