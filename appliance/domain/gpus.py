@@ -35,6 +35,14 @@ class Vitals:
         throttled: seconds in which its clock was held down, by reason, a word of `THROTTLES`; since we look.
         ecc: memory errors since its driver was loaded, "corrected" and "uncorrected".
         xids: how often the driver reported each Xid error, by its number; since we look.
+        fan: percent of its fans' full speed.
+        memory_busy: percent of the last second in which its memory was read or written.
+        memory_temperature: degrees Celsius of its memory.
+        memory_reserved: bytes of its memory that the driver keeps for itself.
+        traffic: bytes a second over PCIe, "sent" and "received" by the GPU.
+        lanes: of its PCIe link, "now" and "most" (what it and its slot could have).
+        generation: of its PCIe link, the same.
+        replays: PCIe packets that had to be sent again since its driver was loaded.
     """
 
     power_limit: float | None = None
@@ -43,6 +51,14 @@ class Vitals:
     throttled: Mapping[str, float] = field(default_factory=dict)
     ecc: Mapping[str, int] = field(default_factory=dict)
     xids: Mapping[int, int] = field(default_factory=dict)
+    fan: float | None = None
+    memory_busy: float | None = None
+    memory_temperature: float | None = None
+    memory_reserved: int | None = None
+    traffic: Mapping[str, float] = field(default_factory=dict)
+    lanes: Mapping[str, int] = field(default_factory=dict)
+    generation: Mapping[str, int] = field(default_factory=dict)
+    replays: int | None = None
 
 
 THROTTLES = ("power_cap", "thermal", "hw_thermal", "power_brake", "hw_slowdown", "sync_boost")
@@ -61,6 +77,9 @@ class Gpu:
         power: watts.
         rising: bytes that became free since the look before; they are free once they have been seen twice.
         vitals: how it does.
+        vendor: "nvidia", "amd", or "file" for one of a file.
+        driver: its version; "" where it does not say.
+        cuda: the newest CUDA that the driver can do; "" where there is none.
     """
 
     index: int
@@ -77,6 +96,9 @@ class Gpu:
     power: float | None = None
     rising: int = 0
     vitals: Vitals = Vitals()
+    vendor: str = ""
+    driver: str = ""
+    cuda: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """A JSON file in place of a driver.
 
 `{"gpus": [{"index": 0, "total": …, "used": …, "free": …, "holders": [{"pid", "user", "command", "bytes"}]}]}`, in
-bytes. Each GPU may also have `uuid`, `name`, `utilization`, `temperature`, `power`, `fault` (words), `xid` (a number)
-and, as in `domain.gpus.Vitals`, `power_limit`, `energy`, `clocks`, `throttled`, `ecc` and `xids`. Beside `gpus`, `hang`
-is how many seconds each look takes, as a driver's library that hangs would.
+bytes. Each GPU may also have `uuid`, `name`, `driver`, `cuda`, `utilization`, `temperature`, `power`, `fault` (words),
+`xid` (a number) and everything of `domain.gpus.Vitals` under its name there. Beside `gpus`, `hang` is how many seconds
+each look takes, as a driver's library that hangs would.
 """
 
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,14 @@ def _gpu(entry: dict[str, Any]) -> Gpu:
         temperature=entry.get("temperature"),
         power=entry.get("power"),
         vitals=_vitals(entry),
+        vendor="file",
+        driver=entry.get("driver", ""),
+        cuda=entry.get("cuda", ""),
     )
 
 
 def _vitals(entry: dict[str, Any]) -> Vitals:
-    told = {
-        name: entry[name] for name in ("power_limit", "energy", "clocks", "throttled", "ecc", "xids") if name in entry
-    }
+    told = {field.name: entry[field.name] for field in fields(Vitals) if field.name in entry}
     if "xid" in entry:
         told.setdefault("xids", {entry["xid"]: 1})
     return msgspec.convert(told, Vitals, strict=False)  # the keys of JSON are strings

@@ -8,13 +8,17 @@ from appliance.observe.maker import Maker
 _MOST_XIDS = 64  # different ones of one GPU; the drivers of November 2026 know some 170, and a box sees a handful
 _DOMAINS = ("sm", "memory")
 _ERRORS = ("corrected", "uncorrected")
+_WAYS = ("sent", "received")
+_LINK = ("now", "most")
 
 
 class GpuMetrics:
     """The families, and what is told to them."""
 
     def __init__(self, make: Maker) -> None:
-        self._info = make.gauge("appliance_gpu_info", "Always 1; what a GPU is.", "gpu", "uuid", "name")
+        self._info = make.gauge(
+            "appliance_gpu_info", "Always 1; what a GPU is.", "gpu", "uuid", "name", "vendor", "driver", "cuda"
+        )
         self._up = make.gauge("appliance_gpu_up", "1 while a GPU answers and has no fault.", "gpu")
         self._total = make.gauge("appliance_gpu_memory_total_bytes", "Memory of a GPU.", "gpu")
         self._used = make.gauge("appliance_gpu_memory_used_bytes", "Memory of a GPU in use, by anybody.", "gpu")
@@ -35,6 +39,31 @@ class GpuMetrics:
         self._xids = make.counter(
             "appliance_gpu_xid_errors_total", "Xid errors that a GPU's driver has reported.", "gpu", "xid"
         )
+        self._reserved = make.gauge(
+            "appliance_gpu_memory_reserved_bytes", "Memory of a GPU that its driver keeps for itself.", "gpu"
+        )
+        self._memory_busy = make.gauge(
+            "appliance_gpu_memory_utilization_ratio", "Share of time a GPU's memory was read or written.", "gpu"
+        )
+        self._memory_heat = make.gauge(
+            "appliance_gpu_memory_temperature_celsius", "Temperature of a GPU's memory.", "gpu"
+        )
+        self._fan = make.gauge("appliance_gpu_fan_ratio", "Share of a GPU's fans' full speed.", "gpu")
+        self._traffic = make.gauge(
+            "appliance_gpu_pcie_bytes_per_second", "Traffic of a GPU over PCIe, by its direction.", "gpu", "direction"
+        )
+        self._lanes = make.gauge(
+            "appliance_gpu_pcie_link_width", "Lanes of a GPU's PCIe link now, and the most it could have.", "gpu", "of"
+        )
+        self._generation = make.gauge(
+            "appliance_gpu_pcie_link_generation",
+            "Generation of a GPU's PCIe link now, which is lower while it rests, and the most it could have.",
+            "gpu",
+            "of",
+        )
+        self._replays = make.counter(
+            "appliance_gpu_pcie_replays_total", "PCIe packets of a GPU that had to be sent again.", "gpu"
+        )
         self._timeouts = make.counter(
             "appliance_gpu_driver_timeouts_total", "Questions that the GPU driver did not answer in time."
         )
@@ -47,12 +76,17 @@ class GpuMetrics:
 
     def _one(self, gpu: Gpu, index: str) -> None:
         vitals = gpu.vitals
-        self._info[index, gpu.uuid, gpu.name].value = 1
+        self._info[index, gpu.uuid, gpu.name, gpu.vendor, gpu.driver, gpu.cuda].value = 1
         self._up[index,].value = gpu.known and not gpu.fault
         self._total[index,].value = gpu.total
         self._used[index,].value = gpu.used
         for series, value in (
-            (self._busy, None if gpu.utilization is None else gpu.utilization / 100),
+            (self._busy, _share(gpu.utilization)),
+            (self._memory_busy, _share(vitals.memory_busy)),
+            (self._fan, _share(vitals.fan)),
+            (self._reserved, vitals.memory_reserved),
+            (self._memory_heat, vitals.memory_temperature),
+            (self._replays, vitals.replays),
             (self._heat, gpu.temperature),
             (self._power, gpu.power),
             (self._limit, vitals.power_limit),
@@ -64,9 +98,16 @@ class GpuMetrics:
             (_DOMAINS, self._clock, vitals.clocks),
             (THROTTLES, self._throttled, vitals.throttled),
             (_ERRORS, self._ecc, vitals.ecc),
+            (_WAYS, self._traffic, vitals.traffic),
+            (_LINK, self._lanes, vitals.lanes),
+            (_LINK, self._generation, vitals.generation),
         ):
             for name in closed:
                 if name in told:
                     family[index, name].value = told[name]
         for xid in sorted(vitals.xids)[:_MOST_XIDS]:
             self._xids[index, str(xid)].value = vitals.xids[xid]
+
+
+def _share(percent: float | None) -> float | None:
+    return None if percent is None else percent / 100

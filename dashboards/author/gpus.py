@@ -20,7 +20,15 @@ _MEMORY = Row(
             unit="percentunit",
             limits=(0.95, 0.99),
         ),
-        levels("Memory in use, bytes", "By anybody.", f"{_GPU}memory_used_bytes", _EACH, unit="bytes"),
+        Panel(
+            "Memory in use, bytes",
+            "By anybody, and what the driver keeps for itself.",
+            [
+                level(f"{_GPU}memory_used_bytes", _EACH),
+                level(f"{_GPU}memory_reserved_bytes", _EACH, words="of the driver"),
+            ],
+            unit="bytes",
+        ),
         needed_memory(),
     ],
 )
@@ -31,6 +39,13 @@ _WORK = Row(
             "Busy",
             "Share of time in which a GPU had something to do.",
             f"{_GPU}utilization_ratio",
+            _EACH,
+            unit="percentunit",
+        ),
+        levels(
+            "Memory busy",
+            "Share of time in which a GPU's memory was read or written. High while the processors rest: making tokens waits for memory, and larger batches cost little.",
+            f"{_GPU}memory_utilization_ratio",
             _EACH,
             unit="percentunit",
         ),
@@ -59,6 +74,15 @@ _HEAT = Row(
             unit="celsius",
             limits=(80, 87),
         ),
+        levels(
+            "Temperature of memory",
+            "From about 95 °C on, memory of GPUs slows down.",
+            f"{_GPU}memory_temperature_celsius",
+            _EACH,
+            unit="celsius",
+            limits=(90, 95),
+        ),
+        levels("Fans", "Share of their full speed.", f"{_GPU}fan_ratio", _EACH, unit="percentunit"),
         Panel(
             "Power",
             "What a GPU draws, and what it may draw.",
@@ -71,6 +95,40 @@ _HEAT = Row(
             f"{_GPU}throttle_seconds_total",
             f"{_EACH}, reason",
             unit="percentunit",
+        ),
+    ],
+)
+_LINK = Row(
+    "PCIe",
+    [
+        levels(
+            "Traffic",
+            "Each GPU is measured in turn. High all the time with models on several GPUs: they talk over PCIe, and NVLink or another layout would be faster.",
+            f"{_GPU}pcie_bytes_per_second",
+            f"{_EACH}, direction",
+            unit="Bps",
+        ),
+        Panel(
+            "Lanes it does without",
+            "Lanes of the link that a GPU could have, less those it has. More than 0: another slot, a riser or dirty contacts; models load slower.",
+            [
+                Query(
+                    f'max by ({_EACH}) ({_GPU}pcie_link_width{{{OURS}, of="most"}}) - max by ({_EACH}) ({_GPU}pcie_link_width{{{OURS}, of="now"}})',
+                    "{{instance}} {{gpu}}",
+                )
+            ],
+        ),
+        levels(
+            "Generation of the link",
+            "Now, and the most it could have. It is lower while a GPU rests.",
+            f"{_GPU}pcie_link_generation",
+            f"{_EACH}, of",
+        ),
+        rises(
+            "Packets sent again",
+            "A link with many of them is not sound: seat the card anew, or change the riser.",
+            f"{_GPU}pcie_replays_total",
+            _EACH,
         ),
     ],
 )
@@ -106,7 +164,14 @@ _HEALTH = Row(
             [Query(f"{_GPU}info{{{OURS}}}")],
             kind="table",
             width=16,
-            names={"gpu": "GPU", "name": "Name", "uuid": "UUID"},
+            names={
+                "gpu": "GPU",
+                "name": "Name",
+                "uuid": "UUID",
+                "driver": "Driver",
+                "cuda": "CUDA",
+                "vendor": "Vendor",
+            },
             hidden=("Value",),
         ),
     ],
@@ -116,5 +181,5 @@ PAGE = Page(
     "gpus",
     "Appliance: GPUs",
     "Memory, load, heat, power and errors of every GPU, and who is to have the memory.",
-    [_MEMORY, _WORK, _HEAT, _HEALTH],
+    [_MEMORY, _WORK, _HEAT, _LINK, _HEALTH],
 )

@@ -10,7 +10,7 @@ def card(root: Path, number: int, **files: str) -> None:
     device = root / f"card{number}" / "device"
     (device / "hwmon" / "hwmon3").mkdir(parents=True)
     for name, text in files.items():
-        spot = device / "hwmon" / "hwmon3" if name[-6:] in ("_input", "verage", "r1_cap") else device
+        spot = device / "hwmon" / "hwmon3" if name[-6:] in ("_input", "verage", "r1_cap", "pwm1") else device
         (spot / name).write_text(text + "\n")
 
 
@@ -36,6 +36,14 @@ def test_how_it_does(tmp_path: Path) -> None:
         "energy1_input": "9000000",
         "freq1_input": "2100000000",
         "freq2_input": "1300000000",
+        "pwm1": "51",
+        "temp3_input": "84000",
+        "mem_busy_percent": "12",
+        "current_link_width": "8",
+        "max_link_width": "16",
+        "current_link_speed": "2.5 GT/s PCIe",
+        "max_link_speed": "16.0 GT/s PCIe",
+        "pcie_replay_count": "7",
     }
     card(tmp_path, 0, **memory, **more)
     errors = tmp_path / "card0" / "device" / "ras"
@@ -44,9 +52,25 @@ def test_how_it_does(tmp_path: Path) -> None:
     card(tmp_path, 1, **memory)
     first, second = AmdSource(tmp_path)()
     assert first.vitals == Vitals(
-        750, 9, {"sm": 2.1e9, "memory": 1.3e9}, ecc={"corrected": 3, "uncorrected": 0}
-    )  # fmt: skip
+        750,
+        9,
+        {"sm": 2.1e9, "memory": 1.3e9},
+        ecc={"corrected": 3, "uncorrected": 0},
+        fan=20,
+        memory_busy=12,
+        memory_temperature=84,
+        lanes={"now": 8, "most": 16},
+        generation={"now": 1, "most": 4},
+        replays=7,
+    )
     assert second.vitals == Vitals()
+
+
+def test_a_link_of_a_speed_that_nobody_knows(tmp_path: Path) -> None:
+    memory = {"mem_info_vram_total": "500", "mem_info_vram_used": "100"}
+    card(tmp_path, 0, **memory, current_link_speed="Unknown", max_link_speed="16.0 GT/s PCIe")
+    (gpu,) = AmdSource(tmp_path)()
+    assert gpu.vitals.generation == {"most": 4}
 
 
 def test_a_box_without_any(tmp_path: Path) -> None:

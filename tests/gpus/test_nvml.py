@@ -24,6 +24,11 @@ class Library:
     NVML_CLOCK_SM = 1
     NVML_CLOCK_MEM = 2
     NVML_VOLATILE_ECC = 0
+    NVML_PCIE_UTIL_TX_BYTES = 0
+    NVML_PCIE_UTIL_RX_BYTES = 1
+    NVML_FI_DEV_MEMORY_TEMP = 82
+    NVML_SUCCESS = 0
+    nvmlMemory_v2 = 0x02000028
 
     def __init__(self) -> None:
         self.xids: list[tuple[int, int]] = []  # (GPU, number)
@@ -33,6 +38,8 @@ class Library:
         self.graphics: dict[int, list[tuple[int, int | None]]] = {0: [(os.getpid(), 400), (1, None)], 1: []}
         self.uncorrected = 0
         self.reasons = 0
+        self.measured: list[int] = []  # GPUs whose traffic was
+        self.memory_heat: tuple[int, int] = (0, 78)  # what came of it, and degrees
         self.remapped = (0, 0, 0, 0)
 
     def __getattr__(self, name: str) -> Any:
@@ -58,13 +65,46 @@ class Library:
     def _GetName(self, handle: int) -> str:
         return "H100"
 
-    def _GetMemoryInfo(self, handle: int) -> Any:
+    def _GetMemoryInfo(self, handle: int, version: int = 0) -> Any:
         if handle in self.lost:
             raise NVMLError("GPU is lost")
-        return SimpleNamespace(total=1000, used=600, free=400)
+        return SimpleNamespace(total=1000, used=600, free=400, **({"reserved": 50} if version else {}))
+
+    def _SystemGetDriverVersion(self) -> str:
+        return "570.86.10"
+
+    def _SystemGetCudaDriverVersion_v2(self) -> int:
+        return 12080
+
+    def _GetFanSpeed(self, handle: int) -> int:
+        return 40
+
+    def _GetFieldValues(self, handle: int, fields: list[int]) -> Any:
+        assert fields == [self.NVML_FI_DEV_MEMORY_TEMP]
+        came, degrees = self.memory_heat
+        return [SimpleNamespace(nvmlReturn=came, value=SimpleNamespace(uiVal=degrees))]
+
+    def _GetPcieThroughput(self, handle: int, counter: int) -> int:
+        self.measured.append(handle)
+        return 1000 + counter
+
+    def _GetCurrPcieLinkWidth(self, handle: int) -> int:
+        return 8
+
+    def _GetMaxPcieLinkWidth(self, handle: int) -> int:
+        return 16
+
+    def _GetCurrPcieLinkGeneration(self, handle: int) -> int:
+        return 1
+
+    def _GetMaxPcieLinkGeneration(self, handle: int) -> int:
+        return 5
+
+    def _GetPcieReplayCounter(self, handle: int) -> int:
+        return 3
 
     def _GetUtilizationRates(self, handle: int) -> Any:
-        return SimpleNamespace(gpu=97)
+        return SimpleNamespace(gpu=97, memory=30)
 
     def _GetTemperature(self, handle: int, sensor: int) -> int:
         return 66
@@ -125,6 +165,32 @@ def test_how_it_does() -> None:
     assert first.ecc == {"corrected": 9, "uncorrected": 0}
     assert (first.xids, second.xids) == ({}, {31: 2, 94: 1})
     assert look()[1].vitals.xids == {31: 2, 94: 1}
+    assert (first.fan, first.memory_busy, first.memory_temperature, first.memory_reserved) == (40, 30, 78, 50)
+    assert (first.lanes, first.generation, first.replays) == ({"now": 8, "most": 16}, {"now": 1, "most": 5}, 3)
+
+
+def test_what_it_is() -> None:
+    first = NvmlSource(Library())()[0]
+    assert (first.vendor, first.driver, first.cuda) == ("nvidia", "570.86.10", "12.8")
+
+
+def test_the_traffic_of_one_gpu_is_measured_at_a_time_as_that_takes_a_while() -> None:
+    library = Library()
+    look = NvmlSource(library)
+    whole = {"sent": 1_000_000, "received": 1_001_000}
+    assert [gpu.vitals.traffic for gpu in look()] == [whole, {}]
+    assert [gpu.vitals.traffic for gpu in look()] == [whole, whole]
+    assert library.measured == [0, 0, 1, 1]
+    look()
+    assert library.measured[4:] == [0, 0]
+
+
+def test_a_temperature_of_memory_that_is_not_told_is_none() -> None:
+    library = Library()
+    library.memory_heat = (3, 0)
+    assert NvmlSource(library)()[0].vitals.memory_temperature is None
+    library.memory_heat = (0, 0)
+    assert NvmlSource(library)()[0].vitals.memory_temperature is None
 
 
 def test_each_look_stands_for_the_time_since_the_one_before() -> None:
@@ -175,8 +241,12 @@ def test_what_a_device_does_not_tell_is_unknown() -> None:
         "nvmlDeviceRegisterEvents", "nvmlDeviceGetUtilizationRates", "nvmlDeviceGetTemperature", "nvmlDeviceGetPowerUsage",
         "nvmlDeviceGetTotalEccErrors", "nvmlDeviceGetRemappedRows", "nvmlDeviceGetComputeRunningProcesses",
         "nvmlDeviceGetGraphicsRunningProcesses", "nvmlDeviceGetEnforcedPowerLimit", "nvmlDeviceGetClockInfo",
-        "nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetCurrentClocksEventReasons",
+        "nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetFanSpeed",
+        "nvmlDeviceGetFieldValues", "nvmlDeviceGetPcieThroughput", "nvmlDeviceGetCurrPcieLinkWidth",
+        "nvmlDeviceGetMaxPcieLinkWidth", "nvmlDeviceGetCurrPcieLinkGeneration", "nvmlDeviceGetMaxPcieLinkGeneration",
+        "nvmlDeviceGetPcieReplayCounter", "nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion_v2",
     }  # fmt: skip
     gpu = NvmlSource(library)()[0]
     assert (gpu.utilization, gpu.temperature, gpu.power, gpu.fault, gpu.holders) == (None, None, None, "", ())
-    assert gpu.vitals == Vitals()
+    assert gpu.vitals == Vitals(memory_reserved=50)
+    assert (gpu.driver, gpu.cuda) == ("", "")

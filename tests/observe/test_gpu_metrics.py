@@ -13,8 +13,14 @@ WHOLE = replace(
     utilization=50.0,
     temperature=66.0,
     power=350.0,
-    vitals=Vitals(700, 5000.5, {"sm": 2e9}, {"hw_thermal": 3.5}, {"corrected": 2}, {31: 4}),
-)
+    vitals=Vitals(
+        700, 5000.5, {"sm": 2e9}, {"hw_thermal": 3.5}, {"corrected": 2}, {31: 4},
+        25, 40, 78, 5, {"sent": 5e6}, {"now": 8, "most": 16}, {"now": 4}, 3,
+    ),
+    vendor="nvidia",
+    driver="570",
+    cuda="12.8",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def shown(registry: CollectorRegistry) -> dict[str, float]:
 def test_all_that_is_told(registry: CollectorRegistry, metrics: GpuMetrics) -> None:
     metrics.seen([WHOLE], 2)
     assert shown(registry) == {
-        "info:1:GPU-1:H100": 1,
+        "info:1:12.8:570:GPU-1:H100:nvidia": 1,
         "up:1": 1,
         "memory_total_bytes:1": 100,
         "memory_used_bytes:1": 60,
@@ -52,13 +58,22 @@ def test_all_that_is_told(registry: CollectorRegistry, metrics: GpuMetrics) -> N
         "ecc_errors_total:1:corrected": 2,
         "xid_errors_total:1:31": 4,
         "driver_timeouts_total": 2,
+        "fan_ratio:1": 0.25,
+        "memory_utilization_ratio:1": 0.4,
+        "memory_temperature_celsius:1": 78,
+        "memory_reserved_bytes:1": 5,
+        "pcie_bytes_per_second:1:sent": 5e6,
+        "pcie_link_width:1:now": 8,
+        "pcie_link_width:1:most": 16,
+        "pcie_link_generation:1:now": 4,
+        "pcie_replays_total:1": 3,
     }
 
 
 def test_what_is_not_told_is_not_there(registry: CollectorRegistry, metrics: GpuMetrics) -> None:
     metrics.seen([PLAIN], 0)
     assert set(shown(registry)) == {
-        "info:1:GPU-1:H100", "up:1", "memory_total_bytes:1", "memory_used_bytes:1", "driver_timeouts_total",
+        "info::::1:GPU-1:H100", "up:1", "memory_total_bytes:1", "memory_used_bytes:1", "driver_timeouts_total",
     }  # fmt: skip
 
 
@@ -72,6 +87,9 @@ def test_one_with_a_fault_or_without_an_answer_is_not_up(
 
 def test_no_driver_makes_series_without_end(registry: CollectorRegistry, metrics: GpuMetrics) -> None:
     wild = {f"word{number}": 1.0 for number in range(1000)}
-    vitals = Vitals(clocks=wild, throttled=wild, ecc=dict.fromkeys(wild, 1), xids=dict.fromkeys(range(1000), 1))
+    vitals = Vitals(
+        clocks=wild, throttled=wild, ecc=dict.fromkeys(wild, 1), xids=dict.fromkeys(range(1000), 1),
+        traffic=wild, lanes=dict.fromkeys(wild, 1), generation=dict.fromkeys(wild, 1),
+    )  # fmt: skip
     metrics.seen([replace(PLAIN, vitals=vitals)], 0)
     assert len(shown(registry)) < 100

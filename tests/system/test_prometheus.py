@@ -125,7 +125,9 @@ def look(file: Path, seconds: float, **more: object) -> None:
     """The GPU so many seconds after its driver was loaded."""
     told: dict[str, object] = {"index": 0, "power": 300, "power_limit": 700, "energy": 300 * seconds}
     told |= {"clocks": {"sm": 1.9e9, "memory": 2.6e9}, "throttled": {"hw_thermal": seconds / 4}, "xids": {"31": 1}}
-    told |= {"ecc": {"corrected": 3, "uncorrected": 0}}
+    told |= {"ecc": {"corrected": 3, "uncorrected": 0}, "fan": 40, "memory_busy": 20, "memory_temperature": 70}
+    told |= {"memory_reserved": 500 << 20, "traffic": {"sent": 2e9, "received": 1e9}, "replays": 0}
+    told |= {"lanes": {"now": 8, "most": 16}, "generation": {"now": 4, "most": 4}, "driver": "1", "cuda": "13.0"}
     draft = file.with_suffix(".new")
     draft.write_text(json.dumps({"gpus": [GPU | told | more]}))
     draft.replace(file)
