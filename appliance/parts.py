@@ -38,6 +38,7 @@ from appliance.door.watch import Watch
 from appliance.editing import Editor
 from appliance.encryption import Encryption, encryption_of
 from appliance.errors import GatewayError
+from appliance.events.journal import Journal
 from appliance.fleet.table import FleetTable
 from appliance.gateway.accounting import Accounts
 from appliance.gateway.attempts import Attempts
@@ -177,7 +178,7 @@ def build(
     encryption = encryption_of(config, known)
     account = telling.account(log, pulse.fresh.append, recorder.take)
     accounts = Accounts(metrics, time.monotonic, _Ids(), account, server.gateway_headers, outcomes)
-    _watched(metrics, fleet, catalogue, ledger, encryption, recorder, upstreams)
+    _watched(metrics, fleet, catalogue, ledger, encryption, recorder, telling.journal, upstreams)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
@@ -284,12 +285,12 @@ def _watched(
     ledger: Ledger,
     encryption: Encryption,
     recorder: Recorder[ExchangeRecord],
+    journal: Journal,
     upstreams: Upstreams,
 ) -> None:
     """What the metrics ask at each scrape."""
-    metrics.watch_usage(
-        lambda: recorder.waiting, lambda: recorder.dropped, lambda: recorder.broken, lambda: not recorder.trouble
-    )
+    recorder.timed = metrics.recording.watch("usage", recorder)
+    journal.writer.timed = metrics.recording.watch("events", journal.writer)
     metrics.standing.watch_models(lambda: ready(fleet.snapshot(), catalogue.targets_by_model()))
     metrics.standing.watch_quotas(ledger.used)
     metrics.standing.watch_connections(upstreams.connections, upstreams.takings)

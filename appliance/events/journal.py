@@ -33,12 +33,15 @@ class Journal:
         keeping: how long; `largest` is a number of events.
         date: seconds since 1970.
         room: events in memory.
+
+    Attributes:
+        writer: writes the file.
     """
 
     def __init__(self, path: Path, keeping: Keeping, date: Callable[[], float], *, room: int = _ROOM) -> None:
         self._path = path
         self._date = date
-        self._writer: Writer[Event, Event] = Writer(path, keeping, date, _itself, Store.open, _WORDS, room=room)
+        self.writer: Writer[Event, Event] = Writer(path, keeping, date, _itself, Store.open, _WORDS, room=room)
         self._room = room
         self._last = _last(path)
         self._floor = self._last  # all that is greater is in memory
@@ -55,16 +58,16 @@ class Journal:
 
     def keep(self, keeping: Keeping) -> None:
         """Keep them so long from now on."""
-        self._writer.keeping = keeping
+        self.writer.keeping = keeping
 
     def watch(self, told: Callable[[str], None]) -> None:
         """Tell this one why events are not being written whenever that changes; "" when they are."""
-        self._writer.watch = told
+        self.writer.watch = told
 
     @property
     def standing(self) -> dict[str, object]:
         """How its recording does, for an operator."""
-        return self._writer.standing
+        return self.writer.standing
 
     def tell(self, kind: str, subject: str, words: str, **facts: Fact) -> Event:
         """Something has happened. Takes microseconds and never waits; for the event loop only.
@@ -83,7 +86,7 @@ class Journal:
         if len(self._recent) >= self._room:
             self._floor = self._recent.popleft().id
         self._recent.append(event)
-        self._writer.take(event)
+        self.writer.take(event)
         self._wake()
         return event
 
@@ -104,7 +107,7 @@ class Journal:
             await self._begun.wait()
         finally:
             if self._begun.is_set():  # also when it all ends at once: then what was told is still written
-                await self._writer.run()
+                await self.writer.run()
 
     def end(self) -> None:
         """The server goes away: whoever follows is told so, after all that was told before."""

@@ -19,6 +19,7 @@ from appliance.observe.host import HostMetrics
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.maker import Maker
 from appliance.observe.process import Process
+from appliance.observe.recording_metrics import RecordingMetrics
 from appliance.observe.replica_metrics import ReplicaMetrics
 from appliance.observe.sink import lines_dropped
 from appliance.observe.standing import Standing
@@ -30,10 +31,6 @@ _METHODS = {name: name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELE
 _REFUSALS = frozenset({"limit", "address_limit", "handshake"})
 
 
-def _nothing() -> float:
-    return 0
-
-
 class Metrics:
     """The registry and one method for each thing that can happen; only the event loop calls them.
 
@@ -42,6 +39,7 @@ class Metrics:
         exchanges: those of exchanges.
         replicas: those of replicas and their engines.
         gpus: those of the GPUs.
+        recording: those of the files that we keep.
         standing: what others know and is read at each scrape.
         host: those of the machine; whoever looks at it writes them.
     """
@@ -58,7 +56,7 @@ class Metrics:
         self._targets()
         self._door()
         self.gpus = GpuMetrics(self._make)
-        self._recording()
+        self.recording = RecordingMetrics(self._make)
         self.standing = Standing(self._make)
 
     def _guarding(self) -> None:
@@ -132,16 +130,6 @@ class Metrics:
                 "counter", "appliance_log_lines_dropped_total", "Log lines that could not be written.", lines_dropped
             )
         )
-
-    def _recording(self) -> None:
-        self._usage = [
-            Watched("gauge", "appliance_usage_rows_waiting", "Exchanges that are not in the usage file yet.", _nothing),
-            Watched("counter", "appliance_usage_rows_dropped_total", "Exchanges that never got there.", _nothing),
-            Watched("counter", "appliance_usage_files_broken_total", "Usage files that were set aside.", _nothing),
-            Watched("gauge", "appliance_usage_recording", "1 while the usage file can be written.", _nothing),
-        ]
-        for family in self._usage:
-            self._make.add(family)
 
     @property
     def families(self) -> Sequence[AnyFamily]:
@@ -230,11 +218,6 @@ class Metrics:
     def watch_connections(self, count: Callable[[], int]) -> None:
         """From now on the number of client connections is read there at each scrape."""
         self._connections.read = count
-
-    def watch_usage(self, *read: Callable[[], float]) -> None:
-        """From now on these are read at each scrape: exchanges waiting, dropped, files broken, and 1 if all is well."""
-        for family, number in zip(self._usage, read, strict=True):
-            family.read = number
 
     def connection_refused(self, reason: str) -> None:
         """A connection was closed before any request: "limit", "address_limit" (too many) or "handshake" (no TLS)."""

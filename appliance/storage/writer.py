@@ -84,9 +84,13 @@ class Writer(Generic[Thing, Row]):
     Attributes:
         keeping: as given; may be changed at any time.
         dropped: things that were lost because they could not be written.
+        written: things that are in the file.
+        failures: batches that could not be written, and are tried again.
         broken: files that were found broken and set aside.
+        bytes: size of the file with its journal, as of the last batch.
         trouble: why they are not being written, in words for the operator; "" when they are.
         watch: told the same whenever it changes.
+        timed: told how many seconds each batch took, with waiting for the thread.
     """
 
     def __init__(
@@ -112,10 +116,10 @@ class Writer(Generic[Thing, Row]):
         self._store: Store[Row] | None = None
         self._limiter = trio.CapacityLimiter(1)
         self._tidied = -_TIDY_EVERY
-        self.dropped = 0
-        self.broken = 0
+        self.dropped = self.written = self.failures = self.broken = self.bytes = 0
         self.trouble = ""
         self.watch: Callable[[str], None] = lambda _: None
+        self.timed: Callable[[float], None] = lambda _: None
 
     def take(self, thing: Thing) -> None:
         """Keep what has just happened for the next batch. Never blocks."""
@@ -157,16 +161,20 @@ class Writer(Generic[Thing, Row]):
         """Write all that waits; whether that was possible."""
         while True:
             batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
-            why = "it was not written"  # cancelled before it began
+            why, began = "it was not written", trio.current_time()  # cancelled before it began
             try:
                 why = await trio.to_thread.run_sync(partial(self._write, batch), limiter=self._limiter)
             finally:
                 if why:
                     self._waiting.extendleft(reversed(batch))  # in its order, in front of what came meanwhile
             if why:
+                self.failures += 1
                 while len(self._waiting) > self._room:
                     self._waiting.popleft()
                     self.dropped += 1
+            elif batch:
+                self.written += len(batch)
+                self.timed(trio.current_time() - began)
             if why != self.trouble:
                 self._tell(why)
             if why or not self._waiting:
@@ -190,6 +198,7 @@ class Writer(Generic[Thing, Row]):
                 self._store = self._open()
             if batch:
                 self._store.add([self._row_of(at, thing) for at, thing in batch])
+                self.bytes = _size(self._path)
             now = self._now()
             if now - self._tidied >= _TIDY_EVERY:
                 self._tidied = now
@@ -223,3 +232,10 @@ class Writer(Generic[Thing, Row]):
         if store is not None:
             with suppress(sqlite3.Error):
                 store.close()
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        journal = path.with_name(f"{path.name}-wal")
+        return path.stat().st_size + (journal.stat().st_size if journal.exists() else 0)
+    return 0

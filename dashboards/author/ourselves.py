@@ -5,6 +5,7 @@ from dashboards.author.panels import Panel, Query
 from dashboards.author.shapes import level, levels, quantiles, rated, rates, risen, rises
 
 _BOX = "instance"
+_FILE = "instance, file"
 
 _HEALTH = Row(
     "Health",
@@ -103,13 +104,35 @@ _KEPT = Row(
             limits=(0.1, 0.03),
         ),
         Panel(
-            "Usage that waits or was lost",
-            "Exchanges that are not in the usage file yet, and those that never got there.",
+            "Usage and events that wait or were lost",
+            "Rows that are not in their file yet, those that never got there, batches that failed, and files that were broken.",
             [
-                level("appliance_usage_rows_waiting", _BOX, words="waiting"),
-                risen("appliance_usage_rows_dropped_total", _BOX, words="lost"),
-                risen("appliance_usage_files_broken_total", _BOX, words="files set aside"),
+                level("appliance_recording_rows_waiting", _FILE, words="waiting"),
+                risen("appliance_recording_rows_dropped_total", _FILE, words="lost"),
+                risen("appliance_recording_failures_total", _FILE, words="failures"),
+                risen("appliance_recording_files_broken_total", _FILE, words="set aside"),
             ],
+        ),
+        rates(
+            "Rows written",
+            "Exchanges and events, a second.",
+            "appliance_recording_rows_written_total",
+            _FILE,
+            unit="short",
+        ),
+        Panel(
+            "Time to write a batch",
+            "Of at most 100 rows, with waiting for the thread that writes; nobody waits for it. A slow disk shows here first.",
+            quantiles("appliance_recording_write_seconds", _FILE, shares=(0.5, 0.99)),
+            unit="s",
+            limits=(0.5, 5),
+        ),
+        levels(
+            "Size of the files",
+            "With their journals. What is too old or too much is removed; the room is given back to the disk by and by.",
+            "appliance_recording_file_bytes",
+            _FILE,
+            unit="bytes",
         ),
         Panel(
             "Configuration in effect since",

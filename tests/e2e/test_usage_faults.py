@@ -108,20 +108,20 @@ def test_a_full_disk_stops_nothing_and_is_told(disk: Path, tmp_path: Path) -> No
     with product(tmp_path / "b", runtime("m", "--tokens", "5")) as box:
         box.ready("m")
         serves(box)
-        box.until(lambda: metric(box, "appliance_usage_rows_waiting") == 0, 20)
+        box.until(lambda: metric(box, 'appliance_recording_rows_waiting{file="usage"}') == 0, 20)
 
         with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
             while True:
                 filler.write(b"x" * 4096)
         serves(box)
-        box.until(lambda: metric(box, "appliance_usage_recording") == 0, 30)
+        box.until(lambda: metric(box, 'appliance_recording_up{file="usage"}') == 0, 30)
         serves(box)
         box.said("usage is not being recorded")
         command = [*PROGRAM, "status", "--state-dir", str(disk)]
         told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         assert "Usage is not being recorded" in told
         (disk / "filler").unlink()
-        box.until(lambda: metric(box, "appliance_usage_recording") == 1, 60)
+        box.until(lambda: metric(box, 'appliance_recording_up{file="usage"}') == 1, 60)
         assert recorded(box) == 3
 
         assert KEY not in box.log.read_text()

@@ -90,8 +90,8 @@ def test_a_reader_of_any_pace_gets_every_event_once_in_order(
             for number in range(tells):
                 told.append(own.tell("key.created", "a", "x").id)
                 if number % room == room - 1:
-                    await own._writer.flush()
-            await own._writer.flush()
+                    await own.writer.flush()
+            await own.writer.flush()
             seen += [event.id for event in await take_some(place, min(reads, len(told) - len(seen)))]
         seen += [event.id for event in await take_some(place, len(told) - len(seen))]
         return told, seen

@@ -54,7 +54,13 @@ def test_how_it_does(tmp_path: Path) -> None:
 
 
 def test_everything_that_a_gpu_may_tell_can_be_in_the_file(tmp_path: Path) -> None:
-    told: dict[str, Any] = {"fan": 30, "traffic": {"sent": 5e6}, "lanes": {"now": 8}, "memory_temperature": 90, "replays": 2}
+    told: dict[str, Any] = {
+        "fan": 30,
+        "traffic": {"sent": 5e6},
+        "lanes": {"now": 8},
+        "memory_temperature": 90,
+        "replays": 2,
+    }
     (gpu,) = source(tmp_path, {"gpus": [ONE | told | {"driver": "1.2", "cuda": "13.0"}]})()
     assert gpu.vitals == Vitals(**told)
     assert (gpu.vendor, gpu.driver, gpu.cuda) == ("file", "1.2", "13.0")

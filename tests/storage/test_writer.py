@@ -76,6 +76,27 @@ async def test_trouble_is_told_once_and_its_end_too(caplog: pytest.LogCaptureFix
     assert own.standing == {"recording": True, "trouble": "", "waiting": 0, "dropped": 1, "broken_files": 0}
 
 
+async def test_it_is_counted_what_was_written_and_what_failed_and_timed(tmp_path: Path) -> None:
+    disk, seconds = Disk(), list[float]()
+    words = Words("things", "things")
+    file = tmp_path / "things.db"
+    own = Writer(file, Keeping(10.0, 5), lambda: 1000.0, lambda _, row: row, disk.open, words)
+    own.timed = seconds.append
+    disk.failure = sqlite3.OperationalError("locked")
+    disk.failure.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    own.take("a")
+    await own.flush()
+    assert (own.written, own.failures, own.bytes, seconds) == (0, 1, 0, [])
+    disk.failure = None
+    file.write_bytes(b"x" * 10)
+    file.with_name("things.db-wal").write_bytes(b"x" * 5)
+    own.take("b")
+    await own.flush()
+    await own.flush()
+    assert (own.written, own.failures, own.bytes) == (2, 1, 15)
+    assert len(seconds) == 1, "nothing to write is no batch"
+
+
 async def test_what_is_cancelled_before_it_is_written_is_written_at_the_end() -> None:
     disk = Disk()
     own = writer(disk)
