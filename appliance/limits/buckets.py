@@ -19,16 +19,14 @@ class Bucket:
 
     Attributes:
         capacity: items a minute, and the most that it holds; at least 1.
-        shown: the same as text.
         room: the same in steps.
         full_at: step of its own clock at which it will be full.
     """
 
-    __slots__ = ("capacity", "full_at", "room", "shown")
+    __slots__ = ("capacity", "full_at", "room")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.shown = str(capacity)
         self.room = capacity * MINUTE
         self.full_at = 0  # in the past: it is full
 

@@ -1,25 +1,35 @@
 """What is left of a key's limits, as the headers that OpenAI sends and its clients read."""
 
+from collections.abc import Sequence
+
 from appliance.domain.http import Headers
-from appliance.limits.buckets import TICKS
-
-_NAMES = {
-    name: tuple(f"x-ratelimit-{what}-{name}" for what in ("limit", "remaining", "reset"))
-    for name in ("requests", "tokens")
-}
+from appliance.limits.buckets import TICKS, Bucket
 
 
-def rate_limit_headers(name: str, limit: str, left: int, wait: int) -> Headers:
-    """Limit, remainder and time until full of one bucket.
+class Shown:
+    """The headers of one limit a minute: of a key's, of a model's, or of whichever of both has less left."""
 
-    Args:
-        name: "requests" or "tokens".
-        limit: of a minute, as text.
-        left: what it holds.
-        wait: ticks until it is full.
-    """
-    of_limit, of_remaining, of_reset = _NAMES[name]
-    return [(of_limit, limit), (of_remaining, str(left)), (of_reset, duration(wait) if wait else "0s")]
+    __slots__ = ("_buckets", "_full", "_names")
+
+    def __init__(self, name: str, buckets: Sequence[Bucket]) -> None:
+        """`name` is "requests" or "tokens"; where none of the buckets has less than the first, it is shown."""
+        self._buckets = buckets
+        self._names = [f"x-ratelimit-{what}-{name}" for what in ("limit", "remaining", "reset")]
+        smallest = min(bucket.capacity for bucket in buckets)
+        self._full = self._told(smallest, smallest, 0)
+
+    def at(self, tick: int) -> Headers:
+        """Limit, remainder and time until full. Nobody changes the list: a full bucket, as most are, has it ready."""
+        for bucket in self._buckets:
+            if bucket.full_at > tick * bucket.capacity:
+                break
+        else:
+            return self._full
+        least = min(self._buckets, key=lambda bucket: bucket.standing(tick)[0])
+        return self._told(least.capacity, *least.standing(tick))
+
+    def _told(self, limit: int, left: int, wait: int) -> Headers:
+        return list(zip(self._names, (str(limit), str(left), duration(wait)), strict=True))
 
 
 def duration(ticks: int) -> str:

@@ -20,7 +20,7 @@ from appliance.domain.http import Headers
 from appliance.errors import GatewayError
 from appliance.limits.account import Account, Permit, Spent
 from appliance.limits.buckets import to_ticks
-from appliance.limits.headers import rate_limit_headers
+from appliance.limits.headers import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Spendings:
 
 _NOTHING = Spendings()
 _NO_LIMITS: Mapping[str, Limits] = {}
+_MOST_PAIRS = 10_000  # of a key and a model that are remembered; a client of a provider may name any model
 
 
 def limits_of(sections: Sequence[Key] | Sequence[Model]) -> dict[str, Limits]:
@@ -43,7 +44,7 @@ def limits_of(sections: Sequence[Key] | Sequence[Model]) -> dict[str, Limits]:
 class Ledger:
     """The accounts of all keys and models that have limits; one for the whole process."""
 
-    __slots__ = ("_date", "_keys", "_models")
+    __slots__ = ("_date", "_keys", "_models", "_shown")
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Ledger:
         self._date = date
         self._keys: dict[str, Account] = {}
         self._models: dict[str, Account] = {}
+        self._shown: dict[tuple[str, str], list[Shown]] = {}  # by key and model
         self.change(keys, models, spent)
 
     def change(
@@ -75,6 +77,7 @@ class Ledger:
         """
         self._keys = self._changed("key", self._keys, keys, spent.keys)
         self._models = self._changed("model", self._models, models, spent.models)
+        self._shown.clear()
 
     def accounts(self) -> list[Account]:
         """All of them, of keys and models."""
@@ -135,28 +138,25 @@ class Ledger:
 
     def headers(self, key: str, model: str, now: float) -> Headers:
         """What is left a minute, of the key's limit or the model's, whichever is less; nothing where there is none."""
-        own = self._keys.get(key)
-        shared = self._models.get(model) if self._models else None
-        if own is None:
-            own, shared = shared, None
-            if own is None:
-                return []
+        shown = self._shown.get((key, model))
+        if shown is None:
+            shown = self._shown_to(key, model)
+        if not shown:
+            return []
         tick = to_ticks(now)
         headers: Headers = []
-        if shared is None:
-            if own.requests is not None:
-                headers = rate_limit_headers("requests", own.requests.shown, *own.requests.standing(tick))
-            if own.tokens is not None:
-                headers += rate_limit_headers("tokens", own.tokens.shown, *own.tokens.standing(tick))
-            return headers
-        for name, one, other in (("requests", own.requests, shared.requests), ("tokens", own.tokens, shared.tokens)):
-            bucket = one or other
-            if bucket is None:
-                continue
-            left, wait = bucket.standing(tick)
-            if one is not None and other is not None:
-                others_left, others_wait = other.standing(tick)
-                if others_left < left:
-                    bucket, left, wait = other, others_left, others_wait
-            headers += rate_limit_headers(name, bucket.shown, left, wait)
+        for limit in shown:
+            headers += limit.at(tick)
         return headers
+
+    def _shown_to(self, key: str, model: str) -> list[Shown]:
+        """Which limits a minute there are for a key and a model; the same until they change."""
+        if len(self._shown) >= _MOST_PAIRS:
+            self._shown.clear()
+        accounts = [account for account in (self._keys.get(key), self._models.get(model)) if account is not None]
+        kinds = {
+            "requests": [account.requests for account in accounts if account.requests is not None],
+            "tokens": [account.tokens for account in accounts if account.tokens is not None],
+        }
+        shown = self._shown[key, model] = [Shown(name, buckets) for name, buckets in kinds.items() if buckets]
+        return shown

@@ -337,6 +337,9 @@ def test_headers_tell_the_limit_with_less_left() -> None:
     assert dict(book.headers("alice", "other", 0.0))["x-ratelimit-limit-requests"] == "5"
     assert dict(book.headers("bob", "m", 0.0)).keys() == {f"x-ratelimit-{w}-requests" for w in WHAT}
     assert book.headers("bob", "other", 0.0) == []
+    book.change({"alice": Limits(requests_per_minute=7)}, {})
+    assert dict(book.headers("alice", "m", 0.0))["x-ratelimit-limit-requests"] == "7"
+    assert book.headers("bob", "m", 0.0) == []
 
 
 def test_a_change_keeps_what_is_used_and_what_is_under_way() -> None:
