@@ -222,7 +222,7 @@ class Supervisor:
     def _row_written(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
         self.stir()
         if before is not None and (before.state, before.pid) != (after.state, after.pid):
-            self._settle_swap(after)
+            self._give_back(after.replica, self._swaps.settle(after))
             if after.state is S.READY:
                 self._lending.queues[after.runtime].served(trio.current_time())
 
@@ -249,6 +249,9 @@ class Supervisor:
     def _look(self) -> Plan:
         if self._lending.closing or self.frozen or self._memory.unseen:
             return Plan()  # nothing starts before the GPUs have been looked at
+        by_name = {view.name: view for view in self.views()}
+        for coming, gone in self._swaps.forsaken(by_name, self._lending.replacing).items():
+            self._give_back(coming, gone)
         now, seen = trio.current_time(), self._memory.looked
         return plan(self.views(), self.gpus(), now, residence=self._residence, seen=seen)
 
@@ -306,15 +309,15 @@ class Supervisor:
             return share_of(replica.runtime, replica.name), None
         return gpus, self._memory.total(gpus)
 
-    def _settle_swap(self, row: ReplicaStatus) -> None:
-        """A model whose start failed gives the room back to those who made it."""
-        before = [name for name in self._swaps.settle(row) if name in self.replicas]
-        if before:
-            _LOG.warning("%s did not start: %s take their place again", row.replica, ", ".join(before))
-            replica = self.replicas[row.replica]
+    def _give_back(self, coming: str, gone: Sequence[str]) -> None:
+        """What did not come gives the room back to those who made it, but for what an operator has ended since."""
+        back = [name for name in gone if name in self.replicas and not self.replicas[name].unloaded]
+        if back:
+            _LOG.warning("%s did not come: %s take their place again", coming, ", ".join(back))
+        if back and (replica := self.replicas.get(coming)) is not None:
             replica.wanted = replica.wanted and replica.runtime.start == "boot"
-            for name in before:
-                self.replicas[name].want()
+        for name in back:
+            self.replicas[name].want()
 
     async def _watch_gpus(self) -> None:
         while True:

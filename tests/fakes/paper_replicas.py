@@ -1,5 +1,6 @@
 """Replicas that exist on paper only: what the plan sees of them, what it can tell them, and what can happen to them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -161,6 +162,15 @@ class Model:
             idle_stop=conf.idle_stop,
             sleep=conf.sleep,
         )
+
+
+def give_back(models: Mapping[str, Model], coming: str, gone: Sequence[str]) -> None:
+    """What did not come gives the room back to those who made it."""
+    back = [one for name in gone if (one := models.get(name)) and not (one.retired or one.unloaded)]
+    if back and coming in models:
+        models[coming].wanted = False
+    for model in back:
+        model.wanted = model.urgent = True
 
 
 @dataclass

@@ -244,3 +244,42 @@ async def test_what_an_operator_has_unloaded_is_not_preloaded_again(tmp_path: Pa
         await trio.sleep(0.3)
         assert box.state() is S.STOPPED
         assert (await orders.load("m")).ok
+
+
+NEVER_READY = "import time; time.sleep(600)"
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_what_is_unloaded_before_it_is_ready_gives_the_room_back(tmp_path: Path, ended: bool) -> None:
+    box = Box(tmp_path, runtime("old", exclusive="one"), runtime("new", NEVER_READY, exclusive="one"))
+    async with box.running() as orders, trio.open_nursery() as nursery:
+        assert (await orders.load("old")).ok
+        nursery.start_soon(orders.load, "new")
+        while box.state("new") not in (S.STARTING, S.LOADING):
+            await trio.sleep(0.02)
+        assert box.state("old") is S.STOPPED
+        if ended:  # by an operator, who has the last word
+            await orders.unload("old")
+        assert (await orders.unload("new")).ok
+        while box.supervisor._swaps._gone:
+            await trio.sleep(0.02)
+        if ended:
+            assert not box.supervisor.replicas["old"].wanted
+        else:
+            while box.state("old") is not S.READY:
+                await trio.sleep(0.02)
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_restarted_before_it_is_ready_keeps_the_room(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime("old", exclusive="one"), runtime("new", NEVER_READY, exclusive="one"))
+    async with box.running() as orders, trio.open_nursery() as nursery:
+        assert (await orders.load("old")).ok
+        nursery.start_soon(orders.load, "new")
+        while box.state("new") not in (S.STARTING, S.LOADING):
+            await trio.sleep(0.02)
+        nursery.start_soon(orders.restart, "new")
+        while box.fleet.snapshot().replicas["new"].starts < 2:
+            await trio.sleep(0.02)
+        assert box.fleet.snapshot().replicas["old"].starts == 1
+        nursery.cancel_scope.cancel()

@@ -9,12 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from appliance.domain.gpus import Gpu, Holder
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.supervisor import pauses, states
-from appliance.supervisor.box import AFTER, Action
+from appliance.supervisor.box import AFTER, Action, View
 from appliance.supervisor.plan import plan
 from appliance.supervisor.swaps import Swaps
 from appliance.supervisor.verdict import Retry
 from tests.fakes.paper_deadlines import DUE, in_time
-from tests.fakes.paper_replicas import GIB, Line, Model, Process, Settings, any_settings
+from tests.fakes.paper_replicas import GIB, Line, Model, Process, Settings, any_settings, give_back
 
 S = ReplicaState
 TOTAL = 24 * GIB
@@ -77,12 +77,16 @@ class World(RuleBasedStateMachine):
     def look(self) -> None:
         self.expire()
         gpus = self.seen()
-        views = [one.view(self.lines[one.runtime].queue, self.now) for one in self.models.values()]
-        made = plan(views, gpus, self.now, residence=RESIDENCE, seen=self.looked)
+        for coming, gone in self.swaps.forsaken({view.name: view for view in self.views()}).items():
+            give_back(self.models, coming, gone)
+        made = plan(self.views(), gpus, self.now, residence=RESIDENCE, seen=self.looked)
         for action in made.actions:
             self.act(action, self.models[action.replica], gpus)
         for model in self.models.values():
             in_time(model.view(self.lines[model.runtime].queue, self.now), self.now, made.look_again)
+
+    def views(self) -> list[View]:
+        return [one.view(self.lines[one.runtime].queue, self.now) for one in self.models.values()]
 
     def act(self, action: Action, model: Model, gpus: list[Gpu]) -> None:
         if action.making_room_for:
@@ -126,10 +130,7 @@ class World(RuleBasedStateMachine):
 
     def settle(self, model: Model) -> None:
         row = ReplicaStatus(model.runtime, model.name, "vllm", model.state, self.now, pid=1 if model.process else None)
-        for name in self.swaps.settle(row):
-            if name in self.models and not self.models[name].retired:
-                self.models[name].wanted = self.models[name].urgent = True
-                model.wanted = False
+        give_back(self.models, model.name, self.swaps.settle(row))
 
     def expire(self) -> None:
         """Who has waited for too long is told so."""
@@ -361,6 +362,7 @@ class World(RuleBasedStateMachine):
         assert not {model.state for model in self.models.values()} & passing
         assert not any(model.retired for model in self.models.values())
         assert all(not line.deadlines and not line.queue.waiting for line in self.lines.values())
+        assert not self.swaps._gone, "somebody made room, and nobody knows for what"
 
     @precondition(lambda self: hasattr(self, "models"))
     @rule()
