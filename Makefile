@@ -12,9 +12,12 @@ LEAVERS := 10000
 SEED := 1
 ATHERIS_VERSION := 3.0.0
 LOCK := packaging/lock
-# What the binary could do otherwise than the source: start engines, kill and adopt them, load what is loaded late.
-FROZEN_TESTS := $(patsubst %,tests/e2e/test_%.py,adoption backends connect fault_processes guardrails llama llama_process \
-	messages messages_llama openai_details realtime scripted seed_basics_gateway seed_client_api service tls tls_internal usage)
+# What the binary could do otherwise than the source: start engines, kill and adopt them, load what is loaded late, and
+# give its place to another one.
+FROZEN_TESTS := tests/test_console_parts.py $(patsubst %,tests/e2e/test_%.py,adoption backends connect fault_processes guardrails \
+	llama llama_process messages messages_llama openai_details realtime scripted seed_basics_gateway seed_client_api service tls \
+	tls_internal upgrade usage)
+FROZEN = APPLIANCE_PROGRAM=$(abspath dist/appliance.d/appliance) $(VENV)/bin/python -m pytest -q -m 'not vllm and not system'
 PIP := -m pip --disable-pip-version-check install --quiet
 UV := $(LOCK_VENV)/bin/uv
 UV_VERSION := 0.13.9
@@ -56,7 +59,8 @@ test-system: $(DEV_READY)
 
 test-frozen: $(DEV_READY)
 	@test -x dist/appliance.d/appliance || { echo 'build it first: make binary'; exit 1; }
-	@APPLIANCE_PROGRAM=$(abspath dist/appliance.d/appliance) $(VENV)/bin/python -m pytest -q -m 'not vllm and not system' -n 4 --dist loadfile $(FROZEN_TESTS) $(ARGS)
+	@$(FROZEN) -n 2 --dist loadfile $(FROZEN_TESTS) $(ARGS) || { echo '── once more:'; \
+		$(FROZEN) --last-failed --last-failed-no-failures none $(FROZEN_TESTS) $(ARGS); }
 
 soak-supervisor: $(DEV_READY)
 	@SOAK_STEPS=$(STEPS) SOAK_SEED=$(SEED) $(VENV)/bin/python -m pytest -s tests/supervisor/test_soak.py $(ARGS)

@@ -93,15 +93,17 @@ async def serve(
     Raises:
         OperatorError: the address or the state directory cannot be used.
     """
+    mistake: OperatorError | None = None
     try:
         parts = build(config, api_keys, credentials or {}, log, file, origin)
         watched = _Watched(manager or Manager(), dump)
         await _serve(config, parts, task_status, watched, taking, listen_signals=listen_signals)
     except* OperatorError as group:
         mistake = _first_mistake(group)
+    if mistake is not None:
         if taking is not None:
             taking.refuse(str(mistake))
-        raise mistake from None
+        raise mistake  # not above: until Python 3.11.4 that would have raised a group again
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,6 +261,15 @@ def test_no_import_hides_inside_a_function(path: Path) -> None:
             assert not inner, f"{path.name}:{inner[0]} import inside {node.name}()"
 
 
+def test_nothing_new_is_raised_where_a_group_is_caught() -> None:
+    """Until Python 3.11.4, and Debian 12 has 3.11.2, it would be raised in a group: a traceback for the user."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.TryStar):
+                raised = [n for handler in node.handlers for n in ast.walk(handler) if isinstance(n, ast.Raise) and n.exc]
+                assert not raised, f"{path.name}:{raised[0].lineno} raise it after the except*"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_stay_small_and_have_a_twin_test(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MAX_LINES

@@ -4,13 +4,13 @@ import contextlib
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from tests.fakes.product import Product, product, runtime
+from tests.fakes.program import PROGRAM
 from tests.ops.test_orders import ADMIN, ADMIN_TABLE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -104,7 +104,7 @@ def test_a_live_page_is_sent_as_it_changes(box: Product) -> None:
 
 
 def test_a_link_of_the_command_line_works_once(box: Product) -> None:
-    argv = [sys.executable, "-m", "appliance", "console", "--config", str(box.config), "--json"]
+    argv = [*PROGRAM, "console", "--config", str(box.config), "--json"]
     told = json.loads(subprocess.run(argv, capture_output=True, check=True, text=True, env=box.environment).stdout)
     assert told["url"] == box.url
     with logged_in(box, told["code"]) as client:

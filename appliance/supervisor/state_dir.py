@@ -48,7 +48,9 @@ def locked(state_dir: Path, inherited: int | None = None) -> Iterator[int]:
             _private(state_dir / name)
         lock = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise OperatorError(f"cannot use state_dir {state_dir}: {error.strerror}") from error
+        raise OperatorError(
+            f"cannot use state_dir {state_dir}: {error.strerror}: name a directory that this user may make and write to"
+        ) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
 """`appliance upgrade NEW`: another process in the place of the running one, under streams and new requests.
 
-NEW is a script that runs this source tree. Its self-test, which serves a whole appliance, is run for real once and
+NEW is a script that runs the program that is tried. Its self-test, which serves a whole appliance, is run for real once and
 stands still in the other tests: what they are about comes after it.
 """
 
@@ -27,9 +27,10 @@ from appliance import __version__
 from appliance.takeover.messages import PROTOCOL
 from tests.e2e.test_service import Ear
 from tests.fakes.product import KEY, Product, runtime
+from tests.fakes.program import PROGRAM
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-REAL = f'exec {sys.executable} -m appliance "$@"'
+REAL = f'exec {" ".join(PROGRAM)} "$@"'
 PASSED = f'[ "$1" = selftest ] && exit 0\n{REAL}'
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
 
@@ -57,7 +58,7 @@ class Box(Product):
         return file
 
     def upgrade(self, new: Path, *words: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "appliance", "upgrade", str(new), "--config", str(self.config), *words]
+        argv = [*PROGRAM, "upgrade", str(new), "--config", str(self.config), *words]
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
 
     def end(self) -> None:

@@ -53,13 +53,14 @@ class Product:
         http2: bool = False,
         prefix: tuple[str, ...] = (),
         internal: bool = False,
+        program: tuple[str, ...] = PROGRAM,
     ) -> None:
         """With `http2` it speaks TLS, and clients that offer HTTP/2 get it: that is Quart as the door.
 
         With `internal` it speaks TLS with an authority of its own, which is trusted once it has made it.
-        `prefix` is a command that runs the command that follows it, in its own place.
+        `prefix` is a command that runs the command that follows it, in its own place. `program` is what is tried.
         """
-        self.prefix = prefix
+        self.command = (*prefix, *program)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.state = state
@@ -90,7 +91,7 @@ class Product:
 
     def start(self, *, wait: float = 60) -> None:
         self.told = False
-        argv = [*self.prefix, *PROGRAM, "serve", "--config", str(self.config)]
+        argv = [*self.command, "serve", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, env=self.environment)
         if self.internal and self.authority:
@@ -215,9 +216,12 @@ def product(
     http2: bool = False,
     prefix: tuple[str, ...] = (),
     internal: bool = False,
+    program: tuple[str, ...] = PROGRAM,
 ) -> Iterator[Product]:
     """A started product; afterwards it is stopped and none of its processes is left."""
-    running = Product(state, tables, server, environment, http2=http2, prefix=prefix, internal=internal)
+    running = Product(
+        state, tables, server, environment, http2=http2, prefix=prefix, internal=internal, program=program
+    )
     try:
         running.start()
         yield running
