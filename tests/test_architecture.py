@@ -266,7 +266,9 @@ def test_nothing_new_is_raised_where_a_group_is_caught() -> None:
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.TryStar):
-                raised = [n for handler in node.handlers for n in ast.walk(handler) if isinstance(n, ast.Raise) and n.exc]
+                raised = [
+                    n for handler in node.handlers for n in ast.walk(handler) if isinstance(n, ast.Raise) and n.exc
+                ]
                 assert not raised, f"{path.name}:{raised[0].lineno} raise it after the except*"
 
 

@@ -206,7 +206,7 @@ def _hashes(keys: tuple[Key, ...]) -> Iterator[Finding]:
         path = ("keys", index, "hash")
         if not _HASH.fullmatch(key.hash):
             what = f'`{dotted(path)}` must be "sha256:" and 64 lower-case hex digits'
-            yield Finding(path, what, "put the hash there, not the key: `appliance keys create NAME --print` makes both")
+            yield Finding(path, what, "put the hash there, not the key; `appliance keys create NAME --print` makes one")
         elif key.hash in seen:
             yield Finding(path, f"`{dotted(path)}` is the key of keys[{seen[key.hash]}] too", "give each its own key")
         seen.setdefault(key.hash, index)

@@ -1,4 +1,4 @@
-"""How the files that we keep do, usage and events. Whoever writes one keeps the numbers; they are read at each scrape."""
+"""How the files that we keep do, usage and events. Whoever writes one keeps the numbers, read at each scrape."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol

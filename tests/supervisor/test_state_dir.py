@@ -46,7 +46,8 @@ def test_one_that_holds_what_is_not_an_appliances_is_not_shut_to_others(tmp_path
 
 def test_a_directory_that_cannot_be_used_has_a_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OperatorError, match="cannot use state_dir .*: name a directory that this user may"), locked(tmp_path / "file"):
+    said = "cannot use state_dir .*: name a directory that this user may make"
+    with pytest.raises(OperatorError, match=said), locked(tmp_path / "file"):
         pass
     with pytest.raises(OperatorError, match="cannot write"):
         instance_of(tmp_path / "absent")
