@@ -22,7 +22,7 @@ from appliance.console.errands import Errands
 from appliance.console.feed import Feed
 from appliance.console.links import LinkRoutes
 from appliance.console.orders import canceller, orders_of
-from appliance.console.pages import Asked, Page
+from appliance.console.pages import Asked, Done, Page
 from appliance.console.pulse import Pulse
 from appliance.console.reading import LogPages
 from appliance.console.recently import Recently
@@ -34,6 +34,7 @@ from appliance.console.views import health as health_view
 from appliance.console.views import now as now_view
 from appliance.console.views import requests as requests_view
 from appliance.console_editing import editing_pages
+from appliance.diagnosis.examination import Examination
 from appliance.domain.calls import Operation
 from appliance.domain.http import Reply, Request
 from appliance.domain.secret import Secret
@@ -45,6 +46,7 @@ from appliance.operating import Operating
 from appliance.routing.catalogue import Catalogue
 
 _TOKEN = 32  # bytes
+_FIRST_LOOK, _NEXT_LOOK = 3.0, 10.0  # seconds that a page waits for the checks of the machine
 _WAITS = ("loading", "queued")  # phases of an exchange
 
 
@@ -60,6 +62,7 @@ class Sources:
         leaving: the server goes away.
         disks: a path on each disk that matters, by its purpose.
         url: where browsers reach it.
+        examination: of the machine; None where there is no configuration file.
     """
 
     operating: Operating
@@ -76,6 +79,7 @@ class Sources:
     leaving: Callable[[], bool]
     disks: Mapping[str, str]
     url: str
+    examination: Examination | None = None
 
 
 class ConsoleParts:
@@ -111,7 +115,7 @@ class ConsoleParts:
             Page("playground", "Playground", play.page, {"chat": play.chat}),
             Page("logs", "Logs", logs.page, streams={"follow": logs.follow, "file": logs.file}),
             *editing_pages(self._sources.operating, fleet, catalogue, self._sources.url),
-            Page("health", "Health", self._health),
+            Page("health", "Health", self._health, {"examine": self._examine}),
         )
 
     async def run(self) -> None:
@@ -119,6 +123,8 @@ class ConsoleParts:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._errands.run, name="errands")
             nursery.start_soon(self._recently.run, name="recent events")
+            if self._sources.examination is not None:
+                nursery.start_soon(self._sources.examination.run, name="doctor")
             await self.feed.run()
 
     def on_the_box(self) -> list[Route]:
@@ -144,7 +150,28 @@ class ConsoleParts:
             disks[purpose] = path, await answered(path, self._disks.setdefault(purpose, trio.CapacityLimiter(1)))
         reload = operating.orders.reload
         file = await reload(True) if reload is not None else None  # noqa: FBT003 - the type says no more
-        return health_view.values(operating.snapshot.take(), disks, file, lines_dropped())
+        return health_view.values(operating.snapshot.take(), disks, file, lines_dropped(), await self._examined())
+
+    async def _examined(self) -> health_view.Examined | None:
+        """As it was found last; the first time it is waited for a little."""
+        own = self._sources.examination
+        if own is None:
+            return None
+        if own.at is None:
+            await own.look(_FIRST_LOOK)
+        return health_view.Examined(
+            own.findings, None if own.at is None else self._sources.date() - own.at, own.trouble
+        )
+
+    async def _examine(self, _: Asked) -> Done:
+        own = self._sources.examination
+        if own is None:
+            return Done("There is no configuration file, so there is nothing to check.", ok=False)
+        if not await own.look(_NEXT_LOOK):
+            return Done("The checks are under way; load the page again in a moment.")
+        return Done(
+            "The checks could not be made." if own.trouble else "This machine was looked at again.", not own.trouble
+        )
 
     def _requests(self, wanted: str = "") -> dict[str, Any]:
         return requests_view.values(self._sources.operating.snapshot.take(), self._sources.pulse.recent, wanted)

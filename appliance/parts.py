@@ -22,9 +22,11 @@ from appliance.api.routes import Route, Router
 from appliance.config.address import root_url
 from appliance.config.file import ConfigFile
 from appliance.config.schema import Config
+from appliance.config.secrets import process_environment
 from appliance.console.pulse import Pulse
 from appliance.console.talking import own_credential
 from appliance.console_parts import ConsoleParts, Sources
+from appliance.diagnosis.examination import examination_of
 from appliance.domain.engines import ENGINES
 from appliance.domain.secret import Secret
 from appliance.domain.status import ProbeAnswer, ReplicaStatus
@@ -205,6 +207,7 @@ def build(
         lambda: gateway.draining,
         _disks(config),
         root_url(server, socket.gethostname()),
+        examination_of(file.path, process_environment(), date) if file else None,
     )
     console = ConsoleParts(sources)
     surfaces = (endpoints, probes, Trust(encryption.authority), operating, console.links)

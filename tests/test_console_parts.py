@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from html import unescape
 
 import httpx
 import pytest
@@ -71,6 +72,22 @@ def test_every_page_can_be_read_without_scripts(box: Product, path: str, words: 
         page = client.get(path)
         assert page.status_code == 200
         assert words in page.text
+
+
+def test_health_has_the_checks_of_doctor_in_its_words(box: Product) -> None:
+    with logged_in(box) as client:
+        box.until(lambda: "Looked at" in client.get("/console/health").text.partition("This machine")[2], 60)
+        argv = [sys.executable, "-m", "appliance", "doctor", "--config", str(box.config), "--json"]
+        told = json.loads(subprocess.run(argv, capture_output=True, check=False, text=True, env=box.environment).stdout)
+        page = unescape(client.get("/console/health").text)
+        for finding in told["findings"]:
+            assert f'<th scope="row">{finding["id"]}</th>' in page
+            assert finding["fix"] in page
+        token = hidden(client.get("/console/health"), "token")
+        again = client.post("/console/health/examine", data={"token": token})
+        assert (again.status_code, again.headers["location"]) == (303, "/console/health")
+        assert "looked at again" in client.get("/console/health").text
+        assert client.post("/console/health/examine", data={"token": "wrong"}).status_code == 403
 
 
 def test_a_chat_is_streamed_and_accounted_to_the_console(box: Product) -> None:

@@ -33,7 +33,7 @@ from appliance.supervisor.state_dir import OPS, may_be_closed, open_to_others
 
 _PATIENCE = 5.0  # seconds for a program, a disk or a host to answer
 _UNIT = "appliance.service"
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ async def gather(told: Told) -> Facts:
         config_open=_open_to_all(told.config),
         certificates=[(pair.tls.cert, pair.not_after - now) for pair in pairs],
         unnamed=_unnamed(config, pairs),
-        proxies=[name for name in _PROXIES if told.environ.get(name)],
+        proxies=[name for name in PROXIES if told.environ.get(name)],
     )
 
 

@@ -1,7 +1,8 @@
 """The page Health: what is well, what is not, and who has to do what."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from appliance.console.figures import size, span
 from appliance.console.views.tones import tone
@@ -13,7 +14,48 @@ Disks = Mapping[str, tuple[str, tuple[float, float] | None]]
 _RANK = {"error": 0, "warning": 1, "ok": 2}
 
 
-def values(state: State, disks: Disks, file: Reloaded | None, dropped: int) -> dict[str, Any]:
+class Finding(Protocol):
+    """The result of one check; see `diagnosis.checks`."""
+
+    @property
+    def id(self) -> str:
+        """Never changes."""
+        ...
+
+    @property
+    def grade(self) -> str:
+        """One of "ok", "warning", "error"."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """What was seen."""
+        ...
+
+    @property
+    def fix(self) -> str:
+        """What to do; "" when it is well."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What `appliance doctor` found on this machine.
+
+    Attributes:
+        findings: each with `id`, `grade`, `text` and `fix`; empty before the first look.
+        age: seconds since it looked; None before the first look.
+        trouble: why it found nothing out; "" when it did.
+    """
+
+    findings: Sequence[Finding] = ()
+    age: float | None = None
+    trouble: str = ""
+
+
+def values(
+    state: State, disks: Disks, file: Reloaded | None, dropped: int, examined: Examined | None = None
+) -> dict[str, Any]:
     """All of it.
 
     Args:
@@ -21,6 +63,7 @@ def values(state: State, disks: Disks, file: Reloaded | None, dropped: int) -> d
         disks: by purpose: a path, and bytes free and in all; None where it does not answer.
         file: what a reload of the configuration would do now; None where there is no file.
         dropped: lines of the log that could not be written.
+        examined: what `appliance doctor` found; None where it cannot be asked.
     """
     checks = [
         *_models(state),
@@ -31,7 +74,18 @@ def values(state: State, disks: Disks, file: Reloaded | None, dropped: int) -> d
         *_file(file),
     ]
     wrong = [check for check in checks if check["grade"] != "ok"]
-    return {"checks": sorted(checks, key=lambda check: _RANK[check["grade"]]), "wrong": len(wrong)}
+    found = {"checks": sorted(checks, key=lambda check: _RANK[check["grade"]]), "wrong": len(wrong)}
+    return found | {"doctor": None if examined is None else _doctor(examined)}
+
+
+def _doctor(examined: Examined) -> dict[str, Any]:
+    rows = [_check(one.id, one.grade, one.text, one.fix) for one in examined.findings]
+    return {
+        "checks": sorted(rows, key=lambda check: _RANK[check["grade"]]),
+        "wrong": sum(check["grade"] != "ok" for check in rows),
+        "ago": None if examined.age is None else span(max(examined.age, 0)),
+        "trouble": examined.trouble,
+    }
 
 
 def _check(about: str, grade: str, text: str, fix: str = "") -> dict[str, str]:

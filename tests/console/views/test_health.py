@@ -2,6 +2,7 @@ from dataclasses import asdict
 from typing import Any
 
 from appliance.console.views import health
+from appliance.diagnosis.checks import Finding
 from appliance.domain.gpus import Gpu
 from appliance.domain.orders import Change, Reloaded
 from tests.console.views.test_now import model, replica, state
@@ -68,3 +69,18 @@ def test_the_file_is_broken_differs_or_is_not_there() -> None:
     grade, text = checks(file=Reloaded(ok=True, runtimes=(Change("m", "restart"),)))["Configuration"]
     assert (grade, "runtime m: restart" in text) == ("warning", True)
     assert "Configuration" not in checks(file=None)
+
+
+def test_what_doctor_found_stands_apart_worst_first_and_with_its_fix() -> None:
+    found = [Finding("host.glibc", "ok", "glibc 2.36"), Finding("config.valid", "error", "line 3", "appliance check")]
+    seen = health.values(state(usage={}), {}, WELL, 0, health.Examined(found, 12.0))["doctor"]
+    assert [(row["about"], row["tone"], row["fix"]) for row in seen["checks"]] == [
+        ("config.valid", "bad", "appliance check"),
+        ("host.glibc", "good", ""),
+    ]
+    assert (seen["wrong"], seen["ago"], seen["trouble"]) == (1, "12 s", "")
+
+
+def test_before_the_first_look_and_without_anybody_who_looks() -> None:
+    assert health.values(state(usage={}), {}, WELL, 0, health.Examined())["doctor"]["ago"] is None
+    assert health.values(state(usage={}), {}, WELL, 0)["doctor"] is None
