@@ -8,6 +8,7 @@ which hardly changes with whatever else the machine does.
     machine     CPUs, ports, limits, what /proc knows about a process
     program     a process for as long as a block runs
     gateways    who is compared, and how each is configured
+    bare        the least that a proxy in Trio can do, to tell our own cost from that of the language
     work        the kinds of work, and one turn of one gateway at one of them
     scrape, translated, guarded, policies, memory    work of other shapes
     report      medians, ratios, the table, the file

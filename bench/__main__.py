@@ -36,7 +36,11 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", help=f"rows, of {','.join((*_ALWAYS, *_ON_DEMAND))} (default: the first six)")
-    parser.add_argument("--gateways", default="appliance,vllm-router,nginx,haproxy", help="or direct: none at all")
+    parser.add_argument(
+        "--gateways",
+        default="appliance,vllm-router,nginx,haproxy",
+        help="or bare: the least that Trio can do; direct: none at all",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="turns of each gateway; the figures are medians")
     parser.add_argument("--seconds", type=float, default=4, help="of one turn of requests and large")
     parser.add_argument("--cmd", default="", help="another build of ours: its command, with {config} for its file")

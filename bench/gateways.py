@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from bench.machine import CACHE, GATEWAY_CPU, ROOT, free_port
@@ -237,9 +238,23 @@ backend models
         return [find("haproxy"), "-f", str(config)]
 
 
+class Bare(Gateway):
+    """The least that a proxy in Trio can do; see `bench.bare`."""
+
+    name = "bare"
+
+    def version(self) -> str:
+        """That of what it is made of."""
+        return f"trio {metadata.version('trio')}"
+
+    def command(self, place: Place) -> list[str]:
+        """The command that starts it."""
+        return [sys.executable, str(ROOT / "bench" / "bare.py"), str(place.port), str(place.upstream)]
+
+
 def everybody(serve: str) -> list[Gateway]:
     """All gateways, ours first, nobody last; `serve` is another build of ours, or ""."""
-    return [Appliance(serve=serve), VllmRouter(), Nginx(), Haproxy(), Gateway()]
+    return [Appliance(serve=serve), VllmRouter(), Nginx(), Haproxy(), Bare(), Gateway()]
 
 
 @contextmanager
