@@ -25,7 +25,7 @@ from appliance.guardrails.window import PIECE, Window, pieces
 from appliance.observe.metrics import Metrics
 from appliance.translate.messages_request import parse_count, parse_messages
 from appliance.wire.form import prompt_of, with_prompt
-from appliance.wire.run_together import answer_together, request_together
+from appliance.wire.run_together import Answer, answer_together, ordinary_answer, request_together
 from appliance.wire.texts import (
     Text,
     answer_object,
@@ -77,18 +77,18 @@ class Guarding:
         self.metrics.guardrails_passed(guards.inputs, "input", clock() - started)
         return True
 
-    def clear_answer(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> bool:
-        """The same for a whole answer; `whole` looks closer."""
+    def clear_answer(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> Answer | None:
+        """The same for a whole answer that they look at: what it says, where it is clear; `whole` looks closer."""
         scanner = guards.output
         if scanner is None or guards.output_models or call.operation not in _CHATS or len(body) > AT_ONCE:
-            return not self.looks_at(call, guards)
+            return None
         clock = exchange.accounts.clock
         started = clock()
-        run = answer_together(body)
-        if run is None or scanner.suspects_within(run):
-            return False
+        answer = ordinary_answer(body)
+        if answer is None or (run := answer_together(body, answer)) is None or scanner.suspects_within(run):
+            return None
         self.metrics.guardrails_passed(guards.outputs, "output", clock() - started)
-        return True
+        return answer
 
     async def checked(self, call: Call, guards: Guards, exchange: Exchange) -> Call:
         """The call as its model may see it.
@@ -176,6 +176,7 @@ class Guarding:
             if block is None and guards.output_models:
                 conversation = _about(call, _joined(texts))
                 block = await self._ask_all(guards.output_models, conversation, exchange, "output", found, failed)
+                exchange.answered = clock()
         except GatewayError:
             self._settle(guards.outputs, "output", found, failed, exchange)
             raise

@@ -327,17 +327,12 @@ class Gateway:
         exchange.answered = exchange.accounts.clock()
         status = upstream.status
         headers = [header for header in upstream.headers if header[0] in _PASSED_ON]
-        seen = examine(body, exchange.request_id) if status < 300 and call.foreign is None else None
-        if guards is not None and status < 300 and not self._guarding.clear_answer(body, call, guards, exchange):
-            usage = seen[1] if seen is not None else usage_in(body)
-            exchange.usage = usage or exchange.usage  # also where it is blocked
-            if guards.output_models:  # its engine is done, and others may use the slot while they are asked
-                used = exchange.usage.input + exchange.usage.output or None
-                self.attempts.outcomes.queues.free(exchange, used, exchange.accounts.clock())
-            body = await self._guarding.whole(body, call, guards, exchange)
-            if guards.output_models:
-                exchange.answered = exchange.accounts.clock()
-            seen = examine(body, exchange.request_id)
+        answer = None
+        if guards is not None and status < 300 and self._guarding.looks_at(call, guards):
+            answer = self._guarding.clear_answer(body, call, guards, exchange)
+            if answer is None:
+                body = await self._looked_through(body, call, guards, exchange)
+        seen = examine(body, exchange.request_id, answer) if status < 300 and call.foreign is None else None
         if call.foreign is not None:
             headers = [header for header in headers if header[0] != "content-type"]
             headers.append(("content-type", "application/json"))
@@ -354,6 +349,13 @@ class Gateway:
         exchange.bytes_out = len(body)
         exchange.done(status, "ok" if status < 400 else "backend_error")
         return Reply(status, headers + served_by(exchange), body)
+
+    async def _looked_through(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> bytes:
+        """A whole answer as its client may see it."""
+        exchange.usage = usage = usage_in(body) or exchange.usage  # also where it is blocked
+        if guards.output_models:  # its engine is done, and others may use the slot while they are asked
+            self.attempts.outcomes.queues.free(exchange, usage.input + usage.output or None, exchange.accounts.clock())
+        return await self._guarding.whole(body, call, guards, exchange)
 
     @contextmanager
     def under_way(self, session: Interruptible) -> Iterator[None]:

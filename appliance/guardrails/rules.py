@@ -104,9 +104,11 @@ def guards(names: Sequence[str], configured: Mapping[str, Guardrail]) -> Guards 
     models = [guard for guard in own if guard.kind == "model"]
     asked = tuple(guard for guard in models if "input" in guard.on)
     lengths = tuple(guard for guard in own if guard.kind == "max_input")
+    of_input, of_output = _rules(own, "input"), _rules(own, "output")
+    asking = _scanner(of_input)
     return Guards(
-        _scanner(own, "input"),
-        _scanner(own, "output"),
+        asking,
+        asking if of_output == of_input else _scanner(of_output),
         lengths,
         asked,
         tuple(guard for guard in models if "output" in guard.on),
@@ -117,10 +119,13 @@ def guards(names: Sequence[str], configured: Mapping[str, Guardrail]) -> Guards 
     )
 
 
-def _scanner(own: Sequence[Guardrail], side: Side) -> Scanner | None:
-    rules = [
+def _rules(own: Sequence[Guardrail], side: Side) -> list[Rule]:
+    return [
         Rule(guard.name, guard.action, detector) for guard in own if side in guard.on for detector in _detectors(guard)
     ]
+
+
+def _scanner(rules: Sequence[Rule]) -> Scanner | None:
     return Scanner(rules) if rules else None
 
 

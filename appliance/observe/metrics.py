@@ -158,9 +158,10 @@ class Metrics:
         if known is None:
             cells = [self._evaluations[name, side, "pass"] for name in guardrails]
             known = self._passed[guardrails, side] = cells, self._looking["text", side]
-        for cell in known[0]:
+        passed, looking = known
+        for cell in passed:
             cell.value += 1
-        known[1].observe(seconds)
+        looking.observe(seconds)
 
     def guardrail_found(self, guardrail: str, side: str, category: str, times: int) -> None:
         """A guardrail found something of a category."""

@@ -1,9 +1,13 @@
 """A whole JSON answer: what it cost, why it ended, and our id in it. The rest stays as the engine wrote it."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import msgspec
 
 from appliance.domain.calls import Usage
 from appliance.wire.chunk import TokenCount
+from appliance.wire.run_together import Answer
 
 _WHITE = b" \t\r\n"
 
@@ -13,6 +17,11 @@ class _Odd(msgspec.Struct, gc=False):
 
     usage: msgspec.Raw = msgspec.Raw()
     request_id: msgspec.Raw = msgspec.Raw()
+
+
+class _Ended(Protocol):
+    @property
+    def finish_reason(self) -> str | None: ...
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -32,22 +41,20 @@ _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def examine(body: bytes, request_id: str) -> tuple[bytes, Usage | None, str] | None:
+def examine(body: bytes, request_id: str, answer: Answer | None = None) -> tuple[bytes, Usage | None, str] | None:
     """The reply with `request_id` as a member, and what it says; one look at the body serves all.
+
+    Args:
+        body: as it came.
+        request_id: ours; one of the engine's own is replaced, and an array has no place for it.
+        answer: the body, where it has been read already.
 
     Returns:
         The body; its token counts, None when there are none that we can read; why its last choice ended, in the word of
-        the engine, "" where it does not say. An id of the engine's own is replaced; an array has no place for ours.
-        None when the body is not one whole JSON object or array.
+        the engine, "" where it does not say. None when the body is not one whole JSON object or array.
     """
-    choices = None
     try:
-        try:
-            seen: _Odd
-            seen = reply = _REPLY.decode(body)
-            choices = reply.choices
-        except msgspec.ValidationError:
-            seen = _ODD.decode(body)
+        seen, choices = _look(body) if answer is None else (answer, answer.choices)
         value = msgspec.json.encode(request_id)
         if len(seen.request_id):
             members = _MEMBERS.decode(body)
@@ -60,7 +67,15 @@ def examine(body: bytes, request_id: str) -> tuple[bytes, Usage | None, str] | N
         end = len(body[:end].rstrip(_WHITE))
     comma = b"" if body[end - 1] == ord("{") else b","
     body = b"".join((memoryview(body)[:end], comma, b'"request_id":', value, b"}"))
-    return body, _usage(seen.usage), _finish(choices) if choices else ""
+    return body, _usage(seen.usage), _finish(choices)
+
+
+def _look(body: bytes) -> tuple[_Odd, Sequence[_Ended]]:
+    try:
+        reply = _REPLY.decode(body)
+    except msgspec.ValidationError:
+        return _ODD.decode(body), ()
+    return reply, reply.choices or ()
 
 
 def usage_in(body: bytes) -> Usage | None:
@@ -71,7 +86,7 @@ def usage_in(body: bytes) -> Usage | None:
         return None
 
 
-def _finish(choices: list[_Choice] | None) -> str:
+def _finish(choices: Sequence[_Ended]) -> str:
     return (choices[-1].finish_reason or "") if choices else ""
 
 

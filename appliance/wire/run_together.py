@@ -56,7 +56,7 @@ class _Choice(_Strict):
     index: msgspec.Raw = msgspec.Raw()
     message: _Message | None = None
     text: str | None = None
-    finish_reason: msgspec.Raw = msgspec.Raw()
+    finish_reason: str | None = None
     stop_reason: msgspec.Raw = msgspec.Raw()
     matched_stop: msgspec.Raw = msgspec.Raw()
     native_finish_reason: msgspec.Raw = msgspec.Raw()
@@ -64,7 +64,9 @@ class _Choice(_Strict):
     token_ids: None = None
 
 
-class _Answer(_Strict):
+class Answer(_Strict):
+    """A whole chat or completion answer that has nothing beside its texts but figures and names."""
+
     choices: list[_Choice]
     id: msgspec.Raw = msgspec.Raw()
     object: msgspec.Raw = msgspec.Raw()
@@ -81,7 +83,7 @@ class _Answer(_Strict):
     kv_transfer_params: None = None
 
 
-_ANSWER = msgspec.json.Decoder(_Answer)
+_ANSWER = msgspec.json.Decoder(Answer)
 
 
 def run_together(body: bytes) -> bytes | None:
@@ -110,17 +112,19 @@ def request_together(body: bytes) -> bytes | None:
     return None if _ARGUMENTS in run and b"\\" in run else run
 
 
-def answer_together(body: bytes) -> bytes | None:
-    """The same for a whole chat or completion answer that has nothing beside its texts but figures and names.
-
-    None also where there may be something that has to be taken out (see `texts`), and where a text has escapes of its
-    own, as it may be JSON.
-    """
+def ordinary_answer(body: bytes) -> Answer | None:
+    """A whole answer, read; None where there may be something that has to be taken out (see `texts`)."""
     try:
-        timings = _ANSWER.decode(body).timings
+        return _ANSWER.decode(body)
     except (ValueError, RecursionError):
         return None
-    if len(timings):
-        body = body.replace(bytes(timings), b"0")  # they have as many digits as a card
+
+
+def answer_together(body: bytes, answer: Answer) -> bytes | None:
+    """The same as `run_together` for the body of an ordinary answer; None also where a text has escapes of its own, as
+    it may be JSON.
+    """
+    if len(answer.timings):
+        body = body.replace(bytes(answer.timings), b"0")  # they have as many digits as a card
     run = run_together(body)
     return None if run is None or b"\\" in run else run

@@ -109,7 +109,7 @@ class Desk:
         return self.guarding.clear(call, self.guards, self.exchange())
 
     def clear_answer(self, body: bytes, call: Call) -> bool:
-        return self.guarding.clear_answer(body, call, self.guards, self.exchange())
+        return self.guarding.clear_answer(body, call, self.guards, self.exchange()) is not None
 
 
 DESK = Desk()

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from appliance.domain.calls import Usage
 from appliance.wire.reply import examine, usage_in
+from appliance.wire.run_together import ordinary_answer
 
 
 def usage_of(body: bytes) -> Usage | None:
@@ -49,6 +50,20 @@ def test_what_is_no_object_stays_as_it_is(body: bytes) -> None:
 def test_any_object_keeps_its_members(members: dict[str, object], indent: int | None) -> None:
     body = with_request_id(json.dumps(members, indent=indent).encode(), "r1")
     assert json.loads(body) == members | {"request_id": "r1"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices":[{"text":"a","finish_reason":"length"}],"usage":{"prompt_tokens":3}} ',
+        b'{"choices":[{"message":{"content":"a"},"finish_reason":null}],"request_id":"theirs","usage":5}',
+        b'{"choices":[]}',
+    ],
+)
+def test_what_was_read_before_says_the_same(body: bytes) -> None:
+    answer = ordinary_answer(body)
+    assert answer is not None
+    assert examine(body, "r1", answer) == examine(body, "r1")
 
 
 def test_one_look_gives_the_body_with_the_id_and_the_counts() -> None:

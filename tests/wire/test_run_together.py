@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.wire.run_together import answer_together, request_together, run_together
+from appliance.wire.run_together import answer_together, ordinary_answer, request_together, run_together
 from appliance.wire.texts import answer_object, answer_texts
 from tests.fakes.spelling import spelt
 
@@ -15,6 +15,11 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=8,
 )
+
+
+def together(body: bytes) -> bytes | None:
+    answer = ordinary_answer(body)
+    return None if answer is None else answer_together(body, answer)
 
 
 def strings(value: Any) -> list[str]:
@@ -146,7 +151,7 @@ COMPLETION = {"choices": [{"index": 0, "text": "Hello", "logprobs": None, "finis
 
 @pytest.mark.parametrize("answer", [VLLM, LLAMA, CALLS, COMPLETION, {"choices": []}])
 def test_the_texts_of_an_ordinary_answer_are_all_there_and_its_timings_are_not(answer: dict[str, Any]) -> None:
-    run = answer_together(json.dumps(answer).encode())
+    run = together(json.dumps(answer).encode())
     assert run is not None
     assert b"0.1234567890123456" not in run
     found = answer_object(json.dumps(answer).encode())
@@ -170,12 +175,12 @@ def test_the_texts_of_an_ordinary_answer_are_all_there_and_its_timings_are_not(a
     ],
 )
 def test_an_answer_with_anything_else_is_not_answered(answer: Any) -> None:
-    assert answer_together(json.dumps(answer).encode()) is None
+    assert together(json.dumps(answer).encode()) is None
 
 
 def test_what_is_there_twice_is_all_looked_at() -> None:
     for body in (b'{"choices":[{"text":"a"}],"choices":[{"text":"b"}]}', b'{"choices":[{"text":"a","text":"b"}]}'):
-        run = answer_together(body)
+        run = together(body)
         assert run is not None
         assert b'"a"' in run
         assert b'"b"' in run
@@ -183,4 +188,4 @@ def test_what_is_there_twice_is_all_looked_at() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"choices":[{"text":"\xff"}]}', b"[" * 5000])
 def test_what_is_no_answer_is_not_answered(body: bytes) -> None:
-    assert answer_together(body) is None
+    assert together(body) is None
