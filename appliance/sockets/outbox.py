@@ -12,6 +12,8 @@ import time
 
 import trio
 
+from appliance.sockets.dozing import Dozing
+
 SHORT = 16 * 1024  # bytes of a write that can wait for the end of the turn
 _LONGEST = 0.0005  # seconds that something posted waits for others, in a turn that takes long
 
@@ -26,8 +28,7 @@ class Outbox:
     def __init__(self) -> None:
         self._posted: list[Writer] = []
         self._since = 0.0  # when the first of them was posted
-        self._running = False
-        self._asleep: trio.lowlevel.Task | None = None
+        self._task = Dozing(self._send_all, "outbox")
         self.gathering = False
 
     def post(self, writer: "Writer") -> None:
@@ -36,17 +37,12 @@ class Outbox:
         posted.append(writer)
         if self.gathering:
             return
-        if len(posted) > 1:  # `_run` is on its way already
+        if len(posted) > 1:  # the task is on its way already
             if time.perf_counter() - self._since > _LONGEST:
                 self.flush()
             return
         self._since = time.perf_counter()
-        if self._asleep is not None:
-            trio.lowlevel.reschedule(self._asleep)
-            self._asleep = None
-        elif not self._running:
-            self._running = True
-            trio.lowlevel.spawn_system_task(self._run, name="outbox")
+        self._task.wake()
 
     def flush(self) -> None:
         """Send everything that is posted, now."""
@@ -54,19 +50,9 @@ class Outbox:
         for writer in posted:
             writer.push()
 
-    async def _run(self) -> None:
-        """Nothing here may raise: an error in a system task ends the program."""
-        try:
-            while True:
-                self.flush()
-                self._asleep = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(self._stop)
-        finally:
-            self._running = False
-
-    def _stop(self, _: object) -> trio.lowlevel.Abort:
-        self._asleep = None
-        return trio.lowlevel.Abort.SUCCEEDED
+    def _send_all(self) -> bool:
+        self.flush()
+        return False
 
 
 class Writer:
