@@ -2,7 +2,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -10,70 +9,35 @@ import trio
 
 from appliance.config.schema import Runtime
 from appliance.config.units import Seconds
-from appliance.domain.status import ProbeAnswer, ReplicaState
-from appliance.domain.targets import Endpoint
+from appliance.domain.status import ReplicaState
 from appliance.errors import GatewayError
-from appliance.fleet.table import FleetTable
 from appliance.supervisor.orders import Operator
-from appliance.supervisor.supervisor import Supervisor
-from appliance.supervisor.tree import tagged
-from appliance.supervisor.watching import Senses
+from tests.fakes import supervised
+from tests.fakes.supervised import SILENT, runtime
 
 S = ReplicaState
-SERVER = """
-import socket, sys
-server = socket.socket(socket.AF_UNIX); server.bind(sys.argv[1]); server.listen(); print('listening', flush=True)
-while True: server.accept()
-"""
 
 
-def runtime(name: str = "m", script: str = SERVER, **settings: Any) -> Runtime:
-    defaults: dict[str, Any] = {"start": "on-demand", "stop_grace": Seconds(1)}
-    command = (sys.executable, "-c", script, "{socket}")
-    return Runtime(name=name, engine="command", command=command, **(defaults | settings))
+class Box(supervised.Box):
+    """A supervisor and its operator."""
 
-
-async def connects(endpoint: Endpoint, _: str) -> ProbeAnswer:
-    try:
-        stream = await trio.open_unix_socket(endpoint.address.host)
-    except OSError as error:
-        return ProbeAnswer(ok=False, detail=str(error))
-    await stream.aclose()
-    return ProbeAnswer(ok=True)
-
-
-class Box:
     def __init__(self, state_dir: Path, *runtimes: Runtime, drain: float = 5) -> None:
-        self.fleet = FleetTable()
-        self.state_dir = state_dir
-        self.supervisor = Supervisor(
-            runtimes,
-            state_dir=state_dir,
-            fleet=self.fleet,
-            senses=Senses(connects, lambda: 1.0, lambda: 1.8e9, 0.2),
-            load_wait=10,
-            load_queue=10,
-            residence=0,
-            drain=drain,
-        )
+        super().__init__(state_dir, *runtimes, limit=25, load_wait=10, load_queue=10, residence=0, drain=drain)
         self.orders = Operator(self.supervisor, state_dir=state_dir, patience=10, drain=drain)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Operator]:
-        with trio.fail_after(25):
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self.supervisor.run)
-                yield self.orders
-                nursery.cancel_scope.cancel()
-        assert tagged((self.state_dir / "instance").read_text().strip()) == set()
+    async def ordered(self) -> AsyncIterator[Operator]:
+        async with self.running():
+            yield self.orders
 
-    def state(self, name: str = "m") -> ReplicaState:
-        return self.fleet.snapshot().replicas[name].state
+    async def until_it_loads(self, name: str) -> None:
+        while self.state(name) not in (S.STARTING, S.LOADING):
+            await trio.sleep(0.02)
 
 
 async def test_load_and_unload_are_done_once_and_said_twice(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         first, second = await orders.load("m"), await orders.load("m")
         assert (first.ok, first.changed, first.state) == (True, True, "ready")
         assert (second.ok, second.changed, second.state) == (True, False, "ready")
@@ -84,14 +48,14 @@ async def test_load_and_unload_are_done_once_and_said_twice(tmp_path: Path) -> N
 
 async def test_an_unknown_name_is_told(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         with pytest.raises(GatewayError, match="no runtime and no replica"):
             await orders.load("n")
 
 
 async def test_unload_waits_for_what_runs_and_force_does_not(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
-    async with box.running() as orders, trio.open_nursery() as nursery:
+    async with box.ordered() as orders, trio.open_nursery() as nursery:
         lease = await box.supervisor.ensure_ready("m")
         nursery.start_soon(orders.unload, "m")
         await trio.sleep(0.5)
@@ -106,7 +70,7 @@ async def test_unload_waits_for_what_runs_and_force_does_not(tmp_path: Path) -> 
 
 async def test_drain_returns_at_once_and_the_end_follows(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         lease = await box.supervisor.ensure_ready("m")
         outcome = await orders.drain("m")
         assert (outcome.ok, outcome.changed, outcome.detail) == (True, True, "1 requests under way")
@@ -118,7 +82,7 @@ async def test_drain_returns_at_once_and_the_end_follows(tmp_path: Path) -> None
 
 async def test_restart_gives_a_new_process(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         await orders.load("m")
         before = box.fleet.snapshot().replicas["m"].pid
         assert (await orders.restart("m")).ok
@@ -128,7 +92,7 @@ async def test_restart_gives_a_new_process(tmp_path: Path) -> None:
 async def test_a_load_that_fails_says_why_and_what_to_do(tmp_path: Path) -> None:
     broken = "print('error: unknown model architecture: x'); raise SystemExit(1)"
     box = Box(tmp_path, runtime(script=broken))
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         outcome = await orders.load("m")
         assert (outcome.ok, outcome.state) == (False, "quarantined")
         assert "unknown model architecture" in outcome.detail
@@ -140,7 +104,7 @@ async def test_a_load_that_fails_says_why_and_what_to_do(tmp_path: Path) -> None
 
 async def test_replicas_are_loaded_together_and_one_by_one(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime(replicas=2))
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         assert (await orders.load("m@2")).ok
         assert (box.state("m@1"), box.state("m@2")) == (S.STOPPED, S.READY)
         assert (await orders.load("m")).ok
@@ -151,7 +115,7 @@ async def test_replicas_are_loaded_together_and_one_by_one(tmp_path: Path) -> No
 
 async def test_logs_are_there_also_after_the_end(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         await orders.load("m")
         while orders.log_lines("m", 5) != ["listening"]:
             await trio.sleep(0.02)
@@ -163,18 +127,18 @@ async def test_logs_are_there_also_after_the_end(tmp_path: Path) -> None:
 
 async def test_explain_shows_the_command_line(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         assert orders.explain("m").argv[:2] == (sys.executable, "-c")
 
 
 async def test_a_new_configuration_touches_what_changed_and_nothing_else(tmp_path: Path) -> None:
-    same, goes, other = runtime("same"), runtime("goes"), runtime("other")
+    same, goes, other = runtime(name="same"), runtime(name="goes"), runtime(name="other")
     box = Box(tmp_path, same, goes, other)
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         for name in ("same", "goes", "other"):
             await orders.load(name)
         pids = {name: row.pid for name, row in box.fleet.snapshot().replicas.items()}
-        new = [same, msgspec.structs.replace(other, env={"X": "1"}), runtime("comes", start="boot")]
+        new = [same, msgspec.structs.replace(other, env={"X": "1"}), runtime(name="comes", start="boot")]
         assert [(change.runtime, change.action) for change in orders.preview(new)] == [
             ("goes", "remove"),
             ("same", "keep"),
@@ -193,7 +157,7 @@ async def test_a_new_configuration_touches_what_changed_and_nothing_else(tmp_pat
 
 async def test_a_changed_runtime_ends_after_its_requests(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         lease = await box.supervisor.ensure_ready("m")
         pid = box.fleet.snapshot().replicas["m"].pid
         await orders.apply([runtime(env={"X": "1"})])
@@ -207,7 +171,7 @@ async def test_a_changed_runtime_ends_after_its_requests(tmp_path: Path) -> None
 
 async def test_a_live_setting_takes_effect_at_once(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         await orders.load("m")
         await orders.apply([runtime(idle_stop=Seconds(0.2))])
         while box.state() is not S.STOPPED:
@@ -216,7 +180,7 @@ async def test_a_live_setting_takes_effect_at_once(tmp_path: Path) -> None:
 
 async def test_who_waits_for_a_model_that_is_restarted_goes_on_waiting(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
-    async with box.running() as orders, trio.open_nursery() as nursery:
+    async with box.ordered() as orders, trio.open_nursery() as nursery:
         await orders.load("m")
         lease = await box.supervisor.ensure_ready("m")
         nursery.start_soon(orders.restart, "m")
@@ -237,7 +201,7 @@ async def test_who_waits_for_a_model_that_is_restarted_goes_on_waiting(tmp_path:
 
 async def test_what_an_operator_has_unloaded_is_not_preloaded_again(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime(preload=True))
-    async with box.running() as orders:
+    async with box.ordered() as orders:
         while box.state() is not S.READY:
             await trio.sleep(0.02)
         assert (await orders.unload("m")).ok
@@ -246,17 +210,13 @@ async def test_what_an_operator_has_unloaded_is_not_preloaded_again(tmp_path: Pa
         assert (await orders.load("m")).ok
 
 
-NEVER_READY = "import time; time.sleep(600)"
-
-
 @pytest.mark.parametrize("ended", [False, True])
 async def test_what_is_unloaded_before_it_is_ready_gives_the_room_back(tmp_path: Path, ended: bool) -> None:
-    box = Box(tmp_path, runtime("old", exclusive="one"), runtime("new", NEVER_READY, exclusive="one"))
-    async with box.running() as orders, trio.open_nursery() as nursery:
+    box = Box(tmp_path, runtime(name="old", exclusive="one"), runtime(SILENT, name="new", exclusive="one"))
+    async with box.ordered() as orders, trio.open_nursery() as nursery:
         assert (await orders.load("old")).ok
         nursery.start_soon(orders.load, "new")
-        while box.state("new") not in (S.STARTING, S.LOADING):
-            await trio.sleep(0.02)
+        await box.until_it_loads("new")
         assert box.state("old") is S.STOPPED
         if ended:  # by an operator, who has the last word
             await orders.unload("old")
@@ -272,12 +232,11 @@ async def test_what_is_unloaded_before_it_is_ready_gives_the_room_back(tmp_path:
 
 
 async def test_what_is_restarted_before_it_is_ready_keeps_the_room(tmp_path: Path) -> None:
-    box = Box(tmp_path, runtime("old", exclusive="one"), runtime("new", NEVER_READY, exclusive="one"))
-    async with box.running() as orders, trio.open_nursery() as nursery:
+    box = Box(tmp_path, runtime(name="old", exclusive="one"), runtime(SILENT, name="new", exclusive="one"))
+    async with box.ordered() as orders, trio.open_nursery() as nursery:
         assert (await orders.load("old")).ok
         nursery.start_soon(orders.load, "new")
-        while box.state("new") not in (S.STARTING, S.LOADING):
-            await trio.sleep(0.02)
+        await box.until_it_loads("new")
         nursery.start_soon(orders.restart, "new")
         while box.fleet.snapshot().replicas["new"].starts < 2:
             await trio.sleep(0.02)

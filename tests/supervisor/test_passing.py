@@ -13,7 +13,7 @@ from appliance.supervisor.passing import busy, busy_elsewhere, frozen, handed, s
 from appliance.supervisor.records import load
 from appliance.supervisor.state_dir import RUN, locked
 from appliance.supervisor.succession import Succession
-from tests.supervisor.test_supervisor import SILENT, Box, runtime
+from tests.fakes.supervised import SILENT, Box, runtime
 
 S = ReplicaState
 

@@ -6,7 +6,7 @@ import trio
 
 from appliance.config.units import Seconds
 from appliance.domain.status import ReplicaState
-from tests.supervisor.test_supervisor import Box, runtime
+from tests.fakes.supervised import Box, runtime
 
 
 async def test_while_a_runtime_is_replaced_it_is_on_its_way_out(tmp_path: Path) -> None:

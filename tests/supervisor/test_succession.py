@@ -4,7 +4,7 @@ from appliance.supervisor.handing import Handed
 from appliance.supervisor.replica import Replica
 from appliance.supervisor.succession import Succession
 from appliance.supervisor.watching import Senses
-from tests.supervisor.test_supervisor import connects
+from tests.fakes.supervised import connects
 
 
 async def test_each_replica_hears_what_the_old_process_knows() -> None:

@@ -1,82 +1,19 @@
 import stat
 import sys
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
-from appliance.config.schema import Runtime
-from appliance.config.units import Seconds
-from appliance.domain.status import ProbeAnswer, ReplicaState
-from appliance.domain.targets import Endpoint
+from appliance.domain.status import ReplicaState
 from appliance.errors import GatewayError, OperatorError
-from appliance.fleet.table import FleetTable
 from appliance.supervisor import spawn
 from appliance.supervisor.supervisor import Supervisor
-from appliance.supervisor.tree import Tags, tagged
-from appliance.supervisor.watching import Senses
+from appliance.supervisor.tree import Tags
+from tests.fakes.supervised import BROKEN, SILENT, Box, runtime
 
 S = ReplicaState
-# Listens on the socket it is given; the probe connects to it.
-SERVER = """
-import socket, sys
-server = socket.socket(socket.AF_UNIX); server.bind(sys.argv[1]); server.listen()
-while True: server.accept()
-"""
-SILENT = "import time; time.sleep(60)"
-BROKEN = "print('error: bad model'); raise SystemExit(1)"
-
-
-def runtime(script: str = SERVER, **settings: Any) -> Runtime:
-    command = (sys.executable, "-c", script, "{socket}")
-    defaults: dict[str, Any] = {"name": "m", "start": "on-demand", "stop_grace": Seconds(1)}
-    return Runtime(engine="command", command=command, **(defaults | settings))
-
-
-async def connects(endpoint: Endpoint, path: str) -> ProbeAnswer:
-    try:
-        stream = await trio.open_unix_socket(endpoint.address.host)
-    except OSError as error:
-        return ProbeAnswer(ok=False, detail=str(error))
-    await stream.aclose()
-    return ProbeAnswer(ok=True)
-
-
-class Box:
-    """A supervisor on a state directory, and the table it writes."""
-
-    def __init__(self, state_dir: Path, *runtimes: Runtime, load_wait: float = 5, load_queue: int = 256) -> None:
-        self.state_dir = state_dir
-        self.fleet = FleetTable()
-        self.starts = 0
-        self.fleet.watch_replicas(lambda before, row: self._count(before is not None and before.pid, row.pid))
-        self.supervisor = Supervisor(
-            runtimes,
-            state_dir=state_dir,
-            fleet=self.fleet,
-            senses=Senses(connects, lambda: 1.0, lambda: 1.8e9, 0.2),
-            load_wait=load_wait,
-            load_queue=load_queue,
-        )
-
-    def _count(self, before: object, now: object) -> None:
-        self.starts += bool(now) and before != now
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Supervisor]:
-        with trio.fail_after(10):
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self.supervisor.run)
-                yield self.supervisor
-                nursery.cancel_scope.cancel()
-        assert tagged((self.state_dir / "instance").read_text().strip()) == set()
-
-    def state(self) -> ReplicaState:
-        return self.fleet.snapshot().replicas["m"].state
 
 
 async def refused(supervisor: Supervisor) -> GatewayError:
@@ -100,7 +37,7 @@ async def test_many_requests_start_a_cold_model_once(tmp_path: Path) -> None:
                 nursery.start_soon(ask)
         assert len(endpoints) == 50
         assert len(set(endpoints)) == 1
-        assert box.starts == 1
+        assert box.fleet.snapshot().replicas["m"].starts == 1
         assert endpoints[0].address.scheme == "unix"
         await supervisor.stop("m")
         assert box.state() is S.STOPPED
@@ -171,6 +108,8 @@ async def test_what_a_killed_appliance_left_behind_is_removed_before_the_start(t
 
 async def test_a_runtime_that_changes_while_it_is_exchanged_becomes_what_it_was_told_last(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime(start="boot"))
+    pids: set[int | None] = set()
+    box.fleet.watch_replicas(lambda _, row: pids.add(row.pid))
     async with box.running() as supervisor:
         while box.state() is not S.READY:
             await trio.sleep(0.01)
@@ -182,7 +121,7 @@ async def test_a_runtime_that_changes_while_it_is_exchanged_becomes_what_it_was_
         supervisor.apply(variants[2:])
         while supervisor.runtimes.get("m") != variants[2] or box.state() is not S.READY:
             await trio.sleep(0.01)
-        assert box.starts == 2
+        assert len(pids - {None}) == 2
         supervisor.apply(variants[:1])
         supervisor.apply([])
         while supervisor.runtimes or supervisor.replicas:
