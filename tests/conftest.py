@@ -1,5 +1,6 @@
 """For every test: Hypothesis asserts no speed, and after the whole suite nothing of ours is left behind."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -27,3 +28,13 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     while (left := leftovers(base)) and time.monotonic() < patience:
         time.sleep(0.2)
     assert not left, "\n".join(["left behind:", *left])
+
+
+@pytest.fixture
+def root_logger() -> Iterator[None]:
+    """Logging is as it was before, after a test that configures it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

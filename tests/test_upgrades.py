@@ -8,6 +8,7 @@ import trio
 
 from appliance.domain.orders import Change, Reloaded, Upgraded, UpgradeWanted
 from appliance.upgrades import Origin, Upgrades
+from tests.fakes.program import script
 
 
 class Reloader:
@@ -21,13 +22,6 @@ class Reloader:
         assert dry_run
         await trio.lowlevel.checkpoint()
         return self._told
-
-
-def script(place: Path, text: str) -> str:
-    file = place / "new"
-    file.write_text(f"#!/bin/sh\n{text}\n")
-    file.chmod(0o755)
-    return str(file)
 
 
 def upgrades(place: Path, told: Reloaded | None = None) -> tuple[Upgrades, Reloader]:

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,7 @@ from appliance.errors import OperatorError
 from appliance.observe.log import ExchangeRecord
 from tests.fakes.product import Product, product, runtime
 
+pytestmark = pytest.mark.usefixtures("root_logger")
 RECORD = ExchangeRecord("r1", "", "m", "chat", "", "", 200, "ok", "", False, Usage(), None, 1.0, 1, "::1")
 
 
@@ -26,15 +27,6 @@ def config(tmp_path: Path) -> Path:
     file = tmp_path / "a.toml"
     file.write_text(f'[server]\nlog_format = "json"\nstate_dir = "{tmp_path}"\n')
     return file
-
-
-@pytest.fixture(autouse=True)
-def _root_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def fake_serve(monkeypatch: pytest.MonkeyPatch, end: BaseException | None = None) -> None:

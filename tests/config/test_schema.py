@@ -1,5 +1,4 @@
-from collections.abc import Iterator
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 import pytest
@@ -7,21 +6,7 @@ import pytest
 from appliance.config.schema import Config, Section
 from appliance.config.units import Seconds, Size
 from appliance.domain.engines import BACKEND_ENGINES, ENGINES
-
-
-def sections(section: type[Section]) -> Iterator[type[Section]]:
-    yield section
-    for field in msgspec.structs.fields(section):
-        for inner in flat(field.type):
-            if isinstance(inner, type) and issubclass(inner, Section):
-                yield from sections(inner)
-
-
-def flat(kind: Any) -> Iterator[Any]:
-    yield kind
-    for inner in get_args(kind):
-        yield from flat(inner)
-
+from tests.fakes.settings import sections
 
 FIELDS = [(section, field) for section in sections(Config) for field in msgspec.structs.fields(section)]
 

@@ -11,15 +11,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
+def killed(state: Path) -> tuple[Product, list[int]]:
+    """A product that was killed, and the engines that it has left."""
+    one = Product(state, runtime("m", "--grandchild"))
+    one.start()
+    one.ready("m")
+    one.process.kill()
+    one.process.wait()
+    return one, one.engines()
+
+
 def test_a_killed_appliance_leaves_its_engines_and_the_next_start_takes_them_over(tmp_path: Path) -> None:
     with product(tmp_path / "other", runtime("innocent")) as other:
         other.ready("innocent")
-        first = Product(tmp_path / "mine", runtime("m", "--grandchild"))
-        first.start()
-        first.ready("m")
-        first.process.kill()
-        first.process.wait()
-        orphans = first.engines()
+        first, orphans = killed(tmp_path / "mine")
         assert len(orphans) >= 2
         started = time.monotonic()
         first.start()
@@ -36,12 +41,7 @@ def test_a_killed_appliance_leaves_its_engines_and_the_next_start_takes_them_ove
 def test_what_cannot_be_taken_over_is_removed_and_nothing_else(tmp_path: Path) -> None:
     with product(tmp_path / "other", runtime("innocent")) as other:
         other.ready("innocent")
-        first = Product(tmp_path / "mine", runtime("m", "--grandchild"))
-        first.start()
-        first.ready("m")
-        first.process.kill()
-        first.process.wait()
-        orphans = first.engines()
+        first, orphans = killed(tmp_path / "mine")
         first.config.write_text(first.config.read_text().replace(', "--grandchild"', ""))
         first.start()
         first.ready("m")

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -324,13 +325,20 @@ def test_stop_leaves_no_process_also_when_the_top_process_is_killed_meanwhile(tm
         assert running.engines() == []
 
 
+@contextmanager
+def begun(running: Product) -> Iterator[Iterator[str]]:
+    """The lines of a stream of `m` after its first one."""
+    url = f"{running.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=STREAM, headers=running.headers, timeout=60) as reply:
+        lines = reply.iter_lines()
+        next(lines)
+        yield lines
+
+
 def test_terminate_lets_a_stream_finish(tmp_path: Path) -> None:
     with product(tmp_path, runtime("m", "--token-delay", "0.1")) as running:
         running.ready("m")
-        url = f"{running.url}/v1/chat/completions"
-        with httpx.stream("POST", url, json=STREAM, headers=running.headers, timeout=60) as reply:
-            lines = reply.iter_lines()
-            next(lines)
+        with begun(running) as lines:
             running.terminate()
             rest = list(lines)
         assert "data: [DONE]" in rest
@@ -348,10 +356,7 @@ def test_terminate_lets_a_whole_answer_finish(tmp_path: Path) -> None:
 def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event(tmp_path: Path) -> None:
     with product(tmp_path, runtime("m", "--token-delay", "0.5"), "drain = '500ms'") as running:
         running.ready("m")
-        url = f"{running.url}/v1/chat/completions"
-        with httpx.stream("POST", url, json=STREAM, headers=running.headers, timeout=60) as reply:
-            lines = reply.iter_lines()
-            next(lines)
+        with begun(running) as lines:
             running.terminate()
             rest = "\n".join(lines)
         assert '"draining"' in rest
@@ -361,10 +366,7 @@ def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event(tmp_path: Pat
 def test_a_second_signal_ends_streams_with_an_error_event_at_once(tmp_path: Path) -> None:
     with product(tmp_path, runtime("m", "--token-delay", "0.5", "--tokens", "200"), "drain = '90s'") as running:
         running.ready("m")
-        url = f"{running.url}/v1/chat/completions"
-        with httpx.stream("POST", url, json=STREAM, headers=running.headers, timeout=60) as reply:
-            lines = reply.iter_lines()
-            next(lines)
+        with begun(running) as lines:
             running.terminate()
             running.said("stopping: streams may finish")
             running.process.send_signal(signal.SIGTERM)

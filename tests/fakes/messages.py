@@ -1,7 +1,9 @@
 """What Messages clients read: events apart and put together, with every rule of the stream checked."""
 
 import json
-from typing import Any
+from typing import Any, Protocol
+
+from appliance.sse import Splitter, cut, data_of
 
 
 def events_of(raw: bytes) -> list[dict[str, Any]]:
@@ -94,3 +96,20 @@ def call(index: int | None, arguments: str | None = None, **first: str) -> dict[
     if "id" in first:
         part |= {"id": first["id"], "type": "function"}
     return {"tool_calls": [part]}
+
+
+class Converter(Protocol):
+    """Makes chat chunks from the data of events."""
+
+    def event(self, data: bytes) -> bytes: ...
+
+
+def converted(converter: Converter, *pieces: bytes) -> bytes:
+    """What it makes of a stream that comes in these pieces."""
+    splitter = Splitter()
+    return b"".join(converter.event(data_of(event)) for piece in pieces for event in cut(splitter.feed(piece)))
+
+
+def chunks_of(raw: bytes) -> list[Any]:
+    """The chat chunks of a stream, without its end."""
+    return [json.loads(line[6:]) for line in raw.split(b"\n\n") if line and line != b"data: [DONE]"]

@@ -27,3 +27,11 @@ def surroundings(place: Path) -> dict[str, str]:
     wrapper.write_text(_WRAPPER.format(home=Path(spec.origin).parent / "bin"))
     wrapper.chmod(0o755)
     return {"PATH": f"{wrapper.parent}:{os.environ['PATH']}"}
+
+
+def script(place: Path, text: str) -> str:
+    """A program that these lines of a shell are."""
+    file = place / "new"
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+    return str(file)

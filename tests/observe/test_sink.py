@@ -15,6 +15,7 @@ from appliance.observe.log import ExchangeRecord
 from appliance.observe.sink import configure, lines_dropped
 from tests.fakes.records import RECORD
 
+pytestmark = pytest.mark.usefixtures("root_logger")
 LOG = logging.getLogger("appliance.test")
 
 
@@ -42,15 +43,6 @@ class Pipe:
 
     def events(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.read().splitlines()]
-
-
-@pytest.fixture(autouse=True)
-def _root_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture

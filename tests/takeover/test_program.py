@@ -10,15 +10,9 @@ import trio
 from appliance.supervisor.proc import processes
 from appliance.supervisor.tree import tagged
 from appliance.takeover import program
+from tests.fakes.program import script
 
 CLEAN = {"PATH": os.defpath}
-
-
-def script(place: Path, text: str) -> str:
-    file = place / "new"
-    file.write_text(f"#!/bin/sh\n{text}\n")
-    file.chmod(0o755)
-    return str(file)
 
 
 def test_it_sees_what_we_were_started_with_and_nothing_of_our_bundle() -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import ProtocolViolation
-from appliance.sse import Splitter, cut, data_of
 from appliance.translate.anthropic_stream import ChatFromMessages
+from tests.fakes.messages import chunks_of, converted
 
 
 def events(*values: dict[str, Any]) -> bytes:
@@ -60,21 +60,13 @@ WHOLE = events(
 
 
 def convert(*pieces: bytes) -> bytes:
-    splitter, codec = Splitter(), ChatFromMessages(1_700_000_000)
-    out = b""
-    for piece in pieces:
-        out += b"".join(codec.event(data_of(event)) for event in cut(splitter.feed(piece)))
-    return out
-
-
-def chunks(raw: bytes) -> list[Any]:
-    return [json.loads(line[6:]) for line in raw.split(b"\n\n") if line and line != b"data: [DONE]"]
+    return converted(ChatFromMessages(1_700_000_000), *pieces)
 
 
 def test_a_whole_conversation_event_by_event() -> None:
     raw = convert(WHOLE)
     assert raw.endswith(b"data: [DONE]\n\n")
-    found = chunks(raw)
+    found = chunks_of(raw)
     assert all(chunk["id"] == "msg_1" and chunk["model"] == "claude-1" for chunk in found)
     assert [chunk["choices"][0]["delta"] for chunk in found[:-1]] == [
         {"role": "assistant", "content": ""},
@@ -114,7 +106,7 @@ def test_byte_by_byte_it_is_the_same() -> None:
 
 def test_an_error_is_a_chunk_that_clients_raise() -> None:
     failed = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
-    last = chunks(convert(events(start(), failed)))[-1]
+    last = chunks_of(convert(events(start(), failed)))[-1]
     assert last["error"]["message"] == "Overloaded"
     assert last["error"]["type"] == "overloaded_error"
 

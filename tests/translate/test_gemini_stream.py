@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import ProtocolViolation
-from appliance.sse import Splitter, cut, data_of
 from appliance.translate.gemini_stream import RepairedChunks
+from tests.fakes.messages import chunks_of, converted
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None, **members: Any) -> bytes:
@@ -36,21 +36,13 @@ WHOLE = b"".join(
 
 
 def convert(*pieces: bytes) -> bytes:
-    splitter, codec = Splitter(), RepairedChunks(1_700_000_000)
-    out = b""
-    for piece in pieces:
-        out += b"".join(codec.event(data_of(event)) for event in cut(splitter.feed(piece)))
-    return out
-
-
-def chunks(raw: bytes) -> list[Any]:
-    return [json.loads(line[6:]) for line in raw.split(b"\n\n") if line and line != b"data: [DONE]"]
+    return converted(RepairedChunks(1_700_000_000), *pieces)
 
 
 def test_a_whole_stream() -> None:
     raw = convert(WHOLE)
     assert raw.endswith(DONE)
-    found = chunks(raw)
+    found = chunks_of(raw)
     deltas = [one["choices"][0]["delta"] for one in found[:-1]]
     assert [delta.get("role") for delta in deltas] == ["assistant", None, None, None]
     calls = [part for delta in deltas for part in delta.get("tool_calls", [])]
@@ -74,7 +66,7 @@ def test_byte_by_byte_it_is_the_same() -> None:
 
 
 def test_what_is_left_out_is_filled_in_and_stays_the_same() -> None:
-    first, second = chunks(convert(chunk({"content": "a"}) + chunk({"content": "b"})))
+    first, second = chunks_of(convert(chunk({"content": "a"}) + chunk({"content": "b"})))
     assert first["id"] == second["id"]
     assert first["created"] == 1_700_000_000
 
@@ -84,20 +76,20 @@ def test_a_part_without_a_name_goes_on_with_the_last_call() -> None:
         chunk({"tool_calls": [{"function": {"name": "f", "arguments": '{"x'}}]})
         + chunk({"tool_calls": [{"function": {"arguments": '":1}'}}]})
     )
-    parts = [one["choices"][0]["delta"]["tool_calls"][0] for one in chunks(raw)]
+    parts = [one["choices"][0]["delta"]["tool_calls"][0] for one in chunks_of(raw)]
     assert [part["index"] for part in parts] == [0, 0]
     assert "id" not in parts[1]
 
 
 def test_a_stop_without_calls_is_a_stop() -> None:
-    assert chunks(convert(chunk({"content": "x"}, "stop")))[0]["choices"][0]["finish_reason"] == "stop"
+    assert chunks_of(convert(chunk({"content": "x"}, "stop")))[0]["choices"][0]["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_an_error_is_a_chunk_that_clients_raise(*, wrapped: bool) -> None:
     failed: Any = {"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}}
     raw = b"data: " + json.dumps([failed] if wrapped else failed).encode() + b"\n\n"
-    assert chunks(convert(raw)) == [
+    assert chunks_of(convert(raw)) == [
         {"error": {"message": "overloaded", "type": "unavailable", "param": None, "code": "UNAVAILABLE"}}
     ]
 
