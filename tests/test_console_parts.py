@@ -77,7 +77,7 @@ def test_every_page_can_be_read_without_scripts(box: Product, path: str, words: 
 def test_health_has_the_checks_of_doctor_in_its_words(box: Product) -> None:
     with logged_in(box) as client:
         box.until(lambda: "Looked at" in client.get("/console/health").text.partition("This machine")[2], 60)
-        argv = [sys.executable, "-m", "appliance", "doctor", "--config", str(box.config), "--json"]
+        argv = [*PROGRAM, "doctor", "--config", str(box.config), "--json"]
         told = json.loads(subprocess.run(argv, capture_output=True, check=False, text=True, env=box.environment).stdout)
         page = unescape(client.get("/console/health").text)
         for finding in told["findings"]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -128,24 +129,42 @@ def _add_explain(actions: Any) -> None:
     told = actions.add_parser(
         "explain",
         help="the command line of a runtime, with where each part of it comes from",
-        description="How a runtime is launched, from the configuration alone: nothing is started or connected to.",
-        epilog="Exit codes: 0 done, 2 there is no such runtime or the configuration is not valid.",
+        description="How a runtime is launched, from the configuration alone: nothing is started or connected to. With "
+        "--url as a server over the network says it, from the configuration that is in effect there.",
+        epilog="Exit codes: 0 done, 2 there is no such runtime, the configuration is not valid, or no server answers.",
     )
     told.add_argument("name", metavar="NAME", help="a runtime, or a model that one serves")
-    told.add_argument("--config", default=DEFAULT_CONFIG, metavar="FILE", help=f"default {DEFAULT_CONFIG}")
+    reach.add_options(told)
     told.add_argument("--json", action="store_true", help="print one JSON object")
     told.set_defaults(run=_explain)
 
 
 def _explain(args: argparse.Namespace) -> int:
-    has_keys = bool(environment_keys(process_environment()))
-    config = load_config(Path(args.config), has_environment_keys=has_keys)
-    found = explain(_runtime(config, args.name), Path(config.server.state_dir))
+    found = _told(args) if args.url or args.key_file else _worked_out(args)
     if args.json:
         print(json.dumps(asdict(found), indent=2))
     else:
-        _print(found, args.config)
+        _print(found, args.config or ("" if args.url or args.key_file else DEFAULT_CONFIG))
     return 0
+
+
+def _worked_out(args: argparse.Namespace) -> Explanation:
+    """From the file."""
+    has_keys = bool(environment_keys(process_environment()))
+    config = load_config(Path(args.config or DEFAULT_CONFIG), has_environment_keys=has_keys)
+    return explain(_runtime(config, args.name), Path(args.state_dir or config.server.state_dir))
+
+
+def _told(args: argparse.Namespace) -> Explanation:
+    """By a server over the network; of a model, how the first of its runtimes is launched."""
+    state = reach.ask(args, "GET", "/ops/v1/state")
+    runtimes = {row["runtime"] for row in state["replicas"]}
+    targets = next((row["targets"] for row in state["models"] if row["name"] == args.name), ())
+    wanted = next((name for name in (args.name.partition("@")[0], *targets) if name in runtimes), None)
+    if wanted is None:
+        known = ", ".join(sorted(runtimes)) or "there are none"
+        raise OperatorError(f'no runtime "{args.name}" on that server (runtimes: {known})')
+    return msgspec.convert(reach.ask(args, "GET", f"/ops/v1/explain/{quote(wanted, safe='')}"), Explanation)
 
 
 def _runtime(config: Config, name: str) -> Runtime:
@@ -181,4 +200,5 @@ def _print(found: Explanation, config: str) -> None:
         print(f"{label:<12}{value}")
     for note in found.notes:
         print(f"note        {note}")
-    print(f"Next: change its [[runtimes]] entry in {shlex.quote(config)}; `args` come last and win.")
+    file = f" in {shlex.quote(config)}" if config else ", in the configuration file of that server"
+    print(f"Next: change its [[runtimes]] entry{file}; `args` come last and win.")

@@ -6,6 +6,8 @@ import pytest
 
 from appliance.cli import models
 from appliance.errors import OperatorError
+from tests.fakes.product import product, runtime
+from tests.ops.test_orders import ADMIN, ADMIN_TABLE
 
 CONFIG = """
 [server]
@@ -64,3 +66,23 @@ def test_as_json_it_is_the_whole_explanation(file: Path, capsys: pytest.CaptureF
 def test_an_unknown_name_is_told_with_the_known_ones(file: Path) -> None:
     with pytest.raises(OperatorError, match=r'no runtime "bog".*big'):
         command("bog", "--config", file)
+
+
+@pytest.mark.slow
+def test_a_server_over_the_network_explains_as_its_file_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    public = '[[models]]\nname = "public"\nkind = "chat"\ntargets = ["m"]\n'
+    with product(tmp_path / "b", ADMIN_TABLE + runtime("m") + public) as box:
+        key = tmp_path / "key"
+        key.write_text(ADMIN)
+        far = ["--url", box.url, "--key-file", key]
+        for name in ("m", "public", "m@1"):
+            assert command(name, *far, "--json") == 0
+            told = json.loads(capsys.readouterr().out)
+            assert command(name, "--config", box.config, "--json") == 0
+            assert told == json.loads(capsys.readouterr().out)
+        assert command("m", *far) == 0
+        assert capsys.readouterr().out.endswith("in the configuration file of that server; `args` come last and win.\n")
+        with pytest.raises(OperatorError, match=r'no runtime "nobody" on that server \(runtimes: m\)'):
+            command("nobody", *far)

@@ -1,10 +1,13 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from appliance.cli.main import main
 from appliance.usage.store import FILE, Row, Store
+from tests.fakes.product import KEY, Product, product, runtime
+from tests.ops.test_orders import ADMIN, ADMIN_TABLE
 
 ROW = Row(1_800_000_000.0, "r", "alice", "qwen", "chat", "t", 200, "ok", "", False, 1000, 5, 2, False, None, 0.1, 10)
 
@@ -37,6 +40,52 @@ def test_json_for_programs(state: str, capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(capsys.readouterr().out)["usage"] == [
         {"requests": 2, "failed": 0, "input": 2000, "output": 10, "cached": 4, "estimated": 1005}
     ]
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with product(tmp_path_factory.mktemp("box"), ADMIN_TABLE + runtime("m", "--tokens", "5")) as running:
+        running.ready("m")
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+        assert running.post("/v1/chat/completions", body).status_code == 200
+        yield running
+
+
+@pytest.mark.slow
+def test_a_server_over_the_network_tells_the_same(
+    box: Product, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(ADMIN)
+    far = ["usage", "--url", box.url, "--key-file", str(key), "--model", "m"]
+    near = ["usage", "--config", str(box.config), "--model", "m"]
+    for more in (
+        [],
+        ["--json"],
+        ["--csv"],
+        ["--json", "--by", ""],
+        ["--csv", "--by", "day,key,target", "--since", "1d"],
+    ):
+        assert main([*far, *more]) == 0  # first, because it has what waits written down
+        told = capsys.readouterr().out
+        assert main([*near, *more]) == 0
+        assert told == capsys.readouterr().out
+        assert "5" in told
+    assert main([*far, "--key", "nobody"]) == 0
+    assert capsys.readouterr().out.startswith("Nothing was used")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_a_key_without_the_scope_is_told_so(
+    form: str, box: Product, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(KEY)
+    assert main(["usage", "--url", box.url, "--key-file", str(key), form]) == 2
+    told = capsys.readouterr()
+    assert "scope" in told.err
+    assert told.out == ""
 
 
 def test_nothing_used(state: str, capsys: pytest.CaptureFixture[str]) -> None:
