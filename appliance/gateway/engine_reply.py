@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from appliance.domain.http import Headers
+from appliance.errors import GatewayError
 
 
 class EngineReply(Protocol):
@@ -74,3 +75,21 @@ class ReadAlready:
     async def aclose(self) -> None:
         """Nothing to let go of."""
         self.body = b""
+
+
+def is_of(upstream: EngineReply, kind: str) -> bool:
+    """Whether its content is of a media type."""
+    for name, value in upstream.headers:
+        if name == "content-type":
+            return value.startswith(kind)
+    return False
+
+
+def refuse_half_an_answer(upstream: EngineReply, body: bytes, target: str) -> None:
+    """Raise where a whole answer of a target is nothing, or JSON that was cut short."""
+    if not body:
+        raise GatewayError("empty_response", f"The model server {target!r} answered with nothing. Try again.")
+    if is_of(upstream, "application/json"):
+        raise GatewayError(
+            "stream_truncated", f"The answer of the model server {target!r} is not whole; it ended too early."
+        )

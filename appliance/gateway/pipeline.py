@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Protocol
 
 import trio
@@ -22,7 +21,7 @@ from appliance.gateway.accounting import Exchange
 from appliance.gateway.attempts import Attempts, read_all
 from appliance.gateway.counting import count_tokens
 from appliance.gateway.early import EarlyStream
-from appliance.gateway.engine_reply import EngineReply
+from appliance.gateway.engine_reply import EngineReply, is_of, refuse_half_an_answer
 from appliance.gateway.fitting import fitting, may_leave
 from appliance.gateway.guarding import Conversation, Guarding, conversation_body, words_of
 from appliance.gateway.opaque import OpaqueBytes, OpaqueEvents
@@ -117,7 +116,7 @@ class Gateway:
             exchange.affinity = affinity_of(call, sent)
         targets = self._worth_trying(call, model, targets, exchange)
         if call.stream and self._waits_aloud(call, targets[0]):
-            return self._early(call, targets, guards, exchange)
+            return self._early(call, model, targets, guards, exchange)
         return await self._answered(call, targets, guards, exchange)
 
     def session(self, call: Call, caller: Caller, exchange: Exchange) -> list[Target]:
@@ -171,7 +170,7 @@ class Gateway:
         upstream = await self.attempts.first_reply(call, targets, exchange)
         if call.operation is Operation.COUNT_TOKENS:
             return await self._counted(call, targets, upstream, exchange)
-        if upstream.status == 200 and _is(upstream, "text/event-stream"):
+        if upstream.status == 200 and is_of(upstream, "text/event-stream"):
             if guards is not None:
                 upstream = self._guarding.watched(upstream, call, guards, exchange)
             return await self._streamed(call, upstream, exchange)
@@ -277,8 +276,14 @@ class Gateway:
             return False
         return call.foreign is not None or call.operation.grammar is Grammar.CHUNKS
 
-    def _early(self, call: Call, targets: list[Target], guards: Guards | None, exchange: Exchange) -> Reply:
-        stream = EarlyStream(partial(self._answered, call, targets, guards, exchange), exchange, self._relays.discard)
+    def _early(
+        self, call: Call, model: PublicModel, targets: list[Target], guards: Guards | None, exchange: Exchange
+    ) -> Reply:
+        async def begun() -> Reply:
+            worth_trying = self._worth_trying(call, model, targets, exchange)  # others may be a target's probe by now
+            return await self._answered(call, worth_trying, guards, exchange)
+
+        stream = EarlyStream(begun, exchange, self._relays.discard)
         self._relays.add(stream)
         return Reply(200, _STREAM + served_by(exchange), stream)
 
@@ -309,7 +314,7 @@ class Gateway:
         if grammar is Grammar.RESPONSES:
             return ResponsesRelay(upstream, exchange, on_close=on_close)
         exchange.stream = True
-        kind = OpaqueEvents if _is(upstream, "text/event-stream") else OpaqueBytes
+        kind = OpaqueEvents if is_of(upstream, "text/event-stream") else OpaqueBytes
         return kind(upstream, exchange, on_close=on_close)
 
     async def _counted(self, call: Call, targets: list[Target], upstream: EngineReply, exchange: Exchange) -> Reply:
@@ -341,7 +346,7 @@ class Gateway:
             body, usage, exchange.finish = seen
             exchange.usage = usage or exchange.usage
         elif status < 300:
-            _refuse_half_an_answer(upstream, body, exchange.target)
+            refuse_half_an_answer(upstream, body, exchange.target)
         if status >= 300:
             headers.append(("x-error-source", _source(exchange)))
             if status == 501 or (status == 500 and ENGINES[exchange.engine].deterministic_500):
@@ -377,23 +382,7 @@ def _source(exchange: Exchange) -> str:
     return "provider" if ENGINES[exchange.engine].cloud else "backend"
 
 
-def _refuse_half_an_answer(upstream: EngineReply, body: bytes, target: str) -> None:
-    if not body:
-        raise GatewayError("empty_response", f"The model server {target!r} answered with nothing. Try again.")
-    if _is(upstream, "application/json"):
-        raise GatewayError(
-            "stream_truncated", f"The answer of the model server {target!r} is not whole; it ended too early."
-        )
-
-
-def _is(upstream: EngineReply, kind: str) -> bool:
-    for name, value in upstream.headers:
-        if name == "content-type":
-            return value.startswith(kind)
-    return False
-
-
 def _is_sound(call: Call, upstream: EngineReply) -> bool:
     """Whether a reply is audio, or a transcript as plain text: anything but JSON, where that is possible."""
     operation = call.operation
-    return (operation.form or operation is Operation.SPEECH) and not _is(upstream, "application/json")
+    return (operation.form or operation is Operation.SPEECH) and not is_of(upstream, "application/json")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 
+from appliance.breakers.verdict import Verdict
 from appliance.domain.http import Reply
 from appliance.domain.status import ReplicaState, ReplicaStatus
 from appliance.errors import ConnectFailed, GatewayError
@@ -179,3 +180,29 @@ async def test_it_is_a_setting_and_only_for_streams_that_have_to_wait(autojump_c
     free = Scene(ConnectFailed("no"))
     free.free()
     assert (await free.ask()).status == 502
+
+
+async def test_of_those_who_wait_with_a_200_one_is_the_probe_of_a_broken_model_server(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    scene = Scene(*(ScriptedReply(TOKEN, DONE) for _ in range(9)))
+    target = scene.path.gateway.catalogue.targets_by_model()["m"][0]
+    for _ in range(5):
+        scene.path.panel.ended(target, Verdict.BAD, trio.current_time(), trio.current_time(), "status 500")
+    await trio.sleep(5)
+    streams = [await scene.early() for _ in range(9)]  # all may be: nobody has been sent there so far
+    ends: list[bytes] = []
+
+    async def read(stream: EarlyStream) -> None:
+        ends.append(b"".join([piece async for piece in stream]))
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        for stream in streams:
+            nursery.start_soon(read, stream)
+        await trio.sleep(1)
+        scene.free()
+    assert len(scene.path.upstreams.asked) == 1
+    assert [b"circuit_open" in end for end in sorted(ends, key=len)] == [False] + 8 * [True]
+    assert scene.path.panel.empty
+    assert (scene.line.running, scene.line.waiting) == (0, 0)

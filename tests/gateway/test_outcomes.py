@@ -112,6 +112,37 @@ async def test_with_another_target_an_open_circuit_costs_nothing(autojump_clock:
     assert path.upstreams.asked[-1][0].address.host == "box"  # not tried in vain
 
 
+@pytest.mark.parametrize("model", ["remote", "m"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_of_many_who_come_at_half_open_one_is_the_probe(
+    model: str, stream: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    probes = [ScriptedReply(TOKEN, b"data: [DONE]\n\n") if stream else ok() for _ in range(50)]
+    path = path_to(*(ConnectFailed("no") for _ in range(5)), *probes)
+    path.fleet.set_replica(row(slots=4))
+    for _ in range(5):
+        await ask(path, model)
+    await trio.sleep(5)
+    send, asked = path.upstreams.send, len(path.upstreams.asked)
+
+    async def slowly(*args: Any, **options: Any) -> ScriptedReply:
+        await trio.sleep(1)
+        return await send(*args, **options)
+
+    path.upstreams.send = slowly  # type: ignore[method-assign]  # so that all of them come before it has answered
+    ends: list[Any] = []
+
+    async def client() -> None:
+        ends.append(await ask(path, model, stream=stream))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(client)
+    assert len(path.upstreams.asked) - asked == 1
+    assert sorted(status for status, _ in ends) == [200] + 49 * [503]
+    assert path.panel.empty
+
+
 async def test_an_open_circuit_says_when_to_try_again(autojump_clock: trio.testing.MockClock) -> None:
     path = path_to(*(ConnectFailed("no") for _ in range(5)))
     for _ in range(5):
