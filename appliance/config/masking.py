@@ -39,7 +39,7 @@ CREDENTIAL = re.compile(
 
 _TELLING = re.compile(
     r"key(?!word|board|[-_]value)|token(?!iz|s|[-_]?id)|(?:api|auth|access|bearer)[-_]?tokens"
-    r"|secret|passw|passphrase|credential|authorization|cookie|^-hft$",
+    r"|secret|passw|passphrase|credential|authorization|cookie|(?<![a-z])(?:pass|pwd|auth)$|^-hft$",
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(

@@ -76,13 +76,14 @@ def test_a_secret_can_be_moved_behind_a_flag_and_away_from_it(secret: str, writt
         (["--api-key=X"], ["--api-key=***"]),
         (["--hf-token", "X", "-hft", "X"], ["--hf-token", MASK, "-hft", MASK]),
         (["--db.password=X", "--apiKey", "X"], ["--db.password=***", "--apiKey", MASK]),
+        (["--auth", "u:X", "DB_PASS=X"], ["--auth", MASK, "DB_PASS=***"]),
         (["--auth-tokens", "X,Y"], ["--auth-tokens", MASK]),
         # Where a secret is kept is none.
         (["--api-key-file", "/k", "--ssl-keyfile=/k", "--token_path", "/t"],) * 2,
         # Nor is what else engines call a token or a key.
         (["--tokenizer", "t", "--tokenizer-mode=auto", "--max-num-batched-tokens", "8192", "--max-tokens=3"],) * 2,
         (["--return-tokens-as-token-ids", "x", "--keep", "3", "--stop-token-ids", "1"],) * 2,
-        (["--served-model-name", "a:b", "--keywords", "x"],) * 2,
+        (["--served-model-name", "a:b", "--keywords", "x", "--bypass", "x", "--author=x"],) * 2,
         (["--override-kv", "tokenizer.ggml.add_bos_token=bool:false", '--hf={"num_key_value_heads": 8}'],) * 2,
         # Headers, variables, JSON and URLs.
         (["-H", "Authorization: Bearer X"], ["-H", "Authorization: ***"]),

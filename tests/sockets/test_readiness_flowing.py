@@ -219,23 +219,23 @@ async def test_two_streams_of_one_round_where_one_closes_the_other() -> None:
     await still_works(room)
 
 
+async def is_told(ours: Reader) -> None:
+    """That its socket is closed, while it waits or when it comes."""
+    with pytest.raises(trio.ClosedResourceError):
+        await ours.run(reader(ours, []))
+
+
 async def test_stop_tells_whoever_waits_and_nobody_else() -> None:
     room = Readiness()
     with pair(room) as (ours, _), trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-
-            async def wait() -> None:
-                with pytest.raises(trio.ClosedResourceError):
-                    await ours.run(reader(ours, []))
-
-            nursery.start_soon(wait)
+            nursery.start_soon(is_told, ours)
             await blocked()
             assert room.flowing == 1
             ours.close()
             ours.close()
             assert room.flowing == 0
-        with pytest.raises(trio.ClosedResourceError):
-            await ours.run(reader(ours, []))
+        await is_told(ours)
     await still_works(room)
 
 
@@ -268,12 +268,7 @@ async def test_a_number_that_is_used_again_belongs_to_its_new_socket() -> None:
     room, got = Readiness(), list[bytes]()
     with pair(room) as (ours, _), trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-
-            async def wait() -> None:
-                with pytest.raises(trio.ClosedResourceError):
-                    await ours.run(reader(ours, []))
-
-            nursery.start_soon(wait)
+            nursery.start_soon(is_told, ours)
             await blocked()
             fd = ours.sock.fileno()
             ours.sock.close()
