@@ -23,6 +23,7 @@ _LONGEST = 900.0  # seconds without a long look, on a server that always has str
 def seldom() -> Iterator[None]:
     """Inside, nobody but `collect` looks at everything; what exists at the beginning is never looked at again."""
     before = gc.get_threshold()
+    gc.unfreeze()  # `cli.main` has put away what was imported
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, _MIDDLE, _NEVER)

@@ -16,7 +16,6 @@ from appliance.access.hosts import KnownHosts
 from appliance.access.pace import Pace
 from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
-from appliance.api.quart_app import App, build_app
 from appliance.api.realtime import RealtimeEndpoint
 from appliance.api.routes import Route, Router
 from appliance.config.address import root_url
@@ -31,7 +30,6 @@ from appliance.domain.engines import ENGINES
 from appliance.domain.secret import Secret
 from appliance.domain.status import ProbeAnswer, ReplicaStatus
 from appliance.domain.targets import Endpoint
-from appliance.door.handover import Handover
 from appliance.door.reception import Reception
 from appliance.door.reply import Clock
 from appliance.door.surroundings import Patience, Surroundings
@@ -72,6 +70,7 @@ from appliance.reload import Live, Reloader, endpoints_of, guardrails_of, most_c
 from appliance.roster import admission_of
 from appliance.routing.catalogue import Catalogue
 from appliance.routing.clouds import Clouds
+from appliance.second_door import SecondDoor, quart
 from appliance.sockets.readiness import Readiness
 from appliance.supervisor import environment
 from appliance.supervisor.orders import Operator
@@ -96,14 +95,13 @@ class Parts:
     supervisor: Supervisor
     prober: Prober
     gateway: Gateway
-    handover: Handover
+    second_door: SecondDoor
     reception: Reception
     private: PrivateDoor
     watch: Watch
     metrics: Metrics
     host: Host
     encryption: Encryption
-    quart: App
     recorder: Recorder[ExchangeRecord]
     keeper: Keeper
     readiness: Readiness
@@ -121,7 +119,7 @@ class Parts:
         """End everything under way: streams with an error event, requests without an answer yet with the error."""
         self.gateway.interrupt(error)
         self.reception.interrupt(error)
-        self.quart.interrupt(error)
+        self.second_door.interrupt(error)
 
 
 def build(
@@ -213,7 +211,7 @@ def build(
     surfaces = (endpoints, probes, Trust(encryption.authority), operating, console.links)
     table = _table([route for surface in surfaces for route in surface.routes()], known)
     dispatch = Dispatch(Router(table), metrics, accounts.new_id, hosts, pace)
-    app = build_app(
+    application = quart(
         replace(dispatch, router=Router([*table, *console.routes])),
         max_body=server.max_body,
         body_timeout=server.body_timeout,
@@ -222,9 +220,9 @@ def build(
             FeedSockets(dispatch),
         ],
     )
-    handover = Handover(app, write_stall=server.write_stall)
+    second_door = SecondDoor(application, write_stall=server.write_stall)
     watch = Watch()
-    around = _surroundings(config, dispatch, handover, watch, metrics, readiness)
+    around = _surroundings(config, dispatch, second_door, watch, metrics, readiness)
     secure = partial(handshake, certificates=encryption.certificates) if encryption.certificates else None
     reception = Reception(around, metrics, secure)
     upgrades = Upgrades(origin or Origin(), reloader)
@@ -242,14 +240,13 @@ def build(
         supervisor,
         prober,
         gateway,
-        handover,
+        second_door,
         reception,
         private,
         watch,
         metrics,
         Host(metrics.host, _disks(config)),
         encryption,
-        app,
         recorder,
         admission.keeper,
         readiness,
@@ -311,7 +308,7 @@ def _disks(config: Config) -> dict[str, str]:
 def _surroundings(
     config: Config,
     dispatch: Dispatch,
-    handover: Handover,
+    second_door: SecondDoor,
     watch: Watch,
     metrics: Metrics,
     readiness: Readiness,
@@ -319,7 +316,7 @@ def _surroundings(
     server = config.server
     return Surroundings(
         dispatch,
-        handover.connection,
+        second_door.connection,
         watch,
         Clock(partial(time.clock_gettime, time.CLOCK_REALTIME)),
         events=metrics,

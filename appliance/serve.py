@@ -1,7 +1,7 @@
 """Runs a server from its first breath to its last. `parts` builds what runs here.
 
-Start order: log, sockets, upstreams, supervisor, prober, door. Stop order, on INT, TERM or cancellation: refuse new
-work, let streams finish for `drain`, end the rest with an error event, close connections, stop every engine.
+Start order: log, sockets, upstreams, supervisor, prober, door, second door. Stop order, on INT, TERM or cancellation:
+refuse new work, let streams finish for `drain`, end the rest with an error event, close connections, stop every engine.
 A second signal skips the wait.
 
 After an upgrade it is the other process that serves: what is under way here has `drain` to end just as well, and the
@@ -142,7 +142,6 @@ async def _serve(
         async with trio.open_nursery() as core:
             await core.start(parts.supervisor.run, heir and heir.succession, name="supervisor")
             core.start_soon(parts.prober.run, name="prober")
-            await core.start(parts.handover.run_lifespan, name="quart")
             if heir is not None:
                 await heir.enter()
             _begin(parts, core)
@@ -161,12 +160,13 @@ async def _serve(
             parts.telling.journal.tell("server.started", __version__, f"Listening on {listener.host}:{listener.port}.")
             task_status.started(Running(listener.host, listener.port, parts.fleet))
             watched.manager.ready()
-            stack.enter_context(seldom())  # takes a look at everything first, for which nobody has to wait yet
-            core.start_soon(collect, lambda: parts.readiness.flowing, name="garbage")
+            core.start_soon(parts.second_door.run, name="second door")
+            core.start_soon(parts.private.second_door.run, name="private second door")
+            core.start_soon(_collect, parts, name="garbage")
             if signals is not None:
                 await _until_the_end(parts, watched.manager, signals, core)
                 await _stop(parts, listener, config.server.drain, signals, watched.manager)
-                parts.handover.abort()
+                parts.second_door.abort()
                 parts.reception.cut()
                 parts.private.close()
                 await parts.upgrades.bye()
@@ -190,6 +190,12 @@ def _begin(parts: Parts, core: trio.Nursery) -> None:
 async def _beat(pulse: trio.CancelScope, watched: _Watched, status: Callable[[], str]) -> None:
     with pulse:
         await beat(watched.manager, status, watched.dump)
+
+
+async def _collect(parts: Parts) -> None:
+    await parts.second_door.open.wait()  # the last that stays
+    with seldom():  # takes a look at everything first, for which hardly anybody has to wait yet
+        await collect(lambda: parts.readiness.flowing)
 
 
 async def _until_the_end(parts: Parts, manager: Manager, signals: AsyncIterator[int], core: trio.Nursery) -> None:
@@ -265,7 +271,7 @@ async def _stop(parts: Parts, listener: Listener, drain: float, signals: AsyncIt
 async def _drain(parts: Parts, listener: Listener, drain: float, waiting: trio.CancelScope, message: str) -> None:
     parts.operating.live.end()
     parts.telling.journal.end()
-    await parts.handover.close_idle()
+    await parts.second_door.close_idle()
     waiting.deadline = trio.current_time() + drain
     with waiting:
         await _connections_end(listener)

@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = build_parser(wanted=words[0] if words else "").parse_args(words)
     finally:
+        gc.freeze()  # nor when it is enabled: the first look would be at all of it, a tenth of a server's start
         gc.enable()
     try:
         code: int = args.run(args)

@@ -22,6 +22,7 @@ from appliance.door.transport import PlainTransport
 from appliance.door.watch import Watch
 from appliance.errors import GatewayError
 from appliance.http1.incoming import HeadLimits
+from appliance.second_door import SecondDoor
 
 Which = Literal["door", "quart"]
 Answer = Callable[[Request], Awaitable[Reply]]
@@ -141,7 +142,7 @@ class App:
 class Straight(Reception):
     """Gives every connection to Hypercorn at once: Quart as the only door, as it is for HTTP/2."""
 
-    def __init__(self, around: Surroundings, told: "Told", handover: Handover) -> None:
+    def __init__(self, around: Surroundings, told: "Told", handover: Handover | SecondDoor) -> None:
         super().__init__(around, told)
         self.handover = handover
 

@@ -1,0 +1,92 @@
+"""The second door: Quart behind Hypercorn, for HTTP/2, for websockets, and for whatever the first one hands over.
+
+The two take a sixth of a start, and the first requests need neither. So a thread imports them once the server listens;
+who comes for them within that blink waits.
+"""
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from appliance.door.transport import Transport
+from appliance.errors import GatewayError
+
+if TYPE_CHECKING:
+    from appliance.door.handover import Handover
+
+_HYPERCORN, _QUART = "appliance.door.handover", "appliance.api.quart_app"
+
+
+class SecondDoor:
+    """Serves one ASGI application to the connections that it is given.
+
+    Args:
+        make: the application; called in a thread, so that it may import what nothing else needs.
+        write_stall: how long, in seconds, one write may take.
+        lifespan: the application is told of its start and its end.
+
+    Attributes:
+        open: set once it can serve.
+    """
+
+    def __init__(self, make: Callable[[], Any], *, write_stall: float, lifespan: bool = True) -> None:
+        self.open = trio.Event()
+        self._make = make
+        self._write_stall = write_stall
+        self._lifespan = lifespan
+        self._app: Any = None
+        self._handover: Handover | None = None
+        self._closing = False
+
+    async def run(self) -> None:
+        """Import, then serve until cancelled."""
+        handover = await trio.to_thread.run_sync(self._load)
+        async with trio.open_nursery() as nursery:
+            if self._lifespan:
+                await nursery.start(handover.run_lifespan)
+            self._handover = handover
+            self.open.set()
+            if self._closing:
+                await handover.close_idle()
+
+    async def connection(self, transport: Transport, replay: bytes, *, more: bool) -> None:
+        """Serve one connection until it ends; see `door.handover`."""
+        await self.open.wait()
+        if self._handover is not None:
+            await self._handover.connection(transport, replay, more=more)
+
+    def interrupt(self, error: GatewayError) -> None:
+        """Answer every request that has no answer yet with an error."""
+        if self._app is not None:
+            self._app.interrupt(error)
+
+    def abort(self) -> None:
+        """Cut every connection."""
+        if self._handover is not None:
+            self._handover.abort()
+
+    async def close_idle(self) -> None:
+        """Close connections that wait for a request; those in the middle of one go on."""
+        self._closing = True
+        if self._handover is not None:
+            await self._handover.close_idle()
+
+    def _load(self) -> "Handover":
+        made: Handover = importlib.import_module(_HYPERCORN).Handover(self._made(), write_stall=self._write_stall)
+        return made
+
+    def _made(self) -> Any:
+        self._app = self._make()
+        return self._app
+
+
+def quart(*args: Any, **settings: Any) -> Callable[[], Any]:
+    """What makes the ASGI application of `api.quart_app.build_app`, of its arguments."""
+    return partial(_quart, *args, **settings)
+
+
+def _quart(*args: Any, **settings: Any) -> Any:
+    return importlib.import_module(_QUART).build_app(*args, **settings)
