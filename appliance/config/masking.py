@@ -44,8 +44,7 @@ _TELLING = re.compile(
 )
 _HARMLESS = re.compile(
     r"(?:file|path|dir|env)$"  # where a secret is
-    r"|^tokenizer\."  # of a model file: `--override-kv tokenizer.ggml.add_bos_token=bool:false`
-    r"|^key_prefix$",
+    r"|^tokenizer\.",  # of a model file: `--override-kv tokenizer.ggml.add_bos_token=bool:false`
     re.IGNORECASE,
 )
 _FLAG = re.compile(r"--?[\w.-]+")
@@ -53,6 +52,7 @@ _NAMED = re.compile(r"""(?<![\w.-])([\w.-]+)(["'\\]*\s*[:=]\s*|\s+)""")  # and w
 _LEAD = r"[\w.-]+(?:=|: ?)"  # what may stand before a mask in a word of a text
 _TOKEN = re.compile(rf"""(["'])((?:{_LEAD})?)\*\*\*(\d{{1,6}})\*\*\*\1""")
 _QUOTE = re.compile(r"\"\"\"\n?|'''\n?|\"|'|")
+_SHOWN: set[ConfigPath] = {("server", "auth"), ("server", "key_prefix")}  # settings whose names only sound so
 # These may look like credentials and are none: names, and what a guardrail looks for.
 _PLAIN = {"name", "model", "models", "targets", "binary", "patterns", "words", "instructions"}
 
@@ -160,7 +160,7 @@ def _shown(value: Any, path: ConfigPath, before: Any) -> Any:
         before: what is before it in a list.
     """
     names = [step for step in path if isinstance(step, str)]
-    if value is None or ("tls" in names and names[-1] == "key"):
+    if value is None or path in _SHOWN or ("tls" in names and names[-1] == "key"):
         return value
     if "env" in names or names[-1] == "hash" or _tells(names[-1]):
         return MASK

@@ -2,15 +2,18 @@ import json
 import re
 import tomllib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config.load import parse
-from appliance.config.masking import MASK, command_line, effective, masked, restored
+from appliance.config.masking import MASK, _shown, command_line, effective, masked, restored
+from appliance.config.schema import Config, Tls
 from appliance.diagnosis.bundle import own_parts
 from appliance.diagnosis.redaction import Redaction
 from appliance.errors import OperatorError
+from tests.fakes.settings import sections
 
 HASH = "sha256:" + "0" * 64
 TEXT = f"""\
@@ -119,9 +122,17 @@ def test_what_is_in_effect_is_shown_without_secrets() -> None:
     assert facts["server"]["drain"] == 30
 
 
+def test_of_a_configuration_without_secrets_everything_is_shown() -> None:
+    assert MASK not in json.dumps(effective(Config()))
+    tables = set(sections()) - {Config, Tls}
+    names = {field.name for table in tables for field in msgspec.structs.fields(table)}
+    telling = {name for name in names if _shown("v", (name,), "") == MASK}
+    assert telling == {"hash", "env", "auth", "key_prefix", "provider_keys"}  # two are shown, one has files
+
+
 def test_what_only_sounds_like_a_secret_is_shown() -> None:
     text = """\
-server = { key_prefix = "sk-", tls = { cert = "/c.pem", key = "/k.pem" } }
+server = { auth = "open", key_prefix = "sk-", tls = { cert = "/c.pem", key = "/k.pem" } }
 limits = { tokens_per_day = 3 }
 backends = [{ key_env = "HF_TOKEN", key_file = "/k", url = "http://h:1/v1" }]
 keys = [{ provider_keys = { openai = "/k" } }]
