@@ -38,7 +38,6 @@ from appliance.door.watch import Watch
 from appliance.editing import Editor
 from appliance.encryption import Encryption, encryption_of
 from appliance.errors import GatewayError
-from appliance.events.journal import Journal
 from appliance.fleet.table import FleetTable
 from appliance.gateway.accounting import Accounts
 from appliance.gateway.attempts import Attempts
@@ -48,7 +47,6 @@ from appliance.gateway.pipeline import Gateway
 from appliance.gateway.realtime import Realtime
 from appliance.gpus.reader import GpuReader, reader_of
 from appliance.health.prober import Prober
-from appliance.health.report import ready
 from appliance.http1.incoming import HeadLimits
 from appliance.keystore.keeper import Keeper
 from appliance.limits.ledger import Ledger
@@ -70,6 +68,7 @@ from appliance.reload import Live, Reloader, endpoints_of, guardrails_of, most_c
 from appliance.roster import admission_of
 from appliance.routing.catalogue import Catalogue
 from appliance.routing.clouds import Clouds
+from appliance.scraping import Told
 from appliance.second_door import SecondDoor, quart
 from appliance.sockets.readiness import Readiness
 from appliance.supervisor import environment
@@ -178,7 +177,7 @@ def build(
     encryption = encryption_of(config, known)
     account = telling.account(log, pulse.fresh.append, recorder.take)
     accounts = Accounts(metrics, time.monotonic, _Ids(), account, server.gateway_headers, outcomes)
-    _watched(metrics, fleet, catalogue, ledger, encryption, recorder, telling.journal, upstreams)
+    Told(fleet, catalogue, ledger, encryption, recorder, telling.journal, upstreams, accounts.under_way).listen(metrics)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)
     probes = Probes(keys, fleet, catalogue, metrics)
@@ -278,27 +277,6 @@ def _table(routes: list[Route], known: KnownHosts) -> list[Route]:
     return table
 
 
-def _watched(
-    metrics: Metrics,
-    fleet: FleetTable,
-    catalogue: Catalogue,
-    ledger: Ledger,
-    encryption: Encryption,
-    recorder: Recorder[ExchangeRecord],
-    journal: Journal,
-    upstreams: Upstreams,
-) -> None:
-    """What the metrics ask at each scrape."""
-    recorder.timed = metrics.recording.watch("usage", recorder)
-    journal.writer.timed = metrics.recording.watch("events", journal.writer)
-    metrics.standing.watch_models(lambda: ready(fleet.snapshot(), catalogue.targets_by_model()))
-    metrics.standing.watch_quotas(ledger.used)
-    metrics.standing.watch_connections(upstreams.connections, upstreams.takings)
-    if encryption.certificates is not None:
-        certificates = encryption.certificates
-        metrics.standing.watch_certificates(lambda: certificates.expiries)
-
-
 def _disks(config: Config) -> dict[str, str]:
     """A path on each disk whose space matters."""
     models = [runtime.model for runtime in config.runtimes if runtime.model.startswith("/")]
@@ -370,6 +348,7 @@ def _supervisor(
             partial(send, upstreams),
             told=replicas.engine_told,
             weighed=replicas.weighed,
+            missed=replicas.probe_missed,
             made_room=made_room,
         ),
         load_wait=server.load_wait,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
-from appliance.config.diff import difference, in_effect
+from appliance.config.diff import difference, digest_of, in_effect
 from appliance.config.file import Fresh
 from appliance.config.schema import Backend, Config
 from appliance.domain.orders import Reloaded
@@ -76,7 +76,7 @@ class Reloader:
         self._api_keys = api_keys
         self._date = date
         self.one = trio.Lock()
-        live.metrics.config_loaded(ok=True, at=date())
+        live.metrics.config_loaded(ok=True, at=date(), digest=digest_of(config))
 
     async def reload(self, dry_run: bool = False, text: str | None = None) -> Reloaded:  # noqa: FBT001, FBT002 - also a callback
         """Read the file, or a text in its place, and put it into effect, or say why not.
@@ -139,7 +139,7 @@ class Reloader:
         live.telling.configure(config)
         live.answer_to(config.server.names)
         self.config = in_effect(self.config, config)
-        live.metrics.config_loaded(ok=True, at=self._date())
+        live.metrics.config_loaded(ok=True, at=self._date(), digest=digest_of(self.config))
         await live.operator.apply(config.runtimes)
 
 

@@ -99,6 +99,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "encryption": ({"*"}, {"trio"}),
     "recording": (SETTINGS | {"limits", "observe", "storage", "usage"}, {"trio"}),
     "telling": ({"*"}, set()),
+    "scraping": ({"*"}, set()),
     "operating": ({"*"}, {"trio"}),
     "policy": (SETTINGS | {"fleet", "breakers", "gateway", "observe", "parameters"}, set()),
     "console_parts": ({"*"}, {"trio", "jinja2"}),

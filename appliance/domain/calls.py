@@ -201,9 +201,11 @@ class Usage(NamedTuple):
         output: generated tokens.
         cached: prompt tokens that the engine took from its cache (part of `input`).
         estimated: counted by us because the engine never reported; never mixed with exact figures unseen.
+        reasoning: generated tokens that are thoughts (part of `output`), where the engine tells them apart.
     """
 
     input: int = 0
     output: int = 0
     cached: int = 0
     estimated: bool = False
+    reasoning: int = 0

@@ -1,7 +1,7 @@
 """What is known about replicas, backends and models right now: the rows of the fleet table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -112,11 +112,13 @@ class Footprint:
         cpu: seconds since they began, of those too that have ended and were collected by their parents.
         resident: bytes in memory; what several of them share counts for each.
         processes: how many there are.
+        gpu_memory: bytes that they hold, by the index of the GPU; empty where that cannot be known.
     """
 
     cpu: float = 0.0
     resident: int = 0
     processes: int = 0
+    gpu_memory: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

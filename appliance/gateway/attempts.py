@@ -85,6 +85,8 @@ class Attempts:
                     raise
                 self.try_another(exchange, target, error.code, error)
                 continue
+            if reply.status >= 500:
+                self.metrics.upstream_failed(target.name, "5xx")
             if reply.status in _TRY_ANOTHER and not last:
                 await reply.aclose()
                 self.try_another(exchange, target, str(reply.status), None, reply.status)

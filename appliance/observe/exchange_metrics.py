@@ -58,6 +58,7 @@ class _Used:
     input: Cell
     output: Cell
     cached: Cell
+    reasoning: Cell
     input_size: Buckets
     output_size: Buckets
 
@@ -213,6 +214,10 @@ class ExchangeMetrics:
             "appliance_rejections_total", "Errors that we answered with ourselves.", "model", "reason"
         )
 
+    def models(self) -> list[str]:
+        """The models that were ever asked for."""
+        return [model for (model,) in self._in_flight]
+
     def totals(self) -> dict[str, Totals]:
         """The sums of each model that was ever asked for."""
         found: dict[str, Totals] = {}
@@ -265,6 +270,7 @@ class ExchangeMetrics:
             used.input.value += usage.input
             used.output.value += usage.output
             used.cached.value += usage.cached
+            used.reasoning.value += usage.reasoning
             used.input_size.observe(usage.input)
             used.output_size.observe(usage.output)
         if record.key:
@@ -308,6 +314,7 @@ class ExchangeMetrics:
             tokens[record.model, "input"],
             tokens[record.model, "output"],
             tokens[record.model, "cached"],
+            tokens[record.model, "reasoning"],
             self._usage[*labels, "input"],
             self._usage[*labels, "output"],
         )

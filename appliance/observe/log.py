@@ -95,6 +95,7 @@ class ExchangeLine(msgspec.Struct, gc=False):
     trace_id: str
     gap_s: float
     stalls: int
+    tokens_reasoning: int
 
 
 _HEAD = ("time", "level", "logger", "event")  # of every line, whatever it tells
@@ -135,6 +136,7 @@ def exchange_line(record: ExchangeRecord, time: str) -> ExchangeLine:
         record.trace_id,
         round(record.gap_s, 6),
         record.stalls,
+        usage.reasoning,
     )
 
 

@@ -94,6 +94,9 @@ class Metrics:
         self._backend_up = self._make.gauge(
             "appliance_backend_up", "1 while the backend's last probe succeeded.", "backend"
         )
+        self._probes_failed = self._make.counter(
+            "appliance_backend_probe_failures_total", "Probes of a backend that failed.", "backend"
+        )
         self._loads = self._make.counter(
             "appliance_config_loads_total", "Configurations that were read at the start or later.", "result"
         )
@@ -106,6 +109,9 @@ class Metrics:
         self._load_ok[()].value = 1
         self._loaded = self._make.gauge(
             "appliance_config_loaded_timestamp_seconds", "When the configuration in effect was read, Unix time."
+        )
+        self._config = self._make.gauge(
+            "appliance_config_info", "Always 1; tells the configuration in effect from any other.", "digest"
         )
         self._build = self._make.gauge("appliance_build_info", "Always 1; the version is the label.", "version")
 
@@ -203,18 +209,22 @@ class Metrics:
     def backend_seen(self, row: BackendStatus) -> None:
         """A backend's row was written; a watcher of the fleet table."""
         self._backend_up[row.name,].value = bool(row.healthy)
+        self._probes_failed[row.name,].value += row.healthy is False
 
     def row_dropped(self, name: str) -> None:
         """A replica or a backend is no more: so are its series; a watcher of the fleet table."""
         self.replicas.dropped(name)
         self._backend_up.pop((name,), None)
+        self._probes_failed.pop((name,), None)
 
-    def config_loaded(self, *, ok: bool, at: float) -> None:
-        """A configuration was put into effect, or refused, at a time (seconds since 1970)."""
+    def config_loaded(self, *, ok: bool, at: float, digest: str = "") -> None:
+        """A configuration with this digest was put into effect, or refused, at a time (seconds since 1970)."""
         self._loads["ok" if ok else "refused",].value += 1
         self._load_ok[()].value = ok
         if ok:
             self._loaded[()].value = at
+            self._config.clear()
+            self._config[digest,].value = 1
 
     def watch_connections(self, count: Callable[[], int]) -> None:
         """From now on the number of client connections is read there at each scrape."""

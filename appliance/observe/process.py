@@ -76,3 +76,11 @@ def _boot_time(stat: str) -> float:
             if line.startswith(b"btime "):
                 return float(line.split()[1])
     return 0.0
+
+
+def started(pid: int, proc: str = "/proc") -> float | None:
+    """When a process was started, Unix seconds; None where there is none, or the kernel does not tell."""
+    with suppress(OSError, ValueError, IndexError):
+        fields = Path(f"{proc}/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return _boot_time(f"{proc}/stat") + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return None

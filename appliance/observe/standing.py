@@ -3,8 +3,10 @@
 What is ready, which certificates end when, how far quotas are used, connections to model servers.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
 import trio
@@ -20,6 +22,14 @@ class Standing:
 
     def __init__(self, make: Maker) -> None:
         self._models = Asked("appliance_model_ready", "1 while a model can be asked, as /readyz says it.", ["model"])
+        self._targets = Asked(
+            "appliance_model_target_info",
+            "Always 1; what a model stands for, to join what is told of models with what is told of targets.",
+            ["model", "target", "upstream"],
+        )
+        self._phases = Asked(
+            "appliance_requests_by_phase", "Exchanges under way by what they wait for now.", ["model", "phase"]
+        )
         self._certificates = Asked(
             "appliance_tls_certificate_expiry_timestamp_seconds",
             "When a certificate that the door shows ends, Unix time.",
@@ -45,11 +55,20 @@ class Standing:
             ["upstream", "how"],
             kind="counter",
         )
-        known = (self._models, self._certificates, *self._quotas.values(), self._connections, self._taken)
+        known = (
+            self._models,
+            self._targets,
+            self._phases,
+            self._certificates,
+            *self._quotas.values(),
+            self._connections,
+            self._taken,
+        )
         for family in known:
             make.add(family)
         make.add(Watched("gauge", "appliance_ready", "1 while every model is ready, as /readyz says it.", self._ready))
         make.add(Watched("gauge", "appliance_tasks", "Tasks of the event loop.", _tasks))
+        make.add(Watched("gauge", "appliance_threads", "Threads of the process.", _threads))
         self._series = make.gauge("appliance_metrics_series", "Series of the last page of metrics.")
         self._took = make.gauge(
             "appliance_metrics_render_seconds", "From the beginning to the end of the last page; others ran in between."
@@ -58,6 +77,14 @@ class Standing:
     def watch_models(self, ready: Callable[[], Mapping[str, bool]]) -> None:
         """From now on this is asked which models are ready."""
         self._models.read = lambda: {(model,): float(is_ready) for model, is_ready in ready().items()}
+
+    def watch_targets(self, targets: Callable[[], Mapping[tuple[str, ...], float]]) -> None:
+        """From now on this is asked what models stand for: 1 by model, target and whose server that is."""
+        self._targets.read = targets
+
+    def watch_phases(self, phases: Callable[[], Mapping[tuple[str, ...], float]]) -> None:
+        """From now on this is asked how many exchanges wait for what, by model and phase."""
+        self._phases.read = phases
 
     def watch_certificates(self, expiries: Callable[[], Mapping[str, float]]) -> None:
         """From now on this is asked when the certificates end, seconds since 1970 by name."""
@@ -101,3 +128,9 @@ def _tasks() -> float:
         return trio.lowlevel.current_statistics().tasks_living
     except RuntimeError:  # nobody runs, as where the library renders a page by itself
         return 0.0
+
+
+def _threads() -> float:
+    with suppress(OSError):  # where there is no /proc
+        return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - half the price of a Path
+    return 0.0

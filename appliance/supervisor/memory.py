@@ -88,6 +88,11 @@ class GpuMemory:
             return None
         return sum(holder.bytes for gpu in self._looks[-1].gpus for holder in gpu.holders if holder.pid in pids)
 
+    def held_by_gpu(self, pids: Container[int]) -> dict[int, int]:
+        """Bytes that processes hold, by the index of the GPU; empty when that cannot be known."""
+        gpus = self._looks[-1].gpus if self._looks else ()
+        return {gpu.index: held for gpu in gpus if (held := sum(one.bytes for one in gpu.holders if one.pid in pids))}
+
     def most(self, pids: Container[int]) -> int:
         """Bytes that processes hold on the GPU where they hold most; 0 when none or unknown."""
         gpus = self._looks[-1].gpus if self._looks else ()

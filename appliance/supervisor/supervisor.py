@@ -98,7 +98,7 @@ class Supervisor:
         self._room_limit = make_room
         self._fleet = fleet
         self._memory = GpuMemory(gpus, state_dir)
-        self._senses = replace(senses, held=self._memory.held)
+        self._senses = replace(senses, held=self._memory.held, held_by_gpu=self._memory.held_by_gpu)
         self.lock = -1
         self.frozen = self.gone = False
         self._left = trio.Event()

@@ -1,7 +1,7 @@
 """A process that runs: whether it becomes ready, whether it stays well, and its sleep in between."""
 
-from collections.abc import Awaitable, Callable, Container
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Container, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -39,8 +39,10 @@ class Senses:
         interval: seconds between two probes of a ready replica.
         send: endpoint, method, path and body to status and body; None where an engine is asked for its health only.
         held: bytes of GPU memory that some processes hold; None when that cannot be known.
+        held_by_gpu: the same by the index of the GPU; empty when that cannot be known.
         told: gets a replica's own numbers, or None when they did not come, and the seconds that asking took.
         weighed: gets what a replica's processes use, at each look.
+        missed: told when a health probe of a ready or sleeping replica fails.
         made_room: told of each replica that goes because another one needs its room, and of that one.
     """
 
@@ -50,8 +52,10 @@ class Senses:
     interval: float
     send: Send | None = None
     held: Callable[[Container[int]], int | None] = lambda _: None
+    held_by_gpu: Callable[[Container[int]], Mapping[int, int]] = lambda _: {}
     told: Callable[[ReplicaStatus, Reading | None, float], None] = lambda _row, _reading, _seconds: None
     weighed: Callable[[ReplicaStatus, Footprint], None] = lambda _row, _footprint: None
+    missed: Callable[[ReplicaStatus], None] = lambda _: None
     made_room: Callable[[ReplicaStatus, str], None] = lambda _going, _coming: None
 
 
@@ -177,6 +181,7 @@ class Watching:
             busy = bool(self._replica.leases)
             tokens, now = await self._count(ask=answer.ok or busy), trio.current_time()
             refused = answer.loading  # it says itself that it cannot serve
+            self._missed(answer)
             seen = liveness.look(seen, now, healthy=answer.ok, busy=busy, tokens=tokens)
             pulse = liveness.pulse(seen, now, limits, busy=busy, refused=refused)
             if pulse is Pulse.STALLED:
@@ -188,7 +193,12 @@ class Watching:
                 return False
             self._show_health(answer, moving=busy and now - seen.moved < limits.dead)
             await self._life.look_around()
-            self._senses.weighed(self._replica.status, self._life.footprint)
+            held = self._senses.held_by_gpu({member.pid for member in self._life.tree.seen})
+            self._senses.weighed(self._replica.status, replace(self._life.footprint, gpu_memory=held))
+
+    def _missed(self, answer: ProbeAnswer) -> None:
+        if not answer.ok:
+            self._senses.missed(self._replica.status)
 
     def _show_health(self, answer: ProbeAnswer, *, moving: bool) -> None:
         reason = "" if answer.ok else f"its health probe fails: {answer.detail}"
@@ -251,6 +261,7 @@ class Watching:
                 await self._replica.turned.wait()
                 return True
             answer, now = await self._ask(), trio.current_time()
+            self._missed(answer)
             seen = liveness.look(seen, now, healthy=answer.ok, busy=False, tokens=0.0)
             if liveness.pulse(seen, now, limits, busy=False, refused=answer.loading) is Pulse.DEAD:
                 self._life.give_up(Cause.ENGINE_DEAD, f"its health probe fails while it sleeps: {answer.detail}")

@@ -52,6 +52,10 @@ class _PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
 
 
+class _OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
 class TokenCount(msgspec.Struct):
     """The `usage` object of a chunk or of a whole reply; engines leave out what they do not count.
 
@@ -61,9 +65,11 @@ class TokenCount(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     input_tokens_details: _PromptDetails | None = None
+    output_tokens_details: _OutputDetails | None = None
     total_tokens: int | None = None
 
     def as_usage(self) -> Usage:
@@ -74,7 +80,9 @@ class TokenCount(msgspec.Struct):
         counted = self.prompt_tokens if self.prompt_tokens is not None else self.input_tokens
         if counted is None and self.total_tokens:
             counted = max(self.total_tokens - output, 0)
-        return Usage(counted or 0, output, cached or 0)
+        thoughts = self.completion_tokens_details or self.output_tokens_details
+        reasoning = thoughts.reasoning_tokens if thoughts is not None else 0
+        return Usage(counted or 0, output, cached or 0, reasoning=reasoning or 0)
 
 
 class _Chunk(msgspec.Struct, gc=False):

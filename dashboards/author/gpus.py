@@ -30,6 +30,14 @@ _MEMORY = Row(
             unit="bytes",
         ),
         needed_memory(),
+        levels(
+            "Held by our replicas",
+            "Memory of each GPU that a replica's processes hold, as the driver says. What the GPU has in use beyond these is somebody else's.",
+            "appliance_replica_gpu_memory_used_bytes",
+            "replica, gpu",
+            unit="bytes",
+            kind="stack",
+        ),
     ],
 )
 _WORK = Row(

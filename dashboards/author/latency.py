@@ -3,7 +3,7 @@
 from dashboards.author.page import GEN_AI, MODEL, OURS, RATE, Page, Row
 from dashboards.author.panels import Panel, Query
 from dashboards.author.queries import quantile, rate
-from dashboards.author.shapes import in_line, quantiles, rates, time_in_line
+from dashboards.author.shapes import in_line, levels, quantiles, rates, time_in_line
 
 _DURATION = "gen_ai_server_request_duration_seconds"
 _FIRST = "gen_ai_server_time_to_first_token_seconds"
@@ -65,6 +65,15 @@ _WHERE = Row(
             "The model that is slow.",
             quantiles(_FIRST, "gen_ai_request_model", GEN_AI, shares=(0.95,)),
             unit="s",
+        ),
+        levels(
+            "Under way by phase",
+            "What requests wait for now: request (being read), loading (a model), queued (a slot), first_byte (the engine), streaming.",
+            "appliance_requests_by_phase",
+            "phase",
+            MODEL,
+            of="sum",
+            kind="stack",
         ),
         time_in_line(0.95),
         in_line(),

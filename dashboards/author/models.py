@@ -13,6 +13,7 @@ from dashboards.author.shapes import (
     rated,
     rates,
     ratio,
+    risen,
     rises,
     time_in_line,
 )
@@ -75,8 +76,30 @@ _STARTS = Row(
             "By runtime.",
             [Query(f"appliance_replica_info{{{OURS}}}")],
             kind="table",
-            names={"runtime": "Runtime", "replica": "Replica", "engine": "Engine"},
+            names={"runtime": "Runtime", "replica": "Replica", "engine": "Engine", "gpus": "GPUs"},
             hidden=("Value",),
+        ),
+        Panel(
+            "What models stand for",
+            "By public name.",
+            [Query(f"appliance_model_target_info{{{OURS}}}")],
+            kind="table",
+            names={"model": "Model", "target": "Target", "upstream": "Server"},
+            hidden=("Value",),
+        ),
+        Panel(
+            "Up for",
+            "Since the process of a replica was started.",
+            [Query(f"time() - max by (replica) (appliance_replica_start_time_seconds{{{OURS}}})", "{{replica}}")],
+            unit="s",
+        ),
+        Panel(
+            "Failed health probes",
+            "Of replicas that were ready, and of backends. A busy engine misses some; one whose tokens do not move meanwhile is restarted.",
+            [
+                risen("appliance_replica_probe_failures_total", "replica"),
+                risen("appliance_backend_probe_failures_total", "backend"),
+            ],
         ),
         needed_memory(),
         rises(

@@ -38,11 +38,10 @@ _HEALTH = Row(
             _BOX,
             unit="bytes",
         ),
-        levels(
-            "Tasks",
-            "Of the event loop: a handful for each connection. A number that only rises is a bug of ours.",
-            "appliance_tasks",
-            _BOX,
+        Panel(
+            "Tasks and threads",
+            "Tasks of the event loop, a handful for each connection; threads for what would block it. A number that only rises is a bug of ours.",
+            [level("appliance_tasks", _BOX, words="tasks"), level("appliance_threads", _BOX, words="threads")],
         ),
         levels("Series", "On the page of metrics.", "appliance_metrics_series", _BOX),
         levels(
@@ -145,6 +144,14 @@ _KEPT = Row(
             ],
             unit="dateTimeAsIso",
             kind="number",
+        ),
+        Panel(
+            "Configuration in effect",
+            "The same digest is the same configuration, on whatever machine.",
+            [Query(f"appliance_config_info{{{OURS}}}")],
+            kind="table",
+            names={"digest": "Digest"},
+            hidden=("Value",),
         ),
         levels(
             "Configuration that was read last",

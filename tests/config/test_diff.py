@@ -1,4 +1,4 @@
-from appliance.config.diff import Difference, difference, in_effect
+from appliance.config.diff import Difference, difference, digest_of, in_effect
 from appliance.config.schema import Backend, Config, Key, Model, Provider, Runtime, Server, Usage
 from appliance.config.units import Seconds
 
@@ -55,3 +55,9 @@ def test_providers_change_at_once() -> None:
     old, new = Config(), Config(providers=(Provider(name="openai"),))
     assert difference(old, new) == Difference(providers=("openai",))
     assert in_effect(old, new).providers == new.providers
+
+
+def test_a_digest_tells_one_configuration_from_another() -> None:
+    assert digest_of(config()) == digest_of(config())
+    assert len({digest_of(config()), digest_of(config(context=2)), digest_of(Config())}) == 3
+    assert len(digest_of(config())) == 12

@@ -73,6 +73,13 @@ async def test_the_last_targets_own_503_passes_through() -> None:
     path = Path(ScriptedUpstreams(ScriptedReply(b"one", status=503), ScriptedReply(b'{"busy":1}', status=503)))
     status, body = await ask(path)
     assert (status, body) == (503, {"busy": 1})
+    told = [
+        (sample.labels["reason"], sample.value)
+        for family in path.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "appliance_upstream_errors_total"
+    ]
+    assert (sum(value for _, value in told), {reason for reason, _ in told}) == (2, {"5xx"})
 
 
 async def test_a_loading_runtime_gives_way_to_another_target() -> None:

@@ -41,6 +41,7 @@ def test_an_exchange_is_told_with_everything_counted_and_its_times_in_microsecon
         ("trace_id", ""),
         ("gap_s", 0.0),
         ("stalls", 0),
+        ("tokens_reasoning", 0),
     ]
 
 

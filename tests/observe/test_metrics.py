@@ -127,6 +127,9 @@ def test_a_backend_is_up_or_down(metrics: Metrics, registry: CollectorRegistry) 
     assert registry.get_sample_value("appliance_backend_up", {"backend": "b"}) == 1
     metrics.backend_seen(BackendStatus("b", "tgi", Endpoint(Address("http", "b", 80)), healthy=False))
     assert registry.get_sample_value("appliance_backend_up", {"backend": "b"}) == 0
+    assert registry.get_sample_value("appliance_backend_probe_failures_total", {"backend": "b"}) == 1
+    metrics.row_dropped("b")
+    assert registry.get_sample_value("appliance_backend_probe_failures_total", {"backend": "b"}) is None
 
 
 def test_what_clients_and_backends_make_up_does_not_grow_the_series(
@@ -200,8 +203,11 @@ async def test_the_last_load_of_the_configuration_is_told(metrics: Metrics, regi
     assert value() == 1
     metrics.config_loaded(ok=False, at=5.0)
     assert value() == 0
-    metrics.config_loaded(ok=True, at=6.0)
+    metrics.config_loaded(ok=True, at=6.0, digest="abc")
     assert value() == 1
+    assert registry.get_sample_value("appliance_config_info", {"digest": "abc"}) == 1
+    metrics.config_loaded(ok=True, at=6.0, digest="def")
+    assert registry.get_sample_value("appliance_config_info", {"digest": "abc"}) is None
     assert registry.get_sample_value("appliance_config_loaded_timestamp_seconds") == 6.0
 
 

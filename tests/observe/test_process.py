@@ -1,10 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 import trio
 from prometheus_client import ProcessCollector
 
-from appliance.observe.process import Process
+from appliance.observe.process import Process, started
 
 UNSTEADY = {"process_cpu_seconds", "process_resident_memory_bytes", "process_virtual_memory_bytes"}
 
@@ -53,3 +54,9 @@ async def test_many_descriptors_are_counted_in_slices(proc: Path) -> None:
 async def test_without_proc_there_is_nothing_to_tell(tmp_path: Path) -> None:
     assert Process(str(tmp_path)).collect() == []
     assert await Process(str(tmp_path)).collect_in_slices() == []
+
+
+def test_when_another_process_was_started() -> None:
+    (own,) = (family.samples[0].value for family in Process().collect() if family.name == "process_start_time_seconds")
+    assert started(os.getpid()) == own
+    assert started(2**22 + 1) is None

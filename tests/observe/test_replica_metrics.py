@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 import pytest
@@ -5,6 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from appliance.domain.status import Footprint, Measure, ReplicaState, ReplicaStatus
 from appliance.observe.maker import Maker
+from appliance.observe.process import started
 from appliance.observe.replica_metrics import ReplicaMetrics
 
 S = ReplicaState
@@ -37,11 +39,45 @@ def box() -> Box:
 def test_a_replica_says_what_it_runs_and_is_in_one_state(box: Box) -> None:
     box.write(S.STOPPED)
     box.write(S.STARTING, memory=5)
-    assert box.value("replica_info", **WHO, engine="vllm") == 1
+    assert box.value("replica_info", **WHO, engine="vllm", gpus="") == 1
     assert {state: box.value("replica_state", **WHO, state=state) for state in S} == {
         s: float(s is S.STARTING) for s in S
     }
     assert box.value("replica_gpu_memory_bytes", **WHO) == 5
+
+
+def test_a_replica_that_moves_is_told_with_the_gpus_that_it_has_now(box: Box) -> None:
+    box.write(S.READY, gpus=(0, 1))
+    assert box.value("replica_info", **WHO, engine="vllm", gpus="0,1") == 1
+    box.write(S.READY, gpus=(2,))
+    assert box.value("replica_info", **WHO, engine="vllm", gpus="0,1") is None
+    assert box.value("replica_info", **WHO, engine="vllm", gpus="2") == 1
+
+
+def test_it_is_told_since_when_its_process_runs_whoever_started_it(box: Box) -> None:
+    box.write(S.STOPPED)
+    assert box.value("replica_start_time_seconds", **WHO) is None
+    box.write(S.READY, pid=os.getpid(), adopted=True)
+    assert abs((box.value("replica_start_time_seconds", **WHO) or 0) - (started(os.getpid()) or 0)) < 2
+    box.write(S.BACKOFF, pid=None)
+    assert box.value("replica_start_time_seconds", **WHO) is None
+
+
+def test_failed_probes_are_counted(box: Box) -> None:
+    box.write(S.READY)
+    assert box.value("replica_probe_failures_total", **WHO) == 0
+    box.metrics.probe_missed(ROW)
+    assert box.value("replica_probe_failures_total", **WHO) == 1
+
+
+def test_memory_of_gpus_is_told_as_it_is_held_now(box: Box) -> None:
+    box.write(S.READY, pid=7)
+    box.metrics.weighed(ROW, Footprint(1.0, 2, 3, {0: 500, 1: 700}))
+    box.metrics.weighed(ROW, Footprint(1.0, 2, 3, {1: 800}))
+    assert box.value("replica_gpu_memory_used_bytes", **WHO, gpu="0") is None
+    assert box.value("replica_gpu_memory_used_bytes", **WHO, gpu="1") == 800
+    box.write(S.BACKOFF, pid=None)
+    assert box.value("replica_gpu_memory_used_bytes", **WHO, gpu="1") is None
 
 
 def test_what_may_rise_is_there_before_it_does(box: Box) -> None:

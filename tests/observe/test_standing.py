@@ -29,7 +29,7 @@ def test_without_anybody_who_knows_there_are_no_series_with_labels(
     registry: CollectorRegistry, standing: Standing
 ) -> None:
     del standing
-    assert set(shown(registry)) == {"ready", "tasks", "metrics_series", "metrics_render_seconds"}
+    assert set(shown(registry)) == {"ready", "tasks", "threads", "metrics_series", "metrics_render_seconds"}
 
 
 def test_it_is_ready_while_every_model_is(registry: CollectorRegistry, standing: Standing) -> None:
@@ -63,3 +63,14 @@ def test_connections_to_model_servers_are_told_by_name(registry: CollectorRegist
     seen = shown(registry)
     assert seen["upstream_connections:qwen:idle"] == 2
     assert seen["upstream_connections_taken_total:qwen:reused"] == 7
+
+
+def test_what_models_stand_for_and_what_their_requests_wait_for(
+    registry: CollectorRegistry, standing: Standing
+) -> None:
+    standing.watch_targets(lambda: {("public", "gpu2/x", "gpu2"): 1.0})
+    standing.watch_phases(lambda: {("public", "streaming"): 3.0})
+    seen = shown(registry)
+    assert seen["model_target_info:public:gpu2/x:gpu2"] == 1
+    assert seen["requests_by_phase:public:streaming"] == 3
+    assert seen["threads"] >= 1

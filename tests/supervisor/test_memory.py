@@ -118,3 +118,10 @@ async def test_the_file_names_no_model(tmp_path: Path) -> None:
     await GpuMemory(None, tmp_path).learn(runtime(model="/secret/path.gguf"), 5)
     assert list(json.loads((tmp_path / FILE).read_text()).values()) == [5]
     assert "secret" not in (tmp_path / FILE).read_text()
+
+
+async def test_what_processes_hold_by_gpu(tmp_path: Path) -> None:
+    memory = await seen(tmp_path, (gpu(0, 50, OURS, THEIRS), gpu(1, 40, THEIRS)))
+    assert memory.held_by_gpu({10}) == {0: 30}
+    assert memory.held_by_gpu({99}) == {0: 20, 1: 20}
+    assert (await seen(tmp_path, ())).held_by_gpu({10}) == {}

@@ -43,6 +43,7 @@ class Patient:
         self.status_of_canary = self.status_of_numbers = 200
         self.readings: list[Reading | None] = []
         self.footprints: list[Footprint] = []
+        self.missed: list[ReplicaStatus] = []
         self.probes = 0
         self.tokens = 0
         self.sent: list[str] = []
@@ -88,7 +89,17 @@ class Patient:
     async def watched(self) -> AsyncIterator[tuple[Watching, life.Life]]:
         there = Place(str(uuid.uuid4()), self._path, self._path / "m.sock", self._path / "m.log")
         own = life.begin(self.runtime, "m", there, None, trio.current_time())
-        senses = Senses(self.probe, lambda: 0.0, lambda: 0.0, 0.05, self.send, told=self.took, weighed=self.weighed)
+        senses = Senses(
+            self.probe,
+            lambda: 0.0,
+            lambda: 0.0,
+            0.05,
+            self.send,
+            held_by_gpu=lambda pids: {0: 5} if own.process.pid in pids else {},
+            told=self.took,
+            weighed=self.weighed,
+            missed=self.missed.append,
+        )
         try:
             with trio.fail_after(20):
                 yield Watching(self, own, senses), own
@@ -195,8 +206,22 @@ async def test_what_its_processes_use_is_told_at_each_look(tmp_path: Path) -> No
         nursery.cancel_scope.cancel()
     assert {footprint.processes for footprint in patient.footprints} == {1}
     assert min(footprint.resident for footprint in patient.footprints) > 0
+    assert patient.footprints[-1].gpu_memory == {0: 5}
+    assert patient.missed == []
     spent = [footprint.cpu for footprint in patient.footprints]
     assert spent == sorted(spent)
+
+
+async def test_every_probe_that_fails_while_it_is_ready_is_told(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    async with patient.watched() as (watching, _), trio.open_nursery() as nursery:
+        assert await watching.become_ready()
+        patient.answer = ProbeAnswer(ok=False, detail="silence")
+        nursery.start_soon(watching.stay_ready)
+        while len(patient.missed) < 3:
+            await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert patient.missed[0].state is ReplicaState.READY
 
 
 async def test_a_program_that_has_no_numbers_is_asked_once(tmp_path: Path) -> None:

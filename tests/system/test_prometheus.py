@@ -207,6 +207,11 @@ def strange(box: Product) -> None:
         assert b" 400 " in secure.recv(100)
 
 
+def engines(box: Product, name: str) -> list[int]:
+    mark = f"APPLIANCE_REPLICA={name}".encode()
+    return [pid for pid in box.engines() if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")]
+
+
 def crash(box: Product, name: str) -> None:
     """Kill an engine while it answers, and wait for the next one."""
     before = box.row(name)["restarts"]
@@ -217,9 +222,8 @@ def crash(box: Product, name: str) -> None:
     ):
         lines = stream.iter_lines()
         next(lines)
-        for pid in box.engines():
-            if f"APPLIANCE_REPLICA={name}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                os.kill(pid, signal.SIGKILL)
+        for pid in engines(box, name):
+            os.kill(pid, signal.SIGKILL)
         list(lines)
     box.until(lambda: box.row(name)["restarts"] > before, 30)  # until then the row may say that it is ready
     box.ready(name)
@@ -241,7 +245,8 @@ def until(prometheus: httpx.Client, expression: str, *, there: bool, seconds: fl
 def test_every_panel_shows_something_of_a_real_run(box: Product, prometheus: httpx.Client) -> None:
     began, rounds = time.monotonic(), 0
     while rounds < 2 or (rounds < 4 and time.monotonic() < began + 30):
-        look(box.config.parent / "gpus.json", time.monotonic() - began)
+        holders = [{"pid": pid, "user": "a", "command": "m", "bytes": 1 << 30} for pid in engines(box, "m")]
+        look(box.config.parent / "gpus.json", time.monotonic() - began, holders=holders)
         traffic(box)
         crash(box, "m")
         rounds += 1
@@ -279,6 +284,13 @@ def test_every_panel_shows_something_of_a_real_run(box: Product, prometheus: htt
         "appliance_retries_total",
         'appliance_connections_refused_total{reason="handshake"}',
         "appliance_overhead_seconds_sum",
+        'appliance_upstream_errors_total{reason="5xx"}',
+        'appliance_upstream_connections_taken_total{how="reused"}',
+        'appliance_stream_longest_gap_seconds_sum{model="narrow"}',
+        'appliance_recording_rows_written_total{file="usage"}',
+        'appliance_recording_rows_written_total{file="events"}',
+        'appliance_gpu_pcie_link_width{of="most"}',
+        "appliance_replica_start_time_seconds",
     ],
 )
 def test_what_has_happened_was_counted(prometheus: httpx.Client, expression: str) -> None:
@@ -298,7 +310,7 @@ def test_an_exchange_is_found_by_its_exemplar(box: Product, prometheus: httpx.Cl
             "end": time.time() + 1,
         }
         found = prometheus.get("/api/v1/query_exemplars", params=query).json()["data"]
-        return {one["labels"]["request_id"] for series in found for one in series["exemplars"]}
+        return {one["labels"].get("request_id", "") for series in found for one in series["exemplars"]}
 
     end = time.monotonic() + 30
     while mine not in ids():

@@ -56,6 +56,14 @@ def test_the_usage_chunk_is_told_from_usage_beside_content() -> None:
     assert peek(b'{"choices":[],"usage":null}').usage is None
 
 
+@pytest.mark.parametrize("noun", ["completion", "output"])
+def test_thoughts_are_a_part_of_what_was_made(noun: str) -> None:
+    usage = f'"usage":{{"{noun}_tokens":9,"{noun}_tokens_details":{{"reasoning_tokens":6}}}}'
+    assert peek(f'{{"choices":[],{usage}}}'.encode()).usage == Usage(0, 9, reasoning=6)
+    silent = usage.replace("6", "null")
+    assert peek(f'{{"choices":[],{silent}}}'.encode()).usage == Usage(0, 9)
+
+
 def test_counts_that_an_engine_leaves_out_are_zero() -> None:
     assert peek(b'{"choices":[],"usage":{"prompt_tokens":2,"prompt_tokens_details":null}}').usage == Usage(2)
 
