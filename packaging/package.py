@@ -23,10 +23,12 @@ from appliance.installation.steps import unit_text
 ROOT = Path(__file__).resolve().parent.parent
 DIST, WORK = ROOT / "dist", ROOT / "build" / "package"
 BINARY, DIRECTORY = DIST / "appliance", DIST / "appliance.d"
-LARGEST = 60 * 2**20  # bytes of the one file
+LARGEST = 60_000_000  # bytes of the one file
+NEWEST_GLIBC = "2.36"  # that of Debian 12: what is built on a newer system does not run there
 SLOWEST_HELP = 5.0  # times a Python that does nothing
 SLOWEST_SERVE = 20.0
 _TRIES = 5
+_ROUNDS = 3  # of which one must hold: a builder may have other work to do
 
 
 def main() -> int:
@@ -40,13 +42,10 @@ def main() -> int:
     run("nfpm", "package", "--config", "packaging/nfpm.yaml", "--packager", "deb", "--target", "dist/", env=environment)
     checksums()
     size = BINARY.stat().st_size
-    print(f"one file: {size / 2**20:.1f} MiB; needs glibc {floor} or newer")
-    called, served = slowness()
-    print(f"a Python that does nothing is one: --help takes {called:.1f}, serve until it listens {served:.1f}")
-    broken = [f"the one file is larger than {LARGEST // 2**20} MiB"] * (size > LARGEST)
-    broken += [f"--help takes more than {SLOWEST_HELP:g} times as long"] * (called > SLOWEST_HELP)
-    if served > SLOWEST_SERVE:  # told and no more: it is near the border, and a builder may have other work to do
-        print(f"serve takes more than {SLOWEST_SERVE:g} times as long as a Python that does nothing")
+    print(f"one file: {size / 1e6:.1f} MB; needs glibc {floor} or newer")
+    broken = [f"the one file is larger than {LARGEST / 1e6:g} MB"] * (size > LARGEST)
+    broken += [f"it needs a newer glibc than {NEWEST_GLIBC}: build it on Debian 12"] * (_newer(floor, NEWEST_GLIBC))
+    broken += slow()
     print("\n".join(broken) or "all promises hold")
     return 1 if broken else 0
 
@@ -98,9 +97,29 @@ def glibc_floor(directory: Path) -> str:
     return ".".join(map(str, max(found)))
 
 
-def slowness() -> tuple[float, float]:
-    """How long `--help`, and `serve` until it listens, take with the directory build, in units of a Python that does
-    nothing: the shortest of several tries each, in turns, since everything else on the machine only makes them longer.
+def _newer(version: str, other: str) -> bool:
+    return tuple(map(int, version.split("."))) > tuple(map(int, other.split(".")))
+
+
+def slow() -> list[str]:
+    """What takes too long, said; a round in which nothing does is enough."""
+    for _ in range(_ROUNDS):
+        nothing, called, served = durations()
+        print(
+            f"a Python that does nothing, {nothing * 1e3:.0f} ms, is one: "
+            f"--help takes {called / nothing:.1f}, serve until it listens {served / nothing:.1f}"
+        )
+        broken = [f"--help takes more than {SLOWEST_HELP:g} times as long"] * (called > SLOWEST_HELP * nothing)
+        broken += [f"serve takes more than {SLOWEST_SERVE:g} times as long"] * (served > SLOWEST_SERVE * nothing)
+        if not broken:
+            break
+    return broken
+
+
+def durations() -> tuple[float, float, float]:
+    """Seconds that a Python that does nothing, `--help`, and `serve` until it listens take with the directory build.
+
+    The shortest of several tries each, in turns, since everything else on the machine only makes them longer.
     """
     program = str(DIRECTORY / "appliance")
     nothing, called, served = [], [], []
@@ -108,7 +127,7 @@ def slowness() -> tuple[float, float]:
         nothing.append(_timed([os.path.realpath(sys.executable), "-I", "-c", "pass"]))
         called.append(_timed([program, "--help"]))
         served.append(_until_it_listens(program))
-    return min(called) / min(nothing), min(served) / min(nothing)
+    return min(nothing), min(called), min(served)
 
 
 def _timed(command: "list[str]") -> float:
