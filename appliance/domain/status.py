@@ -49,6 +49,8 @@ class ReplicaStatus:
         adopted: the process was started by an earlier run of the appliance.
         starts: processes started since the appliance started.
         slots: requests that it works on at once, as it said itself or as configured; 0 when unknown.
+        owed: it ought to serve and does not yet: since the server started, or since it failed. What nobody asked for,
+            sleeps, or made room for another is owed to nobody.
     """
 
     runtime: str
@@ -71,6 +73,7 @@ class ReplicaStatus:
     adopted: bool = False
     starts: int = 0
     slots: int = 0
+    owed: bool = False
 
 
 class Measure(StrEnum):

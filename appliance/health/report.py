@@ -13,10 +13,19 @@ _NEARNESS = (
     *("ready", "loading", "starting", "unknown", "sleeping", "backoff", "draining", "stopping"),
     *("stopped", "blocked", "quarantined", "unhealthy"),
 )
+# Where a request waits until the model has come, and gets its answer.
+_COMES = {
+    *(ReplicaState.STOPPED, ReplicaState.STARTING, ReplicaState.LOADING),
+    *(ReplicaState.SLEEPING, ReplicaState.DRAINING, ReplicaState.STOPPING),
+}
 
 
 def readiness(fleet: Fleet, models: Mapping[str, Sequence[Target]]) -> dict[str, Entry]:
-    """For every public model: `ready`, and `state`, `reason` and `progress` of the target nearest to serving.
+    """For every public model: `ready`, `available`, and the `state`, `reason` and `progress` of its best target.
+
+    A model is ready when it answers at once. It is available as well while a request would bring it: it starts on
+    demand, sleeps, or makes room for others. One that is still owed, since the start or since it failed, is not.
+    The target nearest to serving speaks for the model.
 
     Args:
         fleet: a snapshot.
@@ -26,15 +35,16 @@ def readiness(fleet: Fleet, models: Mapping[str, Sequence[Target]]) -> dict[str,
 
 
 def ready(fleet: Fleet, models: Mapping[str, Sequence[Target]]) -> dict[str, bool]:
-    """The same, without words: whether each model can be asked."""
-    return {name: bool(_model(fleet, targets)["ready"]) for name, targets in models.items()}
+    """The same, without words: whether each model can be asked, so is available."""
+    return {name: bool(_model(fleet, targets)["available"]) for name, targets in models.items()}
 
 
 def _model(fleet: Fleet, targets: Sequence[Target]) -> Entry:
     entries = [entry for target in targets for entry in _target(fleet, target)]
     if not entries:
         return _entry("stopped", "no target of this model is known")
-    return min(entries, key=lambda entry: _NEARNESS.index(str(entry["state"])))
+    nearest = min(entries, key=lambda entry: _NEARNESS.index(str(entry["state"])))
+    return nearest | {"available": any(entry["available"] for entry in entries)}
 
 
 def _target(fleet: Fleet, target: Target) -> list[Entry]:
@@ -56,8 +66,9 @@ def _backend(row: BackendStatus) -> Entry:
 def _replica(row: ReplicaStatus) -> Entry:
     if row.state is ReplicaState.READY and not row.healthy:
         return _entry("unhealthy", row.reason or "its last probe failed", row.progress)
-    return _entry(row.state.value, row.reason, row.progress)
+    return _entry(row.state.value, row.reason, row.progress, comes=row.state in _COMES and not row.owed)
 
 
-def _entry(state: str, reason: str = "", progress: str = "") -> Entry:
-    return {"ready": state == "ready", "state": state, "reason": reason, "progress": progress}
+def _entry(state: str, reason: str = "", progress: str = "", *, comes: bool = False) -> Entry:
+    ready = state == "ready"
+    return {"ready": ready, "available": ready or comes, "state": state, "reason": reason, "progress": progress}

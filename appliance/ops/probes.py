@@ -42,8 +42,9 @@ class Probes:
         report = readiness(self.fleet.snapshot(), self.catalogue.targets_by_model())
         if not self._trusted(request):
             # Reasons and progress are lines of the engines' own logs: paths and such are not for everybody.
-            report = {name: {"ready": entry["ready"], "state": entry["state"]} for name, entry in report.items()}
-        ready = all(entry["ready"] for entry in report.values())
+            seen = ("ready", "available", "state")
+            report = {name: {what: entry[what] for what in seen} for name, entry in report.items()}
+        ready = all(entry["available"] for entry in report.values())
         return json_reply({"status": "ready" if ready else "not ready", "models": report}, 200 if ready else 503)
 
     def _trusted(self, request: Request) -> bool:

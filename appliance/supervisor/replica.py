@@ -38,7 +38,7 @@ class Replica:
         senses: see there.
 
     Attributes:
-        wanted: it shall run even when nobody asks.
+        wanted: it shall run even when nobody asks; `owed`: see `ReplicaStatus`.
         urgent: somebody has ordered that, and its last start is still to come.
         resume_at: in backoff or quarantine, when the next start is due; inf for never by itself.
         last_start: seconds that the last complete start took.
@@ -61,7 +61,8 @@ class Replica:
     def __init__(self, runtime: Runtime, name: str, *, fleet: FleetTable, senses: Senses) -> None:
         self.runtime = runtime
         self.name = name
-        self.status = ReplicaStatus(runtime.name, name, runtime.engine, S.STOPPED, since=0.0)
+        self.owed = runtime.start == "boot"
+        self.status = ReplicaStatus(runtime.name, name, runtime.engine, S.STOPPED, since=0.0, owed=self.owed)
         self.wanted = self.urgent = False
         self.resume_at = 0.0
         self.last_start: float | None = None
@@ -103,7 +104,7 @@ class Replica:
 
     def unwant(self) -> None:
         """An operator wants it ended: only a request or an order starts it again; whoever waits for it is told."""
-        self.wanted = False
+        self.wanted = self.owed = False
         self.unloaded = True
         self.stops += 1
 
@@ -184,7 +185,7 @@ class Replica:
 
     def begin_stop(self, reason: str = "") -> None:
         """Want it stopped, without waiting. What it still answers ends with an error."""
-        self.wanted = self.urgent = False
+        self.wanted = self.urgent = self.owed = False
         self.permit = None
         for lease in list(self.leases):
             lease.cut(refusals.ended(self.status, reason))
@@ -205,7 +206,7 @@ class Replica:
             reason: in words.
             to_sleep: it shall sleep then, and not end.
         """
-        self.wanted = False
+        self.wanted = self.owed = False
         if self.status.state not in (S.READY, S.DRAINING):
             return
         end = trio.current_time() + limit
@@ -369,7 +370,7 @@ class Replica:
 
     def _failed(self, verdict: Verdict, healthy: float) -> None:
         now = trio.current_time()
-        self.urgent, self.after = False, verdict.words
+        self.urgent, self.owed, self.after = False, True, verdict.words
         self.failures = self.failures.after(now, verdict.cause, healthy, self.last_start or 0.0)
         pause = pauses.next_start(self.failures, verdict.retry, self._senses.random())
         facts = {"reason": verdict.words, "cause": str(verdict.cause), "advice": verdict.advice}
@@ -389,8 +390,8 @@ class Replica:
             facts["since"] = trio.current_time()
             states.move(self.status.state, state)
         if state is S.READY:
-            self.urgent, self.after = False, ""
-        self.status = replace(self.status, state=state, **facts)  # type: ignore[arg-type]  # named facts of the row
+            self.urgent, self.owed, self.after = False, False, ""
+        self.status = replace(self.status, state=state, owed=self.owed, **facts)  # type: ignore[arg-type]  # named facts of the row
         self._announce()
 
     def _announce(self) -> None:

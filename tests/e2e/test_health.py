@@ -82,3 +82,21 @@ def test_readyz_tells_each_model(box: Product) -> None:
     assert reply.json()["models"]["m"]["ready"] is True
     assert reply.json()["models"]["broken"]["ready"] is False
     alive(box, 1)
+
+
+def test_a_box_is_ready_when_what_is_not_loaded_comes_with_a_request(tmp_path: Path) -> None:
+    tables = runtime("boot", "--load-seconds", "1") + runtime("resting", extra="start = 'on-demand'")
+    with product(tmp_path, tables) as own:
+        before = own.get("/readyz")
+        assert before.status_code == 503, "a model of the start is owed until it is there"
+        assert before.json()["models"]["resting"]["available"] is True
+        own.until(lambda: own.get("/readyz").status_code == 200, 60)
+        report = own.get("/readyz").json()["models"]
+        assert (report["boot"]["ready"], report["resting"]["ready"]) == (True, False)
+        assert "appliance_ready 1.0" in own.metrics()
+        assert own.ops("POST", "/unload/boot").status_code == 200
+        assert own.get("/readyz").status_code == 200, "what an operator ended is owed to nobody"
+        assert own.post("/v1/chat/completions", CHAT | {"model": "boot"}).status_code == 200
+        os.kill(own.row("boot")["pid"], signal.SIGKILL)
+        own.until(lambda: own.get("/readyz").status_code == 503, 30)
+        own.until(lambda: own.get("/readyz").status_code == 200, 60)

@@ -19,15 +19,24 @@ def fleet_of(*rows: ReplicaStatus | BackendStatus) -> Fleet:
     )
 
 
-def replica(state: ReplicaState, *, name: str = "qwen-0", healthy: bool = True) -> ReplicaStatus:
-    return ReplicaStatus("qwen", name, "llama.cpp", state, 0.0, "why", "42 %", healthy=healthy)
+def replica(state: ReplicaState, *, name: str = "qwen-0", healthy: bool = True, owed: bool = False) -> ReplicaStatus:
+    return ReplicaStatus("qwen", name, "llama.cpp", state, 0.0, "why", "42 %", healthy=healthy, owed=owed)
 
 
 @pytest.mark.parametrize("state", ReplicaState)
-def test_every_state_of_a_replica_is_told_and_only_ready_is_ready(state: ReplicaState) -> None:
-    report = readiness(fleet_of(replica(state)), {"m": [RUNTIME]})
+@pytest.mark.parametrize("owed", [False, True])
+def test_every_state_of_a_replica_is_told_and_only_ready_is_ready(state: ReplicaState, owed: bool) -> None:
+    report = readiness(fleet_of(replica(state, owed=owed)), {"m": [RUNTIME]})
     is_ready = state is ReplicaState.READY
-    assert report == {"m": {"ready": is_ready, "state": state.value, "reason": "why", "progress": "42 %"}}
+    trouble = state in (ReplicaState.BACKOFF, ReplicaState.BLOCKED, ReplicaState.QUARANTINED)
+    told = {"available": is_ready or not (owed or trouble), "state": state.value, "reason": "why", "progress": "42 %"}
+    assert report == {"m": {"ready": is_ready} | told}
+
+
+def test_a_model_is_available_by_any_of_its_targets_whoever_speaks_for_it() -> None:
+    rows = fleet_of(replica(ReplicaState.LOADING, owed=True), replica(ReplicaState.SLEEPING, name="qwen-1"))
+    report = readiness(rows, {"m": [RUNTIME]})
+    assert (report["m"]["state"], report["m"]["available"]) == ("loading", True)
 
 
 def test_a_ready_replica_that_fails_its_probe_is_unhealthy() -> None:

@@ -19,6 +19,15 @@ async def test_readyz_is_503_until_every_model_is_ready_and_tells_why() -> None:
     assert json.loads(reply.body)["models"]["m"]["reason"] == "exit code 1"
 
 
+async def test_readyz_tells_that_a_request_would_bring_what_is_not_there() -> None:
+    path = Path()
+    path.fleet.set_replica(ReplicaStatus("m", "m-0", "llama.cpp", ReplicaState.STOPPED, 0.0))
+    reply = await path.ask("GET", "/readyz", key=None)
+    assert isinstance(reply.body, bytes)
+    model = json.loads(reply.body)["models"]["m"]
+    assert (model["ready"], model["available"]) == (False, True)
+
+
 async def test_a_stranger_learns_whether_a_model_is_ready_and_not_why() -> None:
     path = Path()
     path.fleet.set_replica(
