@@ -18,6 +18,7 @@ from appliance.gateway.guarded_reply import GuardedReply
 from appliance.gateway.guarded_stream import GuardedStream
 from appliance.guardrails.answer import UnreadableError, judged
 from appliance.guardrails.json_text import JsonText
+from appliance.guardrails.parts import Parts
 from appliance.guardrails.rules import AT_ONCE, Guards, Side
 from appliance.guardrails.scanner import Scanner
 from appliance.guardrails.verdict import Block, Finding, blocked
@@ -30,6 +31,7 @@ from appliance.wire.texts import (
     Text,
     answer_object,
     answer_texts,
+    as_read,
     reply_texts,
     request_object,
     request_texts,
@@ -252,12 +254,16 @@ def _unavailable(guard: Guardrail) -> GatewayError:
 async def _look(texts: Sequence[Text], scanner: Scanner, found: Found) -> None:
     """Look at texts and put others in their place where that is what a guardrail does; others have their turns."""
     since = 0
-    for text in texts:
+    for text, *others in as_read(texts):
         value = text.value
         since += len(value) // _QUICKER + 8
         if since >= PIECE:
             since = 0
             await trio.lowlevel.checkpoint()
+        if others:
+            if await _look_at_parts([text, *others], scanner, found):
+                return
+            continue
         if not text.json and len(value) <= AT_ONCE and not scanner.suspects(value):
             continue
         before = _redactions(found)
@@ -274,6 +280,20 @@ async def _look(texts: Sequence[Text], scanner: Scanner, found: Found) -> None:
             return
         if _redactions(found) > before:
             text.replace("".join(out))
+
+
+async def _look_at_parts(texts: Sequence[Text], scanner: Scanner, found: Found) -> bool:
+    """The same for texts that reach the model as one; whether they are blocked."""
+    values = [text.value for text in texts]
+    parts = Parts(scanner, values, found)
+    for _ in parts.look():
+        await trio.lowlevel.checkpoint()
+    if parts.block is not None:
+        return True
+    for text, before, after in zip(texts, values, parts.texts(), strict=True):
+        if after != before:
+            text.replace(after)
+    return False
 
 
 def _redactions(found: Found) -> int:

@@ -8,6 +8,7 @@
     rules      the guardrails of a configuration, compiled
     check      what is wrong with them
     window     a streamed text: what may leave now, what has to wait for its next characters
+    parts      a text in several parts, and what their borders cut in two
     json_text  the same for a text that is JSON, value by value
     answer     what a guard model said
 

@@ -1,6 +1,7 @@
 """Many patterns over one text."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +96,7 @@ class Scanner:
 
     def next(self, text: bytes, at: int, before: int) -> Match | None:
         """The leftmost match that begins at `at` or later and in front of `before`; None when there is none."""
-        while at < before and (suspect := self._any.search(text, at)) is not None:
+        while at < before and (suspect := self._any.search(text, at, before + self._longest)) is not None:
             at = suspect.start()
             if at >= before:
                 return None
@@ -104,16 +105,47 @@ class Scanner:
             at += 1
         return None
 
+    def all(self, text: bytes, at: int, before: int) -> Iterator[Match]:
+        """The matches that begin between two places, from left to right; none overlaps another."""
+        while at < before and (match := self.next(text, at, before)) is not None:
+            yield match
+            at = match.end
+
+    def across(self, text: bytes, borders: Sequence[int]) -> Iterator[Match | None]:
+        """The matches that begin in front of a border and end behind it; None after every step without one.
+
+        Args:
+            text: the parts, one behind the other.
+            borders: where a part ends and the next one begins, rising.
+        """
+        at = 0
+        while (number := bisect_right(borders, at)) < len(borders):
+            at = max(at, borders[number] - self._longest)
+            clear = borders[number] + self._longest
+            suspect = self._any.search(text, at, clear + self._longest)  # whatever begins before `clear` ends in sight
+            at = clear if suspect is None else min(suspect.start(), clear)
+            number = bisect_right(borders, at)
+            match = self._at(text, at, borders[number]) if number < len(borders) else None
+            yield match
+            if match is not None:
+                at = match.end
+            elif at < clear:
+                at += 1
+
     def begun_at(self, text: bytes, at: int) -> int:
         """Where the longest end of the text begins that may become a match with more text; its length for none."""
         found = self._begun.search(text, max(at, len(text) - self._longest))
         return found.start() if found is not None else len(text)
 
-    def _at(self, text: bytes, at: int) -> Match | None:
-        """The first rule's match that begins exactly there, and passes the detector's check."""
+    def _at(self, text: bytes, at: int, border: int = 0) -> Match | None:
+        """The first rule's match that begins exactly there, ends behind a border, and passes the detector's check."""
         for rule, pattern, stretch in self._rules:
+            if at + stretch <= border:
+                continue
             found = pattern.match(text, at, at + stretch)
-            if found is not None and (rule.detector.check is None or rule.detector.check(found.group().decode())):
+            if found is None or found.end() <= border:
+                continue
+            if rule.detector.check is None or rule.detector.check(found.group().decode()):
                 return Match(rule, at, found.end())
         return None
 

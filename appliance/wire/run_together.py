@@ -19,6 +19,12 @@ _PROMPT, _INPUT = b'"prompt', b'"input"'  # so begins every member that may hold
 _MAY_BE_NUMBERS = re.compile(
     rb'"(?:prompt|input)"\s*+(?!:\s*+(?:"|\{|\[\s*+["{]))|"prompt_(?:embeds|token_ids)"',
 )
+_TEXT = b'"text"'  # so is the text of a part of a message called
+_A_TEXT = re.compile(rb'"text"\s*+:\s*+"')
+# One that is the last part of its message; that two of them are one text to the model is no question then.
+_LAST_TEXT = re.compile(
+    rb'"text"\s*+:\s*+"(?:[^"\\]++|\\.)*+"\s*+(?:,\s*+"type"\s*+:\s*+"[a-z_]*+"\s*+)?\}\s*+\]',
+)
 _ARGUMENTS = b'"arguments"'  # JSON in a text, with escapes of its own
 _CHOICES = b'"choices"'
 _Empty = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
@@ -105,9 +111,13 @@ def run_together(body: bytes) -> bytes | None:
 
 
 def request_together(body: bytes) -> bytes | None:
-    """The same for a request, all of whose texts are to be looked at; None also where some of it may be no text."""
+    """The same for a request, all of whose texts are to be looked at; None also where some of it may be no text, and
+    where a message has texts in several parts, which its model reads as one.
+    """
     run = run_together(body)
     if run is None or ((_PROMPT in run or _INPUT in run) and _MAY_BE_NUMBERS.search(run)):
+        return None
+    if _TEXT in run and len(_A_TEXT.findall(run)) != len(_LAST_TEXT.findall(body)):
         return None
     return None if _ARGUMENTS in run and b"\\" in run else run
 

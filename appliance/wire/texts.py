@@ -7,7 +7,7 @@ repeat the text (the tokens of `logprobs`, an engine's own debugging).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ _CLOSED_WORDS = """
     json_schema base64 url content auto low high wav mp3 object string number integer boolean array null
 """
 _WORDS = frozenset(_CLOSED_WORDS.split())
+_IN_PARTS = frozenset({"content", "system", "output"})  # may be lists of parts, with a `text` each
 _MEDIA = ("url", "image_url", "file_data", "file_url")
 # Members whose own members are named by the client; their names are texts as well.
 _FREE = frozenset({"parameters", "input_schema", "schema", "json_schema", "arguments", "input", "chat_template_kwargs"})
@@ -94,12 +95,14 @@ class Text:
         key: where.
         json: it is JSON itself.
         is_key: the text is the key.
+        parts: the content that it is a part of; with the other texts of that it reaches the model as one.
     """
 
     holder: Any
     key: Any
     json: bool = False
     is_key: bool = False
+    parts: Any = None
 
     @property
     def value(self) -> str:
@@ -145,25 +148,35 @@ def request_texts(request: dict[str, Any]) -> list[Text]:
             raise _unreadable(name)
     texts: list[Text] = []
     keys: list[Text] = []
-    for holder, key, free in _members(request):
+    for holder, key, free, parts in _members(request):
         value = holder[key]
         if isinstance(value, str):
             if value and not _no_text(holder, key, value, free=free):
-                texts.append(Text(holder, key, json=key == "arguments"))
+                texts.append(Text(holder, key, json=key == "arguments", parts=parts if key == "text" else None))
         elif isinstance(value, dict) and (free or key in _FREE):
             keys += [Text(value, name, is_key=True) for name in value if name not in _SCHEMA]
     return texts + keys
 
 
-def _members(request: dict[str, Any]) -> Iterator[tuple[Any, Any, bool]]:
-    """Holder and key of everything in a request, in its order; and whether it is inside what clients name freely."""
-    waiting: list[tuple[Any, Any, bool]] = [(request, name, False) for name in reversed(request)]
+def as_read(texts: Iterable[Text]) -> list[list[Text]]:
+    """The texts, those together that reach the model as one; whatever lies between them, as engines may move that."""
+    groups: dict[int, list[Text]] = {}
+    for text in texts:
+        groups.setdefault(id(text if text.parts is None else text.parts), []).append(text)
+    return list(groups.values())
+
+
+def _members(request: dict[str, Any]) -> Iterator[tuple[Any, Any, bool, Any]]:
+    """Holder and key of everything in a request, in its order; whether it is inside what clients name freely; and the
+    content whose part it is a member of.
+    """
+    waiting: list[tuple[Any, Any, bool, Any]] = [(request, name, False, None) for name in reversed(request)]
     seen = 0
     while waiting:
-        holder, key, free = waiting.pop()
+        holder, key, free, parts = waiting.pop()
         if holder is request and key in _NOT_READ:
             continue
-        yield holder, key, free
+        yield holder, key, free, parts
         value = holder[key]
         if isinstance(value, list | dict):
             seen += len(value)
@@ -171,7 +184,11 @@ def _members(request: dict[str, Any]) -> Iterator[tuple[Any, Any, bool]]:
                 raise GatewayError("invalid_payload", _TOO_MANY)
             free = free or (isinstance(value, dict) and key in _FREE)
             places = range(len(value)) if isinstance(value, list) else value
-            waiting += [(value, place, free) for place in reversed(places)]
+            if isinstance(value, list):
+                parts = value if key in _IN_PARTS else None
+            elif not isinstance(holder, list):
+                parts = None
+            waiting += [(value, place, free, parts) for place in reversed(places)]
 
 
 def _no_text(holder: Any, key: Any, value: str, *, free: bool) -> bool:
@@ -296,7 +313,7 @@ def message_texts(message: dict[str, Any], *, json_content: bool) -> Iterator[Te
         if isinstance(value, str):
             yield Text(message, name, json=json_content and name == "content")
         elif isinstance(value, list):
-            yield from (Text(part, "text") for part in value)
+            yield from (Text(part, "text", parts=value) for part in value)
         elif value is not None:
             del message[name]
     calls = [call["function"] for call in message.get("tool_calls") or () if "function" in call]

@@ -125,6 +125,76 @@ async def test_a_redacted_request_is_rewritten_and_nothing_else_of_it() -> None:
     assert path.records[0].guardrails == "pii-checker:email:redact"
 
 
+def in_parts(*texts: str, between: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    for text in texts:
+        parts += [{"type": "text", "text": text}, *([between] if between else [])]
+    return parts
+
+
+@pytest.mark.parametrize("between", [None, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}])
+async def test_a_secret_in_two_parts_of_a_message_is_redacted_at_every_split(between: dict[str, Any] | None) -> None:
+    text = "card 4111 1111 1111 1111!"
+    for cut in range(1, len(text)):
+        path = Path(ScriptedUpstreams(said("ok")), guardrails=[pii("redact", on=("input",))])
+        body = {
+            "model": "remote",
+            "messages": [{"role": "user", "content": in_parts(text[:cut], text[cut:], between=between)}],
+        }
+        assert (await path.ask("POST", "/v1/chat/completions", json.dumps(body).encode())).status == 200
+        parts = [part for part in sent(path)["messages"][0]["content"] if part["type"] == "text"]
+        assert [part["type"] for part in parts] == ["text", "text"]
+        assert "".join(part["text"] for part in parts) == "card [CARD]!"
+        assert parts[0]["text"].startswith(text[: min(cut, 5)])
+        assert parts[1]["text"].endswith("!")
+
+
+async def test_a_secret_in_two_parts_is_blocked_and_flagged_at_every_split() -> None:
+    text = "mail bob@example.com now"
+    for cut in range(1, len(text)):
+        content = in_parts(text[:cut], text[cut:])
+        body = json.dumps({"model": "remote", "messages": [{"role": "user", "content": content}]}).encode()
+        path = Path(guardrails=[pii()])
+        assert error(await path.ask("POST", "/v1/chat/completions", body))["code"] == "guardrail_block"
+        assert path.upstreams.asked == []
+        path = Path(ScriptedUpstreams(said("ok")), guardrails=[pii("flag", on=("input",))])
+        reply = await path.ask("POST", "/v1/chat/completions", body)
+        assert header(reply, "x-guardrail-flagged") == "pii-checker"
+        assert sent(path)["messages"][0]["content"] == content
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"system": in_parts("bob@exa", "mple.com")},
+        {"messages": [{"role": "user", "content": in_parts("bob@exa", "mple.com")}]},
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "tool_result", "tool_use_id": "t", "content": in_parts("bob@exa", "mple.com")},
+                    ],
+                }
+            ]
+        },
+    ],
+)
+async def test_parts_of_messages_requests_are_one_text_as_well(more: dict[str, Any]) -> None:
+    body = {"model": "remote", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]} | more
+    path = Path(guardrails=[pii()])
+    reply = await path.ask("POST", "/v1/messages", json.dumps(body).encode())
+    assert isinstance(reply.body, bytes)
+    assert b"guardrail_block" in reply.body
+
+
+async def test_two_messages_are_two_texts() -> None:
+    messages = [{"role": "user", "content": in_parts("bob@exa")}, {"role": "user", "content": in_parts("mple.com")}]
+    path = Path(ScriptedUpstreams(said("ok")), guardrails=[pii()])
+    body = json.dumps({"model": "remote", "messages": messages}).encode()
+    assert (await path.ask("POST", "/v1/chat/completions", body)).status == 200
+
+
 async def test_a_redacted_messages_request_is_translated_after_that() -> None:
     path = Path(ScriptedUpstreams(said("ok")), guardrails=[pii("redact", on=("input",))])
     body = (

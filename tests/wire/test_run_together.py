@@ -78,6 +78,24 @@ def test_a_request_that_may_hold_more_than_text_is_not_answered(
     assert request_together(written.replace(b"prompt", b"pr\\u006fmpt").replace(b"input", b"in\\u0070ut")) is None
 
 
+def of_parts(*contents: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": content} for content in contents]}
+
+
+A, B = {"type": "text", "text": "a\n]"}, {"text": 'b"', "type": "text"}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:,"}}
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (" , ", " : ")])
+def test_texts_in_several_parts_of_a_message_are_left_to_the_close_look(separators: tuple[str, str]) -> None:
+    for alone in (of_parts([A]), of_parts([B], [A], [PICTURE]), of_parts([PICTURE, A])):
+        assert request_together(json.dumps(alone, separators=separators).encode()) is not None
+    for several in (of_parts([A, B]), of_parts([A], [B, A]), of_parts([A, PICTURE, B]), of_parts([A | {"x": "]"}, B])):
+        written = json.dumps(several, separators=separators).encode()
+        assert request_together(written) is None
+        assert request_together(written.replace(b'"text"', b'"te\\u0078t"')) is None
+
+
 @pytest.mark.parametrize(
     "body",
     [

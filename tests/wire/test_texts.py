@@ -5,7 +5,15 @@ import msgspec
 import pytest
 
 from appliance.errors import GatewayError
-from appliance.wire.texts import answer_object, answer_texts, reply_texts, request_object, request_texts, wants_json
+from appliance.wire.texts import (
+    answer_object,
+    answer_texts,
+    as_read,
+    reply_texts,
+    request_object,
+    request_texts,
+    wants_json,
+)
 
 CHAT = {
     "model": "not a text",
@@ -214,3 +222,20 @@ def test_a_request_with_too_many_parts_is_refused_before_it_holds_up_others(body
         request_texts(body)
     assert caught.value.code == "invalid_payload"
     assert request_texts({"input": ["a"] * 2048 + [f"{'b' * 100_000}"]})
+
+
+def test_the_parts_of_one_content_are_read_as_one_text_whatever_else_they_hold() -> None:
+    parts = [{"type": "text", "text": "t1", "x": "x"}, {"type": "image_url"}, {"type": "text", "text": "t2"}]
+    request = {
+        "messages": [{"content": parts}, {"content": "t3"}, {"content": [{"text": "t4"}]}],
+        "documents": [{"text": "t5"}, {"text": "t6"}],
+        "system": [{"text": "t7"}, {"text": "t8"}],
+    }
+    groups = [[text.value for text in group] for group in as_read(request_texts(request))]
+    assert sorted(groups) == [["t1", "t2"], ["t3"], ["t4"], ["t5"], ["t6"], ["t7", "t8"], ["x"]]
+
+
+def test_the_parts_of_an_answer_are_read_as_one_text() -> None:
+    answer = {"choices": [{"message": {"content": [{"type": "text", "text": "t1"}, {"type": "text", "text": "t2"}]}}]}
+    (group,) = as_read(answer_texts(answer, json_content=False))
+    assert [text.value for text in group] == ["t1", "t2"]
