@@ -64,6 +64,7 @@ class Facts:
         state: the state directory.
         state_trouble: why it cannot be used; "" when it can.
         state_open: that it is open to others, in words; "" when it is not.
+        config_missing: there is no configuration yet.
         config_open: everybody may read the configuration.
         certificates: seconds left, by file.
         unnamed: host names of the configuration that none of the certificates is for.
@@ -87,6 +88,7 @@ class Facts:
     state: str = ""
     state_trouble: str = ""
     state_open: str = ""
+    config_missing: bool = False
     config_open: bool = False
     certificates: Sequence[tuple[str, float]] = ()
     unnamed: Sequence[str] = ()
@@ -231,7 +233,10 @@ def _certificates(facts: Facts) -> Iterator[Finding]:
 
 
 def _files(facts: Facts) -> Iterator[Finding]:
-    if facts.problems:
+    if facts.config_missing:
+        fix = "appliance install makes a first one; of another file: appliance doctor --config FILE"
+        yield Finding("config.valid", "error", f"there is no configuration {facts.config}", fix)
+    elif facts.problems:
         more = f" (and {len(facts.problems) - 1} more)" if len(facts.problems) > 1 else ""
         yield Finding("config.valid", "error", f"{facts.problems[0]}{more}", f"appliance check {facts.config}")
     else:
@@ -239,7 +244,7 @@ def _files(facts: Facts) -> Iterator[Finding]:
     if facts.config_open:
         fix = f"chmod o-r {facts.config}"
         yield Finding("config.mode", "warning", f"everybody on this machine may read {facts.config}", fix)
-    else:
+    elif not facts.config_missing:
         yield Finding("config.mode", "ok", "the configuration is not for everybody")
     if facts.state_trouble:
         fix = f"it is for the appliance's user alone: chown -R appliance: {facts.state} && chmod 700 {facts.state}"

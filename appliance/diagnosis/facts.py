@@ -69,6 +69,7 @@ async def gather(told: Told) -> Facts:
         state=config.server.state_dir,
         state_trouble=_state(Path(config.server.state_dir)),
         state_open=_open(Path(config.server.state_dir)),
+        config_missing=not told.config.exists(),
         config_open=_open_to_all(told.config),
         certificates=[(pair.tls.cert, pair.not_after - now) for pair in pairs],
         unnamed=_unnamed(config, pairs),

@@ -26,3 +26,12 @@ def test_what_cannot_work_is_exit_code_1_and_json_has_it_all(
     told = json.loads(capsys.readouterr().out)
     assert told["grade"] == "error"
     assert "config.valid" in {finding["id"] for finding in told["findings"] if finding["grade"] == "error"}
+
+
+def test_without_a_configuration_it_says_how_to_get_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "none.toml"
+    assert main(["doctor", "--config", str(missing)]) == 1
+    told = capsys.readouterr().out
+    assert f"✗ config.valid      there is no configuration {missing}" in told
+    assert "→ appliance install makes a first one" in told
+    assert "config.mode" not in told

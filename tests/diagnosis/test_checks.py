@@ -52,6 +52,7 @@ def test_a_machine_in_good_health_has_nothing_to_mend() -> None:
         ({"certificates": [("/c.pem", -86400.0)]}, "net.certificate", "error"),
         ({"unnamed": ["llm.lan"]}, "net.names", "warning"),
         ({"problems": ["a.toml:1:1 what fix", "and"]}, "config.valid", "error"),
+        ({"config_missing": True, "problems": ["cannot read"]}, "config.valid", "error"),
         ({"config_open": True}, "config.mode", "warning"),
         ({"state_trouble": "/s cannot be written"}, "state.directory", "error"),
         ({"state_open": "/s is open to others"}, "state.directory", "warning"),
