@@ -22,15 +22,16 @@ _COLOURS = {
 }
 _SHORT = 16  # characters of a request id that tell it from others under way
 _BAR = 10  # characters of a progress bar
+_WIDE = 110  # columns from which on everything has room
 _FULL, _EMPTY = "\u2593", "\u2591"
 _SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 _HEALTH = {True: "healthy", False: "unhealthy", None: "unknown"}
 
 
-def board(state: State) -> Group:
-    """Models, processes, backends and GPUs, each as a table where there are any."""
+def board(state: State, width: int = _WIDE) -> Group:
+    """Models, processes, backends and GPUs, each as a table where there are any, for so many columns."""
     parts: list[RenderableType] = []
-    for table in (models(state), processes(state), backends(state), gpus(state)):
+    for table in (models(state), processes(state, wide=width >= _WIDE), backends(state), gpus(state)):
         if table.row_count:
             parts += [table, ""]
     return Group(*parts[:-1])
@@ -39,14 +40,13 @@ def board(state: State) -> Group:
 def models(state: State) -> Table:
     """One row for each public name."""
     table = _table("MODEL", "STATE", "TARGETS", ">RUN/WAIT", ">REQ/S", ">TOK/S", ">TTFT p95")
-    waiting = {line["runtime"]: line["waiting"] for line in state.get("queues", ())}
     for row in state.get("models", ()):
-        waits = sum(waiting.get(target, 0) for target in row["targets"])
+        waits = row.get("waiting", 0)
         table.add_row(
             row["name"],
             _state(row["state"]),
             ", ".join(row["targets"]),
-            f"{row['in_flight']}/{waits}",
+            f"{row['in_flight'] - waits}/{waits}",
             _number(row["requests_per_second"]),
             _number(row["output_tokens_per_second"]),
             span(row["first_token_p95"]),
@@ -54,9 +54,11 @@ def models(state: State) -> Table:
     return table
 
 
-def processes(state: State) -> Table:
-    """One row for each replica."""
-    table = _table("REPLICA", "STATE", "ENGINE", "GPU", ">MEMORY", ">BUSY", ">FOR", ">STARTS", ">PID", "WHY")
+def processes(state: State, *, wide: bool = True) -> Table:
+    """One row for each replica; where there is no room, without what is seldom asked for."""
+    more = ("ENGINE",), (">STARTS", ">PID")
+    before, after = more if wide else ((), ())
+    table = _table("REPLICA", "STATE", *before, "GPU", ">MEMORY", ">BUSY", ">FOR", *after, "WHY")
     for row in state["replicas"]:
         words = ". ".join(part for part in (row["reason"].rstrip("."), row["advice"]) if part)
         why = " ".join(part for part in (row["stage"] or row["progress"], words) if part)
@@ -64,13 +66,12 @@ def processes(state: State) -> Table:
         table.add_row(
             row["replica"],
             _state(row["state"], row["percent"]),
-            row.get("engine", ""),
+            *([row.get("engine", "")] if wide else []),
             ",".join(str(index) for index in row.get("gpus", ())) or "-",
             size(row.get("memory")),
             f"{row['busy']}/{slots}" if slots else str(row["busy"]),
             ago(row["seconds"]),
-            str(row["starts"]),
-            str(row["pid"] or "-"),
+            *([str(row["starts"]), str(row["pid"] or "-")] if wide else []),
             Text(why),
         )
     return table
@@ -176,7 +177,7 @@ def _table(*columns: str) -> Table:
         table.add_column(
             name.removeprefix(">"),
             justify="right" if right else "left",
-            no_wrap=right or name == columns[0],  # a name that is cut is no name
+            no_wrap=right or name in (columns[0], "STATE"),  # a name that is cut is no name
             overflow="fold",
         )
     return table

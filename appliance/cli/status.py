@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(state, indent=2))
         return 0
-    Console(width=None if sys.stdout.isatty() else _PIPE, highlight=False).print(board(state))
+    console = Console(width=None if sys.stdout.isatty() else _PIPE, highlight=False)
+    console.print(board(state, console.width))
     told = list(notes(state))
     if told:
         print("", *told, sep="\n")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import termios
 import tty
@@ -67,14 +68,18 @@ def run(args: argparse.Namespace) -> int:
     return trio.run(_watch, args)
 
 
-def screen(state: dict[str, Any], height: int, width: int) -> RenderableType:
-    """All of it, for so many lines and columns."""
+def screen(state: dict[str, Any], height: int, width: int, quit_by: str = "") -> RenderableType:
+    """All of it, for so many lines and columns; with what ends it in the first line, which is always seen."""
     rates = state.get("output_tokens_per_second", [])
     head = Text(no_wrap=True, overflow="ellipsis")
     head.append("appliance top", style="bold")
+    head.append(quit_by, style="dim")
     head.append(f"   {state['time'][11:19]} UTC   {state.get('in_flight', 0)} in flight   ")
-    head.append(f"{rates[-1] if rates else 0:,.0f} tok/s  {board.sparkline(rates, max(width - 70, 10))}", style="cyan")
-    parts: list[RenderableType] = [head, "", board.board(state)]
+    head.append(
+        f"{rates[-1] if rates else 0:,.0f} tok/s  {board.sparkline(rates, max(width - 70 - len(quit_by), 10))}",
+        style="cyan",
+    )
+    parts: list[RenderableType] = [head, "", board.board(state, width)]
     told = list(board.notes(state))
     parts += ["", Text("\n".join(told), style="yellow")] if told else []
     used = 6 + sum(len(state.get(name, ())) + 2 for name in ("models", "replicas", "backends", "gpus"))
@@ -90,13 +95,14 @@ async def _watch(args: argparse.Namespace) -> int:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_until_q, nursery.cancel_scope)
+            nursery.start_soon(_until_interrupted, nursery.cancel_scope)
             async with _feed(args, nursery) as socket:
                 try:
                     while True:
                         with trio.fail_after(_QUIET):
                             state = json.loads(await socket.get_message())
-                        shown = screen(state, console.height, console.width)
-                        live.update(Group(shown, Text("\nq: quit", style="dim")), refresh=True)
+                        shown = screen(state, console.height, console.width, "   q: quit")
+                        live.update(shown, refresh=True)
                 except ConnectionClosed as closed:
                     why = (closed.reason.reason if closed.reason else "") or "the server has ended"
                 except trio.TooSlowError:
@@ -113,9 +119,16 @@ async def _until_q(scope: trio.CancelScope) -> None:
         while True:
             await trio.lowlevel.wait_readable(keyboard)
             typed = os.read(keyboard, 64)
-            if not typed or b"q" in typed or b"\x03" in typed:
+            if not typed or b"q" in typed:
                 scope.cancel()
                 return
+
+
+async def _until_interrupted(scope: trio.CancelScope) -> None:
+    """The same for Ctrl-C, which the terminal makes a signal of."""
+    with trio.open_signal_receiver(signal.SIGINT) as signals:
+        async for _ in signals:
+            scope.cancel()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from appliance.ops.rates import Rate, Rates
 from appliance.routing.catalogue import Catalogue
 
 _MOST_REQUESTS = 200  # shown, the oldest first
+_WAITS = ("loading", "queued")  # phases in which no engine works on a request yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +86,15 @@ class Snapshot:
 
     def _models(self, fleet: Fleet) -> list[dict[str, object]]:
         targets = self.catalogue.targets_by_model()
-        running = Counter(exchange.model for exchange in self.under_way.values())
+        under_way = Counter(exchange.model for exchange in self.under_way.values())
+        waiting = Counter(exchange.model for exchange in self.under_way.values() if exchange.phase in _WAITS)
         return [
             {
                 "name": name,
                 **entry,
                 "targets": [target.name for target in targets[name]],
-                "in_flight": running[name],
+                "in_flight": under_way[name],
+                "waiting": waiting[name],
                 **_rate(self.rates.of(name)),
             }
             for name, entry in readiness(fleet, targets).items()

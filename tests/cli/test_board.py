@@ -30,6 +30,7 @@ STATE: dict[str, Any] = {
             "state": "ready",
             "targets": ["qwen", "box/x"],
             "in_flight": 3,
+            "waiting": 2,
             "requests_per_second": 0.4,
             "output_tokens_per_second": 1234.5,
             "first_token_p95": 0.085,
@@ -53,7 +54,7 @@ def shown(thing: object, width: int = 200) -> str:
 def test_everything_has_its_row_and_tables_without_rows_are_not_there() -> None:
     text = shown(board(STATE))
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
-    assert rows["chat"] == ["chat", "ready", "qwen,", "box/x", "3/2", "0.4", "1,234", "85", "ms"]
+    assert rows["chat"] == ["chat", "ready", "qwen,", "box/x", "1/2", "0.4", "1,234", "85", "ms"]
     assert rows["qwen"][1:5] == ["loading", "▓▓▓▓▓▓▓░░░", "71", "%"]
     assert "0,1" in rows["qwen"]
     assert "18.0 GiB" in text
@@ -66,6 +67,14 @@ def test_everything_has_its_row_and_tables_without_rows_are_not_there() -> None:
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert max(len(line) for line in shown(board(STATE), width).splitlines()) <= width
+
+
+def test_a_narrow_terminal_has_whole_states_and_room_for_why() -> None:
+    ill = REPLICA | {"state": "quarantined", "percent": None, "reason": "There is no such file. Fetch it, and load it."}
+    text = shown(board({"replicas": [ill], "backends": []}, 80), 80)
+    assert "quarantined" in text
+    assert "PID" not in text
+    assert len(text.splitlines()) <= 4
 
 
 def test_an_older_server_is_shown_as_far_as_it_tells() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -25,8 +26,11 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         yield running
 
 
-def in_a_terminal(box: Product, until: str, typed: bytes) -> tuple[int, str]:
-    """The exit code and all that was shown, when some text was shown, something was typed, and it has ended."""
+def in_a_terminal(box: Product, until: str, typed: bytes = b"") -> tuple[int, str]:
+    """The exit code and all that was shown, when some text was shown, something was typed, and it has ended.
+
+    Where nothing is typed it is interrupted, as a terminal does it for Ctrl-C.
+    """
     ours, theirs = pty.openpty()
     argv = [sys.executable, "-m", "appliance", "top", "--state-dir", str(box.state / "s")]
     environment = box.environment | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
@@ -42,7 +46,10 @@ def in_a_terminal(box: Product, until: str, typed: bytes) -> tuple[int, str]:
                     break
             if until in shown and not told:
                 told = True
-                os.write(ours, typed)
+                if typed:
+                    os.write(ours, typed)
+                else:
+                    child.send_signal(signal.SIGINT)
         return child.wait(30), shown
     finally:
         child.kill()
@@ -56,6 +63,13 @@ def test_it_shows_what_there_is_until_q(box: Product) -> None:
     assert "appliance top" in shown
     assert "REPLICA" in shown
     assert "\x1b[?1049l" in shown, "the screen is as it was before"
+
+
+def test_ctrl_c_ends_it_as_well(box: Product) -> None:
+    code, shown = in_a_terminal(box, "q: quit")
+    assert code == 0, shown
+    assert "Traceback" not in shown
+    assert "\x1b[?1049l" in shown
 
 
 def test_it_is_printed_once_for_a_pipe(box: Product, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,5 @@
 import json
+from typing import Any, cast
 
 import msgspec
 
@@ -59,6 +60,18 @@ def test_requests_under_way_are_shown_with_how_far_they_are() -> None:
     exchange.done(200)
     assert snapshot.take()["requests"] == []
     assert snapshot.take()["in_flight"] == 0
+
+
+def test_who_waits_for_a_model_or_a_slot_is_told_apart() -> None:
+    path = Path(clock=lambda: 1.0)
+    for number, phase in enumerate(("queued", "loading", "streaming", "first_byte")):
+        exchange = path.accounts.open(Operation.CHAT, "", None)
+        path.accounts.under_way[str(number)] = exchange
+        exchange.phase = cast("Any", phase)
+        exchange.model_known("both")
+    path.accounts.under_way.pop("0" * 32)
+    (row,) = [row for row in cast("Any", lookout(path).take()["models"]) if row["name"] == "both"]
+    assert (row["in_flight"], row["waiting"]) == (4, 2)
 
 
 def test_no_more_requests_are_shown_than_a_reader_can_take() -> None:

@@ -245,11 +245,12 @@ def until(prometheus: httpx.Client, expression: str, *, there: bool, seconds: fl
 def test_every_panel_shows_something_of_a_real_run(box: Product, prometheus: httpx.Client) -> None:
     began, rounds = time.monotonic(), 0
     while rounds < 2 or (rounds < 4 and time.monotonic() < began + 30):
-        holders = [{"pid": pid, "user": "a", "command": "m", "bytes": 1 << 30} for pid in engines(box, "m")]
-        look(box.config.parent / "gpus.json", time.monotonic() - began, holders=holders)
+        look(box.config.parent / "gpus.json", time.monotonic() - began)
         traffic(box)
         crash(box, "m")
         rounds += 1
+    holders = [{"pid": pid, "user": "a", "command": "m", "bytes": 1 << 30} for pid in engines(box, "m")]
+    look(box.config.parent / "gpus.json", time.monotonic() - began, holders=holders)
     until(prometheus, 'up{job="appliance"} == 1', there=True)
     questions = [
         (page.name, panel["title"], re.sub(r"\$__(rate_interval|interval|range)", "3m", target["expr"]))
