@@ -127,4 +127,6 @@ def _next(args: argparse.Namespace, found: Found) -> str:
         return f"Next: put a model into /models, write it down in {CONFIG}, then: appliance reload"
     if args.no_start or not found.service_manager or args.root != Path("/"):
         return f"Next: appliance check {CONFIG}, then start the service: systemctl enable --now appliance"
+    if not (found.llama_server or found.vllm):
+        return f"Next: put llama-server or vllm on the path, see the end of {CONFIG}, then: appliance reload"
     return "Next: appliance status"

@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(state, indent=2))
         return 0
+    if not any(state.get(kind) for kind in ("models", "replicas", "backends")):
+        print("It serves, and has no model yet. Next: write one into the configuration file, then: appliance reload")
     console = Console(width=None if sys.stdout.isatty() else _PIPE, highlight=False)
     console.print(board(state, console.width))
     told = list(notes(state))

@@ -48,7 +48,11 @@ def first_config(found: Found, key_hash: str) -> str:
     left = [model for model in found.models if model not in usable]
     for model in left:
         program = "llama-server" if model.engine == "llama.cpp" else "vllm"
-        text += f"\n# {model.path} was found, and no {program} to run it.\n"
+        text += (
+            f"\n# {model.path} was found, and no {program} to run it. Put one on the path, take the # away, then\n"
+            "# `appliance reload`:\n#\n"
+        )
+        text += "".join(f"# {line}\n" for line in _table(model, model.name))
     return text if found.models else text + _NOTHING
 
 
@@ -57,14 +61,16 @@ def _program(found: Found, model: ModelFound) -> str:
 
 
 def _runtime(found: Found, model: ModelFound, name: str, *, first: bool) -> str:
-    lines = [
-        "",
+    lines = ["", *_table(model, name), f"binary = {json.dumps(_program(found, model))}"]
+    if not first:  # one model is there from the start, the others come when they are asked for
+        lines += ['start = "on-demand"', 'idle_stop = "15m"']
+    return "\n".join(lines) + "\n"
+
+
+def _table(model: ModelFound, name: str) -> list[str]:
+    return [
         "[[runtimes]]",
         f"name = {json.dumps(name)}",
         f"engine = {json.dumps(model.engine)}",
         f"model = {json.dumps(model.path)}",
-        f"binary = {json.dumps(_program(found, model))}",
     ]
-    if not first:  # one model is there from the start, the others come when they are asked for
-        lines += ['start = "on-demand"', 'idle_stop = "15m"']
-    return "\n".join(lines) + "\n"

@@ -1,3 +1,4 @@
+import argparse
 import hashlib
 import json
 import os
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from appliance.cli import install
 from appliance.cli.main import main
 from appliance.config.load import load_config
+from appliance.installation.found import Found, ModelFound
 
 
 def test_a_dry_run_says_everything_and_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,6 +45,19 @@ def test_the_first_time_a_key_is_shown_and_the_second_time_nothing_changes(
     assert again["admin_key"] is None
     assert {step["outcome"] for step in again["steps"]} == {"kept"}
     assert config.read_text().endswith("# mine\n")
+
+
+@pytest.mark.parametrize(
+    ("engine", "manager", "words"),
+    [
+        ("", True, "put llama-server or vllm on the path, see the end of /etc/appliance/appliance.toml"),
+        ("/usr/bin/llama-server", True, "appliance status"),
+        ("", False, "start the service"),
+    ],
+)
+def test_what_is_next_is_what_is_still_missing(engine: str, words: str, *, manager: bool) -> None:
+    found = Found(llama_server=engine, models=(ModelFound("llama.cpp", "/models/m.gguf"),), service_manager=manager)
+    assert words in install._next(argparse.Namespace(dry_run=False, no_start=False, root=Path("/")), found)
 
 
 def test_uninstalling_keeps_the_owners_work_unless_told_otherwise(

@@ -24,6 +24,14 @@ def test_a_pipe_gets_plain_lines_without_colours(answering: Server, capsys: pyte
     assert "\x1b" not in out
 
 
+def test_a_server_without_a_model_says_so_and_what_is_next(
+    answering: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering.answer = (200, {"replicas": [], "backends": [], "models": []})
+    assert run(answering, "status") == 0
+    assert "has no model yet. Next: " in capsys.readouterr().out
+
+
 def test_programs_get_what_the_server_said(answering: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(answering, "status", "--json") == 0
     assert json.loads(capsys.readouterr().out) == answering.answer[1]

@@ -31,3 +31,13 @@ def test_what_cannot_run_is_named() -> None:
     text = first_config(Found(models=(SAFE,)), HASH)
     assert "# /models/Qwen was found, and no vllm to run it." in text
     assert "No model was found" not in text
+
+
+def test_what_cannot_run_yet_is_there_to_be_uncommented() -> None:
+    text = first_config(Found(models=(SAFE,)), HASH)
+    head, mark, rest = text.partition("`appliance reload`:\n#\n")
+    assert mark
+    config, problems = inspect(head + "\n" + rest.replace("# ", ""), has_environment_keys=False)
+    assert problems == []
+    assert config is not None
+    assert [(runtime.name, runtime.engine) for runtime in config.runtimes] == [("qwen", "vllm")]
