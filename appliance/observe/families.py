@@ -165,6 +165,8 @@ class Asked(Numbers):
     Attributes:
         read: asked for all of them at each scrape, by label values.
         most: series that are told; of more, those with the greatest numbers.
+        left_out: how many more there were at the last scrape.
+        name: of the metric.
     """
 
     def __init__(
@@ -179,10 +181,13 @@ class Asked(Numbers):
         super().__init__(kind, name, text, labels)
         self.read: Callable[[], Mapping[tuple[str, ...], float]] = dict
         self.most = most
+        self.left_out = 0
+        self.name = name
 
     def parts(self, at_most: int) -> Iterator[Metric]:
         """See `Family`."""
         now = self.read()
+        self.left_out = max(0, len(now) - self.most)
         told = now if len(now) <= self.most else sorted(now, key=lambda labels: -now[labels])[: self.most]
         self.series.clear()
         for labels in told:

@@ -69,6 +69,15 @@ class Standing:
         make.add(Watched("gauge", "appliance_ready", "1 while every model is ready, as /readyz says it.", self._ready))
         make.add(Watched("gauge", "appliance_tasks", "Tasks of the event loop.", _tasks))
         make.add(Watched("gauge", "appliance_threads", "Threads of the process.", _threads))
+        left_out = Asked(
+            "appliance_metrics_series_left_out",
+            "Series that the page of metrics has no room for, by the metric that they belong to.",
+            ["metric"],
+        )
+        left_out.read = lambda: {
+            (family.name,): float(family.left_out) for family in make.families if isinstance(family, Asked)
+        }
+        make.add(left_out)
         self._series = make.gauge("appliance_metrics_series", "Series of the last page of metrics.")
         self._took = make.gauge(
             "appliance_metrics_render_seconds", "From the beginning to the end of the last page; others ran in between."

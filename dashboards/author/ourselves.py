@@ -43,7 +43,14 @@ _HEALTH = Row(
             "Tasks of the event loop, a handful for each connection; threads for what would block it. A number that only rises is a bug of ours.",
             [level("appliance_tasks", _BOX, words="tasks"), level("appliance_threads", _BOX, words="threads")],
         ),
-        levels("Series", "On the page of metrics.", "appliance_metrics_series", _BOX),
+        Panel(
+            "Series",
+            "On the page of metrics, and those that it has no room for.",
+            [
+                level("appliance_metrics_series", _BOX),
+                level("appliance_metrics_series_left_out", _BOX, of="sum", words="left out"),
+            ],
+        ),
         levels(
             "Time for the page of metrics",
             "From its beginning to its end; requests went on in between.",

@@ -69,6 +69,15 @@ async def test_what_gives_no_answer_is_ended_and_told_and_what_was_known_stays(c
         assert [finding.id for finding in own.findings] == ["host.glibc"]
 
 
+async def test_nothing_of_it_is_left_when_the_server_ends_meanwhile(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    async with examination(f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(60)") as own:
+        assert not await own.look(0)
+        while not mark.exists() or not mark.read_text():
+            await own.look(0.02)
+    assert not await trio.Path(f"/proc/{mark.read_text()}").exists()
+
+
 async def test_a_program_that_is_not_there_is_told() -> None:
     own = Examination(["/nowhere"], {}, lambda: 1.0)
     async with trio.open_nursery() as nursery:

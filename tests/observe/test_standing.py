@@ -29,7 +29,8 @@ def test_without_anybody_who_knows_there_are_no_series_with_labels(
     registry: CollectorRegistry, standing: Standing
 ) -> None:
     del standing
-    assert set(shown(registry)) == {"ready", "tasks", "threads", "metrics_series", "metrics_render_seconds"}
+    seen = {name for name in shown(registry) if not name.startswith("metrics_series_left_out:")}
+    assert seen == {"ready", "tasks", "threads", "metrics_series", "metrics_render_seconds"}
 
 
 def test_it_is_ready_while_every_model_is(registry: CollectorRegistry, standing: Standing) -> None:
@@ -74,3 +75,11 @@ def test_what_models_stand_for_and_what_their_requests_wait_for(
     assert seen["model_target_info:public:gpu2/x:gpu2"] == 1
     assert seen["requests_by_phase:public:streaming"] == 3
     assert seen["threads"] >= 1
+
+
+def test_series_without_room_are_counted(registry: CollectorRegistry, standing: Standing) -> None:
+    standing.watch_models(lambda: {f"m{number}": True for number in range(503)})
+    seen = shown(registry)
+    assert seen["metrics_series_left_out:appliance_model_ready"] == 3
+    assert seen["metrics_series_left_out:appliance_key_quota_used_ratio"] == 0
+    assert sum(name.startswith("model_ready:") for name in seen) == 500
