@@ -146,8 +146,9 @@ class Account:
         held = self.held
         self._base = min((quota.left(date) for quota in self._quotas), default=_NO_LIMIT)
         self._free = self._base - held
-        self._begin = max((quota.begin for quota in self._quotas), default=-math.inf)
-        self._end = min((quota.end for quota in self._quotas), default=math.inf)
+        # As numbers of the kind that dates are: to compare one with a whole number takes five times as long.
+        self._begin = max((float(quota.begin) for quota in self._quotas), default=-math.inf)
+        self._end = min((float(quota.end) for quota in self._quotas), default=math.inf)
 
     def take(self, reserved: int, tick: int, date: float) -> int:  # noqa: C901 - six limits, each in the fewest steps
         """Let an exchange begin that may need so many tokens, at least 1.
