@@ -48,7 +48,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     _add_explain(actions)
     add = _changing(actions, "add", "add a model", "POST", _added)
     add.add_argument("targets", nargs="+", metavar="TARGET", help="a runtime, backend/model or provider/model")
-    add.add_argument("--set", action="append", default=[], type=_setting, dest="settings", metavar="NAME=VALUE")
+    add.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_setting,
+        dest="settings",
+        metavar="NAME=VALUE",
+        help="a setting of the model besides, as in the configuration file; may be given again",
+    )
     change = _changing(actions, "set", "change settings of a model", "PATCH", lambda args: dict(args.settings))
     change.add_argument(
         "settings",

@@ -21,6 +21,7 @@ from appliance.supervisor.tail import Tail
 
 S = ReplicaState
 _HOPELESS = {S.QUARANTINED, S.BLOCKED}
+_ORDERED = "an operator has ended it; a request or an order starts it again"
 
 
 class Operator:
@@ -62,14 +63,14 @@ class Operator:
                 replica.unwant()
             return self._outcome(replicas, ok=True, changed=False)
         for replica in replicas:
-            replica.begin_drain(self._drain)
+            replica.begin_drain(self._drain, _ORDERED)
         if not force:
             with trio.move_on_after(self._drain):
                 while any(replica.leases for replica in replicas):
                     await self._supervisor.moved()
         async with trio.open_nursery() as nursery:
             for replica in replicas:
-                nursery.start_soon(replica.stop)
+                nursery.start_soon(replica.stop, _ORDERED)
         gone = all(replica.life is None for replica in replicas)
         return self._outcome(replicas, ok=gone, changed=True, detail="" if gone else self._why(replicas))
 
@@ -90,9 +91,9 @@ class Operator:
             replica.unwant()
         for replica in active:
             if replica.status.state in (S.READY, S.DRAINING):
-                replica.begin_drain(self._drain)
+                replica.begin_drain(self._drain, _ORDERED)
             else:
-                replica.begin_stop()
+                replica.begin_stop(_ORDERED)
         busy = sum(len(replica.leases) for replica in replicas)
         return self._outcome(replicas, ok=True, changed=changed, detail=f"{busy} requests under way" if busy else "")
 

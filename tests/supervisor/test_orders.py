@@ -80,6 +80,20 @@ async def test_drain_returns_at_once_and_the_end_follows(tmp_path: Path) -> None
             await trio.sleep(0.02)
 
 
+@pytest.mark.parametrize("order", ["unload", "drain"])
+async def test_what_an_operator_has_ended_says_so_until_it_is_there_again(tmp_path: Path, order: str) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.ordered() as orders:
+        await orders.load("m")
+        await getattr(orders, order)("m")
+        while box.state() is not S.STOPPED:
+            await trio.sleep(0.02)
+        assert "an operator has ended it" in box.fleet.snapshot().replicas["m"].reason
+        await orders.restart("m")
+        row = box.fleet.snapshot().replicas["m"]
+        assert (row.state, row.reason) == (S.READY, "")
+
+
 async def test_restart_gives_a_new_process(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
     async with box.ordered() as orders:
