@@ -52,11 +52,13 @@ def test_an_engines_own_numbers_have_the_replicas_name(box: Product) -> None:
 
 
 def test_an_exchange_can_be_found_by_its_id(box: Product) -> None:
-    headers = {"x-api-key": KEY, "x-request-id": "find-me"}
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"x-api-key": KEY, "x-request-id": "find-me", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
     with box.client() as client:
         assert client.post(f"{box.url}/v1/chat/completions", json=CHAT, headers=headers).status_code == 200
-    box.until(lambda: '# {request_id="find-me"}' in page(box), 10)
+    box.until(lambda: f'# {{request_id="find-me",trace_id="{trace}"}}' in page(box), 10)
     box.until(lambda: '"request_id":"find-me"' in box.log.read_text(), 10)
+    assert f'"trace_id":"{trace}"' in box.log.read_text()
     assert told(box, "appliance_finish_reasons_total")["m", "stop"] >= 1
     assert told(box, "appliance_overhead_seconds_count")[()] >= 1
 
