@@ -160,14 +160,16 @@ class Metrics:
 
     def guardrails_passed(self, guardrails: tuple[str, ...], side: str, seconds: float) -> None:
         """All of a model's guardrails have looked at once and found nothing, and it took so long."""
-        known = self._passed.get((guardrails, side))
-        if known is None:
-            cells = [self._evaluations[name, side, "pass"] for name in guardrails]
-            known = self._passed[guardrails, side] = cells, self._looking["text", side]
-        passed, looking = known
+        passed, looking = self._passed.get((guardrails, side)) or self._passing(guardrails, side)
         for cell in passed:
             cell.value += 1
         looking.observe(seconds)
+
+    def _passing(self, guardrails: tuple[str, ...], side: str) -> tuple[list[Cell], Buckets]:
+        """Where that is counted."""
+        cells = [self._evaluations[name, side, "pass"] for name in guardrails]
+        found = self._passed[guardrails, side] = cells, self._looking["text", side]
+        return found
 
     def guardrail_found(self, guardrail: str, side: str, category: str, times: int) -> None:
         """A guardrail found something of a category."""

@@ -100,7 +100,7 @@ def run_together(body: bytes) -> bytes | None:
     try:
         if not body.isascii():
             body.decode()
-        if b"\\" not in body:
+        if body.find(b"\\") < 0:  # `in` makes an error first each time, as it would take a number too
             return body
         # With all its quotes escaped the whole body is one JSON string. Pairs of backslashes come first, as a reader
         # takes them from the left, so that each that is left begins an escape.
@@ -115,11 +115,11 @@ def request_together(body: bytes) -> bytes | None:
     where a message has texts in several parts, which its model reads as one.
     """
     run = run_together(body)
-    if run is None or ((_PROMPT in run or _INPUT in run) and _MAY_BE_NUMBERS.search(run)):
+    if run is None or ((run.find(_PROMPT) >= 0 or run.find(_INPUT) >= 0) and _MAY_BE_NUMBERS.search(run)):
         return None
-    if _TEXT in run and len(_A_TEXT.findall(run)) != len(_LAST_TEXT.findall(body)):
+    if run.find(_TEXT) >= 0 and len(_A_TEXT.findall(run)) != len(_LAST_TEXT.findall(body)):
         return None
-    return None if _ARGUMENTS in run and b"\\" in run else run
+    return None if run.find(_ARGUMENTS) >= 0 and b"\\" in run else run
 
 
 def ordinary_answer(body: bytes) -> Answer | None:
@@ -137,4 +137,4 @@ def answer_together(body: bytes, answer: Answer) -> bytes | None:
     if len(answer.timings):
         body = body.replace(bytes(answer.timings), b"0")  # they have as many digits as a card
     run = run_together(body)
-    return None if run is None or b"\\" in run else run
+    return None if run is None or (run is not body and b"\\" in run) else run
