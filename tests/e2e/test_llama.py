@@ -84,9 +84,8 @@ def chat(client: openai.OpenAI, **options: Any) -> Any:
 
 def slots_busy(real: Product) -> float:
     """`llamacpp:requests_processing` of the engine itself, read through its own socket."""
-    log = (real.state / "s" / "instance").parent
-    sockets = [line for line in Path("/proc/net/unix").read_text().split() if line.endswith(".sock") and CHAT in line]
-    assert log.exists()
+    words = [word for word in Path("/proc/net/unix").read_text().split() if word.startswith(str(real.state))]
+    sockets = [word for word in words if word.endswith(".sock") and CHAT in word]
     with httpx.Client(transport=httpx.HTTPTransport(uds=sockets[0])) as engine:
         key = next(
             value.removeprefix("LLAMA_API_KEY=")

@@ -30,7 +30,7 @@ def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             runtime("fails", "--error-event-after", "2"),
             runtime("ill", "--status", "500"),
             runtime("pauses", "--stall-after-tokens", "2"),
-            runtime("never", "--load-seconds", "60", extra='start = "on-demand"'),
+            runtime("never", "--load-seconds", "600", extra='start = "on-demand"'),
             '[[models]]\nname = "m"\nkind = "chat"\ntargets = ["m"]\n',
             '[[models]]\nname = "basics-chat-smart"\nkind = "chat"\ntargets = ["m"]\ndefault = true\n',
         ]

@@ -43,7 +43,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             runtime("odd", "--garbage"),
             runtime("ill", "--status", "500"),
             runtime("late", "--load-seconds", "1.5", extra='start = "on-demand"'),
-            runtime("never", "--load-seconds", "60", extra='start = "on-demand"'),
+            runtime("never", "--load-seconds", "600", extra='start = "on-demand"'),
             runtime("blind", "--no-embeddings", "501", kinds='["chat", "embedding"]', extra='start = "on-demand"'),
         ]
     )
@@ -137,10 +137,7 @@ def test_an_engine_without_the_route_is_501_and_not_retried(box: Product) -> Non
 
 
 def cancelled(box: Product, name: str) -> int:
-    socket_path = next(
-        word for word in Path("/proc/net/unix").read_text().split() if word.endswith(".sock") and f"/{name}" in word
-    )
-    with httpx.Client(transport=httpx.HTTPTransport(uds=socket_path)) as engine:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=box.socket_of(name))) as engine:
         count: int = engine.get("http://x/_state").json()["cancelled"]
         return count
 

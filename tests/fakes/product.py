@@ -234,5 +234,5 @@ def product(
         left = running.engines()
         for pid in left:
             os.kill(pid, signal.SIGKILL)
-    assert code == 0, running.log.read_text()[-4000:]
+    assert code == 0, f"exit code {code}\n{running.log.read_text()[-4000:]}"
     assert left == []
