@@ -50,7 +50,7 @@ class ReplicaStatus:
         starts: processes started since the appliance started.
         slots: requests that it works on at once, as it said itself or as configured; 0 when unknown.
         owed: it ought to serve and does not yet: since the server started, or since it failed. What nobody asked for,
-            sleeps, or made room for another is owed to nobody.
+            sleeps, made room for another, or waits for others who would go for a request is owed to nobody.
     """
 
     runtime: str

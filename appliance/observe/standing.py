@@ -66,7 +66,9 @@ class Standing:
         )
         for family in known:
             make.add(family)
-        make.add(Watched("gauge", "appliance_ready", "1 while every model is ready, as /readyz says it.", self._ready))
+        make.add(
+            Watched("gauge", "appliance_ready", "1 while every model can be asked, as /readyz says it.", self._ready)
+        )
         make.add(Watched("gauge", "appliance_tasks", "Tasks of the event loop.", _tasks))
         make.add(Watched("gauge", "appliance_threads", "Threads of the process.", _threads))
         left_out = Asked(

@@ -134,6 +134,7 @@ class Action:
         making_room_for: of a stop, a drain or a sleep, the replica that needs the room.
         to_sleep: of a drain, it may sleep when it has finished.
         hopeless: of a block, time alone does not help.
+        rests: of a wait, nobody asks for it, and a request would bring it.
     """
 
     kind: Kind
@@ -143,6 +144,7 @@ class Action:
     making_room_for: str = ""
     to_sleep: bool = False
     hopeless: bool = False
+    rests: bool = False
 
 
 @dataclass(slots=True)
@@ -206,9 +208,10 @@ class Box:
         making_room_for: str = "",
         to_sleep: bool = False,
         hopeless: bool = False,
+        rests: bool = False,
     ) -> None:
         """One more action."""
-        self.made.actions.append(Action(kind, view.name, view.gpus, reason, making_room_for, to_sleep, hopeless))
+        self.made.actions.append(Action(kind, view.name, view.gpus, reason, making_room_for, to_sleep, hopeless, rests))
         after = AFTER.get(kind)
         if after is not None:
             self.views[view.name] = view.moved(after, self.now)

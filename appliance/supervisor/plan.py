@@ -156,7 +156,7 @@ def _start(box: Box, view: View) -> None:
     elif found.rank is Rank.NEVER or (found.rank is Rank.HELD and not found.lags):
         box.do("block", view, reason=found.reason, hopeless=found.hopeless)
     else:
-        box.do("wait", view, reason=found.reason)
+        box.do("wait", view, reason=found.reason, rests=_rests(box, view))
     if found.rank >= Rank.HELD:
         box.made.until(box.now + _RECHECK)
 
@@ -174,7 +174,17 @@ def _take_turns(box: Box, view: View, rivals: Sequence[View]) -> None:
         box.groups[view.exclusive] = view.name
     if rank is Rank.MAKE:
         _go(box, view, [other for other in rivals if not other.going])
-    box.do("wait", view, reason=f"waits for {', '.join(other.name for other in rivals)} (exclusive)")
+    names = ", ".join(other.name for other in rivals)
+    box.do("wait", view, reason=f"waits for {names} (exclusive)", rests=_rests(box, view))
+
+
+def _rests(box: Box, view: View) -> bool:
+    """Nobody asks for it, and those who are there would go for a request; who still loads may yet leave room."""
+    if view.asked or view.urgent or any(other.state in COMING for other in box.others(view)):
+        return False
+    aside, asked = replace(box, made=Plan()), replace(view, asked=1)
+    rivals = [room.moves(aside, asked, other) for other in _rivals(box, view)]
+    return max([room.find(aside, asked).rank, *rivals]) <= Rank.LATER
 
 
 def _make_room(box: Box, view: View, found: Room) -> None:

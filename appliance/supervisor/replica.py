@@ -59,8 +59,7 @@ class Replica:
     """
 
     def __init__(self, runtime: Runtime, name: str, *, fleet: FleetTable, senses: Senses) -> None:
-        self.runtime = runtime
-        self.name = name
+        self.runtime, self.name = runtime, name
         self.owed = runtime.start == "boot"
         self.status = ReplicaStatus(runtime.name, name, runtime.engine, S.STOPPED, since=0.0, owed=self.owed)
         self.wanted = self.urgent = False
@@ -77,8 +76,7 @@ class Replica:
         self.ground: Ground | None = None
         self.elsewhere = 0
         self.proven: int | None = None
-        self._fleet = fleet
-        self._senses = senses
+        self._fleet, self._senses = fleet, senses
         self._closing = False  # the appliance stops: no new start
         self._pids: set[int] = set()
         self.permit: tuple[tuple[int, ...] | None, int | None] | None = None
@@ -107,6 +105,7 @@ class Replica:
         self.wanted = self.owed = False
         self.unloaded = True
         self.stops += 1
+        self.write(self.status.state)
 
     def go(self, gpus: tuple[int, ...] | None, total: int | None = None) -> None:
         """May start now, on these GPUs; None leaves that to the engine. `total` is the memory of the smallest."""
@@ -130,9 +129,10 @@ class Replica:
         else:
             self.explain_wait(reason)
 
-    def explain_wait(self, reason: str) -> None:
-        """Why it does not start, or wake up, yet."""
-        if self.status.reason == reason:
+    def explain_wait(self, reason: str, *, rests: bool = False) -> None:
+        """Why it does not start, or wake up, yet; where it rests, a request would bring it, and it is not owed."""
+        self.owed = self.owed and not rests
+        if (self.status.reason, self.status.owed) == (reason, self.owed):
             return
         if self.status.state is S.SLEEPING:
             self.write(S.SLEEPING, reason=reason)
@@ -142,7 +142,7 @@ class Replica:
     def reset(self, reason: str) -> None:
         """Its time in quarantine, in backoff or kept out is over. Its failures count on."""
         if self.life is None and self.permit is None and S.STOPPED in states.LIFE[self.status.state].exits:
-            self.wanted = self.status.state is S.QUARANTINED and self.runtime.start == "boot"
+            self.wanted = self.owed = self.status.state is S.QUARANTINED and self.runtime.start == "boot"
             self.write(S.STOPPED, reason=reason, cause="", advice="")
 
     def lend(self) -> Lease | None:

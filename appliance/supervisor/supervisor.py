@@ -297,10 +297,10 @@ class Supervisor:
             case "block":
                 replica.block(action.reason, hopeless=action.hopeless)
             case "wait":
-                self._wait(replica, action.reason)
+                self._wait(replica, action)
 
-    def _wait(self, replica: Replica, reason: str) -> None:
-        replica.explain_wait(reason)
+    def _wait(self, replica: Replica, action: Action) -> None:
+        replica.explain_wait(action.reason, rests=action.rests)
         for other in self.replicas.values():
             other.tell_when_idle()
 

@@ -16,6 +16,7 @@ from tests.fakes import supervised
 from tests.fakes.supervised import SILENT, runtime
 
 S = ReplicaState
+HOPELESS = "print('error: unknown model architecture: x'); raise SystemExit(1)"
 
 
 class Box(supervised.Box):
@@ -94,6 +95,39 @@ async def test_what_an_operator_has_ended_says_so_until_it_is_there_again(tmp_pa
         assert (row.state, row.reason) == (S.READY, "")
 
 
+async def test_what_an_operator_has_ended_before_it_was_there_is_owed_to_nobody(tmp_path: Path) -> None:
+    loads = runtime(script=SILENT, name="a", start="boot", exclusive="g", priority=1)
+    box = Box(tmp_path, loads, runtime(name="b", start="boot", exclusive="g"))
+    async with box.ordered() as orders:
+        await box.until_it_loads("a")
+        assert (box.state("b"), box.fleet.snapshot().replicas["b"].owed) == (S.STOPPED, True)
+        await orders.unload("b")
+        assert not box.fleet.snapshot().replicas["b"].owed
+
+
+async def test_what_failed_and_nobody_asks_for_any_more_is_owed_to_nobody(tmp_path: Path) -> None:
+    box = Box(tmp_path, runtime(script=HOPELESS))
+    async with box.ordered() as orders:
+        await orders.load("m")
+        replica = box.supervisor.replicas["m"]
+        assert (box.state(), replica.status.owed) == (S.QUARANTINED, True)
+        replica.resume_at = trio.current_time()
+        box.supervisor.poke()
+        while box.state() is not S.STOPPED:
+            await trio.sleep(0.02)
+        assert not replica.status.owed
+
+
+async def test_boot_models_that_take_turns_are_owed_until_one_is_there(tmp_path: Path) -> None:
+    box = Box(tmp_path, *(runtime(name=name, start="boot", exclusive="g") for name in "ab"))
+    async with box.ordered():
+        while any(row.owed for row in box.fleet.snapshot().replicas.values()):
+            await trio.sleep(0.02)
+        rows = sorted(box.fleet.snapshot().replicas.values(), key=lambda row: row.state is not S.READY)
+        assert [row.state for row in rows] == [S.READY, S.STOPPED]
+        assert "exclusive" in rows[1].reason
+
+
 async def test_restart_gives_a_new_process(tmp_path: Path) -> None:
     box = Box(tmp_path, runtime())
     async with box.ordered() as orders:
@@ -104,8 +138,7 @@ async def test_restart_gives_a_new_process(tmp_path: Path) -> None:
 
 
 async def test_a_load_that_fails_says_why_and_what_to_do(tmp_path: Path) -> None:
-    broken = "print('error: unknown model architecture: x'); raise SystemExit(1)"
-    box = Box(tmp_path, runtime(script=broken))
+    box = Box(tmp_path, runtime(script=HOPELESS))
     async with box.ordered() as orders:
         outcome = await orders.load("m")
         assert (outcome.ok, outcome.state) == (False, "quarantined")

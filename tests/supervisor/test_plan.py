@@ -267,6 +267,19 @@ def test_what_is_only_wanted_makes_nobody_go() -> None:
     assert actions(loaded, replace(wanted, urgent=True)) == [("stop", "a"), ("wait", "b")]
 
 
+def test_what_nobody_asks_for_rests_once_a_request_would_bring_it() -> None:
+    loaded, wanted = view("a", S.READY, exclusive="big"), view("b", wanted=True, exclusive="big")
+    assert only(loaded, wanted).rests
+    assert only(replace(loaded, since=NOW - 1), wanted).rests, "later, and yet it comes"
+    assert not only(replace(loaded, pinned=True), wanted).rests
+    assert not only(replace(loaded, state=S.LOADING), wanted).rests, "it is not known yet what a has room for"
+    assert not any(action.rests for action in plan([loaded, replace(wanted, asked=1)], None, NOW).actions)
+    large = view("a", S.READY, gpus=(0,), need=20 * GIB)
+    other = view("b", wanted=True, need=14 * GIB)
+    assert only(large, other, gpus=[gpu(free=4)]).rests
+    assert not only(replace(large, priority=1), other, gpus=[gpu(free=4)]).rests
+
+
 def test_replicas_share_the_gpus_that_their_runtime_names() -> None:
     two = [view(f"m@{number}", runtime="m", wanted=True, among=(1, 2), need=8 * GIB) for number in (1, 2)]
     box = [gpu(0), gpu(1), gpu(2)]
