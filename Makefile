@@ -122,7 +122,7 @@ $(PACKAGE_VENV)/.ready: $(LOCK)/package.txt
 	@touch $@
 
 package: dist/appliance $(PACKAGE_VENV)/.ready
-	@PYTHONPATH=. $(PACKAGE_VENV)/bin/python packaging/package.py
+	@PYTHONPATH=. $(PACKAGE_VENV)/bin/python packaging/package.py $(ARGS)
 
 dashboards: $(DEV_READY)
 	@$(VENV)/bin/python -m dashboards.author
