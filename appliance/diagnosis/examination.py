@@ -1,5 +1,7 @@
 """`appliance doctor` for a running server: another process looks, so that what hangs there holds up nobody here."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +18,7 @@ from appliance.supervisor import environment
 _PATIENCE = 30.0  # seconds; every single check has a deadline of its own, this one is for all of them
 _LONGEST = 2**20  # bytes of an answer
 _GOODBYE = 0.5  # seconds for a process that was killed to be gone
+_MOMENT = 0.02  # seconds between two looks whether what it had started is gone, too
 _SET = "set"  # all that the checks ask of these variables; their values may be secrets
 
 
@@ -102,30 +105,41 @@ class Examination:
             )
         except OSError as error:
             return (), f"it cannot be started: {error.strerror}"
+        ended = False
         try:
             with trio.fail_after(self._patience):
                 said = await _said(process)
                 await process.wait()
+                ended = True
             return msgspec.json.decode(said, type=_Answer).findings, ""
         except trio.TooSlowError:
             return (), f"it did not end within {self._patience:g} s: a disk, a driver or a program hangs"
         except (OSError, trio.BrokenResourceError, msgspec.MsgspecError):
             return (), "it ended without an answer; `appliance doctor` in a terminal says why"
         finally:
-            await self._end(process)
+            await self._end(process, ended=ended)
 
-    async def _end(self, process: trio.Process) -> None:
-        """End it without waiting for one that cannot be ended."""
+    async def _end(self, process: trio.Process, *, ended: bool) -> None:
+        """End it with all that it has started, without waiting for one that cannot be ended."""
         with trio.CancelScope(shield=True):
             if process.stdout is not None:
                 await process.stdout.aclose()
-            if process.poll() is None:
+            if not ended:  # nobody has collected it, so the number is still its group's
                 with suppress(OSError):
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)
                 with trio.move_on_after(_GOODBYE):
                     await process.wait()
+                    await _collect(process.pid)
         if process.returncode is None:
             self._stuck = process
+
+
+async def _collect(group: int) -> None:
+    """What is left of a group whose leader is gone: it is ours to collect where orphans come to us."""
+    with suppress(ChildProcessError):
+        while True:
+            if not os.waitpid(-group, os.WNOHANG)[0]:  # noqa: ASYNC222 - it does not wait
+                await trio.sleep(_MOMENT)
 
 
 async def _said(process: trio.Process) -> bytes:

@@ -11,6 +11,7 @@ import trio
 
 from appliance.diagnosis.checks import Finding
 from appliance.diagnosis.examination import Examination, examination_of
+from appliance.supervisor.tree import become_subreaper
 
 FOUND = [{"id": "host.disk", "grade": "warning", "text": "1 GiB free", "fix": "make room"}]
 SAYS = f"print({json.dumps(json.dumps({'grade': 'warning', 'findings': FOUND}))})"
@@ -75,6 +76,20 @@ async def test_nothing_of_it_is_left_when_the_server_ends_meanwhile(tmp_path: Pa
         assert not await own.look(0)
         while not mark.exists() or not mark.read_text():
             await own.look(0.02)
+    assert not await trio.Path(f"/proc/{mark.read_text()}").exists()
+
+
+@pytest.mark.parametrize("then", ["time.sleep(60)", "pass"], ids=["hangs", "ends"])
+async def test_what_it_has_started_is_ended_with_it(tmp_path: Path, then: str) -> None:
+    """Of the binary that is one file, the process that we start is not even the one that looks."""
+    become_subreaper()  # as every server is
+    mark = tmp_path / "pid"
+    code = (
+        f"import subprocess, time; open({str(mark)!r}, 'w').write(str(subprocess.Popen(['sleep', '60']).pid)); {then}"
+    )
+    async with examination(code, patience=1) as own:
+        while not mark.exists() or not mark.read_text():
+            assert await own.look(20)
     assert not await trio.Path(f"/proc/{mark.read_text()}").exists()
 
 
