@@ -1,7 +1,8 @@
 """The second door: Quart behind Hypercorn, for HTTP/2, for websockets, and for whatever the first one hands over.
 
 The two take a sixth of a start, and the first requests need neither. So a thread imports them once the server listens;
-who comes for them within that blink waits.
+who comes for them within that blink waits. A server that is to take over from another one has them before: where one is
+missing, the other one goes on.
 """
 
 import importlib
@@ -38,12 +39,19 @@ class SecondDoor:
         self._write_stall = write_stall
         self._lifespan = lifespan
         self._app: Any = None
+        self._loaded: Handover | None = None
         self._handover: Handover | None = None
         self._closing = False
 
+    async def load(self) -> "Handover":
+        """Import, once."""
+        if self._loaded is None:
+            self._loaded = await trio.to_thread.run_sync(self._load)
+        return self._loaded
+
     async def run(self) -> None:
         """Import, then serve until cancelled."""
-        handover = await trio.to_thread.run_sync(self._load)
+        handover = await self.load()
         async with trio.open_nursery() as nursery:
             if self._lifespan:
                 await nursery.start(handover.run_lifespan)
