@@ -56,9 +56,11 @@ class Parts:
         """All matches, by their places in the whole; None where others may have their turn."""
         for part, end in zip(self._parts, self._ends, strict=True):
             begin = end - len(part)
+            free = 0  # where the last match ended: the next piece may begin in the middle of it
             for at in range(0, len(part), PIECE):
-                for match in self._scanner.all(part, at, min(at + PIECE, len(part))):
+                for match in self._scanner.all(part, max(at, free), min(at + PIECE, len(part))):
                     yield Match(match.rule, begin + match.start, begin + match.end)
+                    free = match.end
                 yield None
         for step, split in enumerate(self._scanner.across(self._whole, self._ends[:-1]), 1):
             if split is not None or step % _STEPS == 0:

@@ -106,5 +106,11 @@ def test_far_from_any_border_everything_is_found_as_well_and_others_have_their_t
     assert parts.texts()[:3] == [f"{filler}[EMAIL] {filler}[EMAIL]", "", f" {filler}"]
 
 
+def test_what_lies_across_two_pieces_of_a_part_is_counted_once() -> None:
+    for before in range(PIECE - 16, PIECE + 1):
+        parts = looked(PII, [" " * before + "a.b.c.d@example.com ", "and"])
+        assert list(parts.findings.values()) == [1]
+
+
 def test_no_parts_are_never_a_finding() -> None:
     assert looked(PII, ["", ""]).texts() == ["", ""]
