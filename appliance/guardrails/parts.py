@@ -1,8 +1,8 @@
 """A text in several parts, as the content of a message may be, which its model reads as one.
 
 Some engines join the parts as they are, others with a new line. So each part is looked at by itself, and then what
-begins in one part and ends in another one. What is redacted has its placeholder where it began; its rest is taken out
-of the parts behind.
+begins in one part and ends in another one, joined in the one way and in the other. What is redacted has its placeholder
+where it began; its rest is taken out of the parts behind.
 """
 
 from bisect import bisect_right
@@ -62,9 +62,29 @@ class Parts:
                     yield Match(match.rule, begin + match.start, begin + match.end)
                     free = match.end
                 yield None
-        for step, split in enumerate(self._scanner.across(self._whole, self._ends[:-1]), 1):
-            if split is not None or step % _STEPS == 0:
+        known: set[tuple[int, int]] = set()  # the same rule at the same border is the same find, however it is joined
+        for line in (b"", b"\n"):
+            for step, split in enumerate(self._across(line), 1):
+                if split is None:
+                    if step % _STEPS == 0:
+                        yield None
+                    continue
+                place = id(split.rule), bisect_right(self._ends, split.start)
+                if place not in known:
+                    known.add(place)
+                    yield split
+                elif split.rule.action == "redact":  # it may be longer
+                    self._redacted.append(split)
+
+    def _across(self, line: bytes) -> Iterator[Match | None]:
+        """See `Scanner.across`: where the parts are joined by this; by their places in the whole."""
+        borders = [end + number * len(line) for number, end in enumerate(self._ends[:-1], 1)]
+        for split in self._scanner.across(line.join(self._parts), borders):
+            if split is None or not line:
                 yield split
+                continue
+            start, end = (at - bisect_right(borders, at) for at in (split.start, split.end))
+            yield Match(split.rule, start, end)
 
     def texts(self) -> list[str]:
         """The parts as the model may see them."""

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.guardrails.detectors import Detector
 from appliance.guardrails.parts import Parts
-from appliance.guardrails.scanner import Scanner
+from appliance.guardrails.scanner import Rule, Scanner
 from appliance.guardrails.window import PIECE, Window
+from appliance.guardrails.words import any_word
 from tests.guardrails.test_window import BLOCKING, PII, SECRETIVE, SMALL
 
 
@@ -93,6 +95,14 @@ def test_each_part_is_a_text_of_its_own_as_well() -> None:
     """Some engines write a new line between two parts."""
     parts = looked(PII, ["number 5", "536-22-8726", "7 and 4111 1111 1111 1111", "1"])
     assert parts.texts() == ["number 5", "[NATIONAL_ID]", "7 and [CARD]", "1"]
+
+
+def test_what_only_a_new_line_between_two_parts_makes_is_found() -> None:
+    phrases = Detector("keyword", any_word(["secret project", "blue moon"]))
+    scanner = Scanner([Rule("w", "redact", phrases)])
+    parts = looked(scanner, ["a secret", "project in a blue ", "moon", "light secret", "project"])
+    assert parts.texts() == ["a [KEYWORD]", " in a [KEYWORD]", "", "light [KEYWORD]", ""]
+    assert list(parts.findings.values()) == [3]
 
 
 def test_what_is_found_alone_and_longer_with_the_next_part_is_taken_out_once() -> None:
