@@ -134,7 +134,8 @@ def answer_together(body: bytes, answer: Answer) -> bytes | None:
     """The same as `run_together` for the body of an ordinary answer; None also where a text has escapes of its own, as
     it may be JSON.
     """
-    if len(answer.timings):
-        body = body.replace(bytes(answer.timings), b"0")  # they have as many digits as a card
+    timings = bytes(answer.timings)
+    if timings.find(b'"') > 0:  # of others the same digits might be in a text as well
+        body = body.replace(timings, b"0")  # they have as many digits as a card
     run = run_together(body)
     return None if run is None or (run is not body and b"\\" in run) else run

@@ -196,6 +196,13 @@ def test_an_answer_with_anything_else_is_not_answered(answer: Any) -> None:
     assert together(json.dumps(answer).encode()) is None
 
 
+def test_timings_that_are_a_number_take_no_digit_out_of_a_text() -> None:
+    body = json.dumps({"choices": [{"message": {"content": "4111"}}], "timings": 1}).encode()
+    answer = ordinary_answer(body)
+    assert answer is not None
+    assert answer_together(body, answer) == body
+
+
 def test_what_is_there_twice_is_all_looked_at() -> None:
     for body in (b'{"choices":[{"text":"a"}],"choices":[{"text":"b"}]}', b'{"choices":[{"text":"a","text":"b"}]}'):
         run = together(body)
