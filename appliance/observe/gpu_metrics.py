@@ -76,7 +76,7 @@ class GpuMetrics:
 
     def _one(self, gpu: Gpu, index: str) -> None:
         vitals = gpu.vitals
-        self._info[index, gpu.uuid, gpu.name, gpu.vendor, gpu.driver, gpu.cuda].value = 1
+        self._is(index, gpu)
         self._up[index,].value = gpu.known and not gpu.fault
         self._total[index,].value = gpu.total
         self._used[index,].value = gpu.used
@@ -107,6 +107,17 @@ class GpuMetrics:
                     family[index, name].value = told[name]
         for xid in sorted(vitals.xids)[:_MOST_XIDS]:
             self._xids[index, str(xid)].value = vitals.xids[xid]
+
+    def _is(self, index: str, gpu: Gpu) -> None:
+        """One series for each index, which others are joined with; what cannot be reached any more is what it was."""
+        labels = (index, gpu.uuid, gpu.name, gpu.vendor, gpu.driver, gpu.cuda)
+        if labels not in self._info:
+            former = [known for known in self._info if known[0] == index]
+            if former and not gpu.uuid:
+                return
+            for known in former:
+                del self._info[known]
+        self._info[labels].value = 1
 
 
 def _share(percent: float | None) -> float | None:

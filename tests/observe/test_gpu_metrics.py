@@ -93,3 +93,13 @@ def test_no_driver_makes_series_without_end(registry: CollectorRegistry, metrics
     )  # fmt: skip
     metrics.seen([replace(PLAIN, vitals=vitals)], 0)
     assert len(shown(registry)) < 100
+
+
+def test_a_gpu_is_one_thing_at_a_time_and_stays_it_when_its_driver_cannot_reach_it(
+    registry: CollectorRegistry, metrics: GpuMetrics
+) -> None:
+    lost = Gpu(1, "", "", 0, 0, 0, fault="the driver cannot reach it: lost")
+    for gpu, uuid in ((lost, ""), (PLAIN, "GPU-1"), (lost, "GPU-1")):
+        metrics.seen([gpu], 0)
+        samples = [sample for family in registry.collect() for sample in family.samples]
+        assert [one.labels["uuid"] for one in samples if one.name == "appliance_gpu_info"] == [uuid]
