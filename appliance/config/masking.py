@@ -30,7 +30,7 @@ CREDENTIAL = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|(?<=://)[^/\s\"'<>]+(?=@)"  # of a URL
     r"|(?i:(?<=bearer )|(?<=basic ))\S+"
-    r"|\b(?:sk|pk|hf|ghp|glpat|xox[a-z])[-_][A-Za-z0-9_-]{8,}"
+    r"|\b(?:sk|pk|hf|gh[a-z]|github_pat|glpat|xox[a-z]|nvapi)[-_][A-Za-z0-9_-]{8,}"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"  # a JWT
     r"|(?<=sha256:)[0-9a-f]{64}",
     re.DOTALL,

@@ -98,6 +98,7 @@ def test_a_secret_can_be_moved_behind_a_flag_and_away_from_it(secret: str, writt
         # A command line of a shell, as one word.
         (["sh", "-c", "serve --port 80 --api-key X"], ["sh", "-c", "serve --port 80 --api-key ***"]),
         (["sk-0123456789abcdef"], [MASK]),
+        (["nvapi-0123456789", "gho_0123456789", "github_pat_0123456789"], [MASK, MASK, MASK]),
     ],
 )
 def test_a_command_line_keeps_its_flags_and_loses_their_secrets(words: list[str], shown: list[str]) -> None:
