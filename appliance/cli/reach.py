@@ -96,7 +96,8 @@ def answered(reply: httpx.Response) -> dict[str, Any]:
         answer = reply.json()
     except ValueError:
         answer = None
-    if not isinstance(answer, dict) or (reply.status_code >= 400 and "error" in answer):
+    nobody = reply.status_code == 404  # an engine says so too, in words of its own
+    if not isinstance(answer, dict) or nobody or (reply.status_code >= 400 and "error" in answer):
         told = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
         hint = " Give a key with the scope admin by --key-file." if reply.status_code in (401, 403) else ""
         raise OperatorError(f"{told or f'{reply.url} is no appliance: status {reply.status_code}'}{hint}")

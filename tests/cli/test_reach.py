@@ -9,6 +9,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from appliance.cli import reach
@@ -108,3 +109,9 @@ def test_somebody_elses_socket_is_refused_with_a_way_out(state_dir: Path) -> Non
             reach.ask(args("--state-dir", str(state_dir)), "GET", "/")
     finally:
         os.seteuid(0)
+
+
+def test_an_engine_in_the_place_of_an_appliance_is_told() -> None:
+    request = httpx.Request("GET", "http://box:8000/ops/v1/usage")
+    with pytest.raises(OperatorError, match=r"http://box:8000/ops/v1/usage is no appliance: status 404"):
+        reach.answered(httpx.Response(404, json={"detail": "Not Found"}, request=request))
