@@ -98,7 +98,8 @@ def answered(reply: httpx.Response) -> dict[str, Any]:
         answer = None
     nobody = reply.status_code == 404  # an engine says so too, in words of its own
     if not isinstance(answer, dict) or nobody or (reply.status_code >= 400 and "error" in answer):
-        told = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
+        error = answer.get("error") if isinstance(answer, dict) else None
+        told = error.get("message", "") if isinstance(error, dict) else ""
         hint = " Give a key with the scope admin by --key-file." if reply.status_code in (401, 403) else ""
         raise OperatorError(f"{told or f'{reply.url} is no appliance: status {reply.status_code}'}{hint}")
     return answer

@@ -111,7 +111,8 @@ def test_somebody_elses_socket_is_refused_with_a_way_out(state_dir: Path) -> Non
         os.seteuid(0)
 
 
-def test_an_engine_in_the_place_of_an_appliance_is_told() -> None:
+@pytest.mark.parametrize("body", [{"detail": "Not Found"}, {"error": "Not Found"}, ["Not Found"]])
+def test_an_engine_in_the_place_of_an_appliance_is_told(body: object) -> None:
     request = httpx.Request("GET", "http://box:8000/ops/v1/usage")
     with pytest.raises(OperatorError, match=r"http://box:8000/ops/v1/usage is no appliance: status 404"):
-        reach.answered(httpx.Response(404, json={"detail": "Not Found"}, request=request))
+        reach.answered(httpx.Response(404, json=body, request=request))
