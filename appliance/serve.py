@@ -123,10 +123,8 @@ async def _serve(
     *,
     listen_signals: bool,
 ) -> None:
-    heir: Heir | None = None
-    if taking is not None:
-        await parts.second_door.load()  # while the other one can still go on
-        heir = await Heir.meet(taking, config, parts)
+    await parts.second_door.load()  # while another one, of which we take over, can still go on
+    heir = None if taking is None else await Heir.meet(taking, config, parts)
     async with AsyncExitStack() as stack:
         # Received from the first moment on: a TERM during the start must stop engines as well. But as long as they are
         # another process's, it ends this one on the spot, and nothing has happened.
