@@ -6,7 +6,8 @@ The others end well sooner or later, and are suspects no more. Clients send all 
 whoever merely stood by must not suffer.
 
 A crash and the broken connections that it leaves are seen in any order, by different eyes; what happened within a few
-seconds belongs together.
+seconds belongs together. So nobody is let in for these seconds after a suspect that broke off, until the crash is seen:
+all of them would meet the same dead engine, each of them alone.
 """
 
 import enum
@@ -62,12 +63,13 @@ class Suspects:
         trials: the suspect that each runtime has inside now.
     """
 
-    __slots__ = ("_broken", "_crashes", "_known", "_sweep_at", "trials")
+    __slots__ = ("_broken", "_crashes", "_doubts", "_known", "_sweep_at", "trials")
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, Content], _Entry] = {}  # by runtime and content, oldest first
         self._crashes: dict[str, float] = {}  # the last one of each replica that crashed lately
         self._broken: deque[tuple[str, str, Content, bool, float]] = deque(maxlen=_BROKEN)
+        self._doubts: dict[str, tuple[str, float]] = {}  # by runtime; whose crash may be seen yet, and until when
         self._sweep_at = 0.0
         self.trials: dict[str, Content] = {}
 
@@ -96,9 +98,9 @@ class Suspects:
             return Opinion.CLEAR
         return Opinion.BANNED if entry.banned else Opinion.SUSPECT
 
-    def begin(self, runtime: str, content: Content) -> bool:
-        """Let a suspect in, if no other is inside."""
-        if runtime in self.trials:
+    def begin(self, runtime: str, content: Content, now: float) -> bool:
+        """Let a suspect in, if no other is inside, and there is no doubt about the engine."""
+        if runtime in self.trials or self.doubt(runtime, now):
             return False
         self.trials[runtime] = content
         return True
@@ -111,6 +113,16 @@ class Suspects:
         if well and entry is not None and not entry.banned:
             del self._known[runtime, content]
 
+    def doubt(self, runtime: str, now: float) -> float:
+        """Seconds for which nobody is let in, unless a crash is seen before: the last suspect broke off."""
+        _, until = self._doubts.get(runtime, ("", now))
+        return max(0.0, until - now)
+
+    def broke_alone(self, runtime: str, replica: str, began: float, now: float) -> None:
+        """A suspect that was let in broke off, or found nobody to connect to; see `broke` for the arguments."""
+        if not self._belongs(replica, began, now):
+            self._doubts[runtime] = (replica, now + _TOGETHER)
+
     def broke(self, runtime: str, replica: str, content: Content, began: float, now: float, *, alone: bool) -> None:
         """An exchange with a replica broke off, as it does when the engine dies.
 
@@ -122,8 +134,7 @@ class Suspects:
             now: seconds.
             alone: it was let in as a suspect, so that no other one was inside.
         """
-        crashed = self._crashes.get(replica)
-        if crashed is not None and began <= crashed and now - crashed <= _TOGETHER:
+        if self._belongs(replica, began, now):
             self._accuse(runtime, content, now, alone=alone)
         else:
             self._broken.append((runtime, replica, content, alone, now))
@@ -132,6 +143,7 @@ class Suspects:
         """A replica's process ended by itself; what is known so far to have broken with it."""
         self._crashes = {name: at for name, at in self._crashes.items() if now - at <= _TOGETHER}
         self._crashes[replica] = now
+        self._doubts = {runtime: doubt for runtime, doubt in self._doubts.items() if doubt[0] != replica}
         mine = [one for one in self._broken if one[1] == replica and now - one[4] <= _TOGETHER]
         self._broken = deque((one for one in self._broken if one[1] != replica), maxlen=_BROKEN)
         for runtime, _, content, alone, _ in mine:
@@ -146,6 +158,11 @@ class Suspects:
         """Another process knew these."""
         for one in known:
             self._known[one.runtime, bytes.fromhex(one.content)] = _Entry(one.banned, one.until)
+
+    def _belongs(self, replica: str, began: float, now: float) -> bool:
+        """Whether what breaks off now was broken by a crash that is known."""
+        crashed = self._crashes.get(replica)
+        return crashed is not None and began <= crashed and now - crashed <= _TOGETHER
 
     def _accuse(self, runtime: str, content: Content, now: float, *, alone: bool) -> None:
         entry = self._known.pop((runtime, content), None)

@@ -75,6 +75,8 @@ class Attempts:
             try:
                 reply = await self._attempt(call, target, exchange, elsewhere=not last)
             except UpstreamError as error:
+                if isinstance(error, ConnectFailed):
+                    exchange.content = b""  # the engine never saw it, and did not die of it
                 self.metrics.upstream_failed(target.name, reason_of(error))
                 if last or not _safe_to_repeat(error):
                     raise exchange.ended or in_gateway_terms(error, target.name) from error

@@ -49,7 +49,7 @@ class Outcomes:
         if target is None:
             return
         well = outcome == "ok"
-        if exchange.content and code in _BROKEN_OFF:
+        if code in _BROKEN_OFF and (exchange.content or exchange.trial is not None):
             self.trials.broke(target.owner, exchange, now)
         if exchange.trial is not None:
             self.trials.over(target.owner, exchange, well=well or (outcome == "backend_error" and status < 500))

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable
 
 import trio
@@ -62,7 +63,9 @@ class Trials:
                     exchange.phase = "queued"
                     self._step_aside(exchange)
                 waited = True
-                await self._ended.setdefault(runtime, trio.Event()).wait()
+                event = self._ended.setdefault(runtime, trio.Event())
+                with trio.move_on_after(self.suspects.doubt(runtime, self._clock()) or math.inf):
+                    await event.wait()
             return waited
         raise GatewayError(
             "queue_timeout",
@@ -83,7 +86,7 @@ class Trials:
             )
         if opinion is Opinion.CLEAR:
             return True
-        if not self.suspects.begin(runtime, content):
+        if not self.suspects.begin(runtime, content, now):
             return False
         exchange.trial = content
         return True
@@ -94,17 +97,19 @@ class Trials:
         if content is None:
             return
         self.suspects.end(runtime, content, well=well)
-        event = self._ended.pop(runtime, None)
-        if event is not None:
-            event.set()
+        self._wake(runtime)
 
     def broke(self, runtime: str, exchange: Exchange, now: float) -> None:
         """An exchange broke off, as it does when the engine dies; before its trial is `over`."""
-        if exchange.lease is None or not exchange.content:
+        if exchange.lease is None:
             return
-        content, replica, alone = digest_of(exchange.content), exchange.lease.replica, exchange.trial is not None
-        self.suspects.broke(runtime, replica, content, exchange.asked or now, now, alone=alone)
-        self._tell(runtime, content, now)
+        replica, alone, began = exchange.lease.replica, exchange.trial is not None, exchange.asked or now
+        if exchange.content:
+            content = digest_of(exchange.content)
+            self.suspects.broke(runtime, replica, content, began, now, alone=alone)
+            self._tell(runtime, content, now)
+        if alone:
+            self.suspects.broke_alone(runtime, replica, began, now)
 
     def replica_changed(self, before: ReplicaStatus | None, after: ReplicaStatus) -> None:
         """A replica's row was written; a watcher of the fleet table. What served and is in backoff has crashed."""
@@ -112,6 +117,12 @@ class Trials:
             now = self._clock()
             for content in self.suspects.crashed(after.replica, now):
                 self._tell(after.runtime, content, now)
+            self._wake(after.runtime)
+
+    def _wake(self, runtime: str) -> None:
+        event = self._ended.pop(runtime, None)
+        if event is not None:
+            event.set()
 
     def _tell(self, runtime: str, content: bytes, now: float) -> None:
         match self.suspects.opinion(runtime, content, now):

@@ -130,7 +130,8 @@ class Pool:
         """Send a request and wait for the head; the lease is the caller's to end.
 
         A connection from the idle stack that breaks before any reply byte was closed by the server while idle, so the
-        request is sent once more, on a fresh connection.
+        request is sent once more, on a fresh connection. Where there is none to be had, that break is what is raised:
+        the server may have got the request, and may have died of it.
 
         Raises:
             UpstreamError: any kind.
@@ -144,6 +145,7 @@ class Pool:
         # No checkpoint since the slot was taken, so a cancellation cannot lose it.
         lease = Lease(self)
         self._leased.add(lease)
+        broke: ConnectionLost | None = None
         try:
             if self._idle:
                 lease.connection = connection = self._just_used(countdown.start) or await self._take_idle(
@@ -155,17 +157,26 @@ class Pool:
                     except ConnectionLost as lost:
                         if not lost.before_reply:
                             raise
+                        broke = lost
                     else:
                         self._taken.reused += 1
                         return lease, head
                     self._taken.dead += 1
                     await lease.drop_connection()
-            lease.connection = await self._connect(countdown)
+            lease.connection = await self._opened(countdown, broke)
             self._taken.opened += 1
             return lease, await lease.connection.exchange(request, countdown)
         except BaseException:
             await lease.discard()
             raise
+
+    async def _opened(self, countdown: Countdown, broke: ConnectionLost | None) -> Connection:
+        try:
+            return await self._connect(countdown)
+        except ConnectFailed as failed:
+            if broke is None:
+                raise
+            raise ConnectionLost(f"{broke}, and then: {failed}", before_reply=True) from failed
 
     async def _wait_for_slot(self, countdown: Countdown) -> None:
         self._waiting += 1

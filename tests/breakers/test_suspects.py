@@ -48,17 +48,17 @@ def test_a_crash_from_before_it_began_is_not_its_own() -> None:
 def test_suspects_are_let_in_one_at_a_time() -> None:
     suspects = Suspects()
     crash(suspects, b"a", b"b")
-    assert suspects.begin("m", b"a")
-    assert not suspects.begin("m", b"b")
+    assert suspects.begin("m", b"a", 1)
+    assert not suspects.begin("m", b"b", 1)
     suspects.end("m", b"a", well=False)
-    assert suspects.begin("m", b"b")
+    assert suspects.begin("m", b"b", 1)
 
 
 def test_who_ends_well_is_no_suspect_any_more_and_who_does_not_stays_one() -> None:
     suspects = Suspects()
     crash(suspects, b"a", b"b")
     for content, well in ((b"a", True), (b"b", False)):
-        suspects.begin("m", content)
+        suspects.begin("m", content, 1)
         suspects.end("m", content, well=well)
     assert (suspects.opinion("m", b"a", 1), suspects.opinion("m", b"b", 1)) == (CLEAR, SUSPECT)
 
@@ -66,7 +66,7 @@ def test_who_ends_well_is_no_suspect_any_more_and_who_does_not_stays_one() -> No
 def test_only_the_sole_suspect_inside_at_a_second_crash_is_banned() -> None:
     suspects = Suspects()
     crash(suspects, b"poison", b"bystander")
-    suspects.begin("m", b"poison")
+    suspects.begin("m", b"poison", 19)
     broke(suspects, b"poison", 20, began=19, alone=True)
     broke(suspects, b"new", 20, began=19)
     suspects.end("m", b"poison", well=False)
@@ -78,6 +78,34 @@ def test_only_the_sole_suspect_inside_at_a_second_crash_is_banned() -> None:
     suspects.end("m", b"poison", well=True)  # another copy of it, elsewhere
     assert suspects.opinion("m", b"poison", 20) is BAN
     assert suspects.opinion("m", b"poison", 20 + BANNED) is CLEAR
+
+
+def test_after_a_suspect_that_broke_off_nobody_is_let_in_until_its_crash_is_seen() -> None:
+    """Each who came meanwhile would meet the dead engine, alone, and be refused for it."""
+    suspects = Suspects()
+    crash(suspects, b"poison", b"bystander")
+    suspects.begin("m", b"poison", 20)
+    broke(suspects, b"poison", 21, began=20, alone=True)
+    suspects.broke_alone("m", "m", 20, 21)
+    suspects.end("m", b"poison", well=False)
+    assert (suspects.doubt("m", 22), suspects.doubt("other", 22)) == (4, 0)
+    assert not suspects.begin("m", b"bystander", 22)
+    suspects.crashed("m-2", 22)  # another replica's is not the one
+    assert not suspects.begin("m", b"bystander", 22)
+    suspects.crashed("m", 23)
+    assert suspects.begin("m", b"bystander", 23)
+
+
+def test_where_no_crash_follows_or_it_was_seen_first_the_next_is_let_in() -> None:
+    suspects = Suspects()
+    crash(suspects, b"a", b"b")
+    suspects.broke_alone("m", "m", 20, 21)
+    assert not suspects.begin("m", b"b", 25.9)
+    assert suspects.begin("m", b"b", 26)
+    suspects.end("m", b"b", well=False)
+    suspects.crashed("m", 40)
+    suspects.broke_alone("m", "m", 39, 41)
+    assert suspects.begin("m", b"b", 41)
 
 
 def test_many_copies_in_one_crash_are_one_suspect() -> None:
@@ -106,7 +134,7 @@ def test_a_request_that_never_was_alone_inside_at_a_crash_is_never_banned(steps:
         let_in: dict[bytes, bool] = {}
         for content in inside:
             opinion = suspects.opinion("m", content, now)
-            if opinion is CLEAR or (opinion is SUSPECT and suspects.begin("m", content)):
+            if opinion is CLEAR or (opinion is SUSPECT and suspects.begin("m", content, now)):
                 let_in[content] = opinion is SUSPECT
         now += 1
         crashes = b"a" in let_in

@@ -182,6 +182,14 @@ async def test_a_crash_makes_suspects_of_what_broke_with_it(autojump_clock: trio
     assert path.trials.suspects.opinion("m", content, trio.current_time()) is Opinion.SUSPECT
 
 
+async def test_what_never_reached_a_crashed_engine_is_no_suspect(autojump_clock: trio.testing.MockClock) -> None:
+    path = path_to(ConnectFailed("refused"))
+    await trio.sleep(1)
+    await ask(path, "m")
+    path.fleet.set_replica(row(S.BACKOFF))
+    assert not path.trials.suspects.any
+
+
 async def test_an_operator_sees_lines_circuits_and_suspects(autojump_clock: trio.testing.MockClock) -> None:
     path = path_to(*(ConnectFailed("no") for _ in range(5)))
     for _ in range(5):

@@ -125,6 +125,47 @@ async def test_a_turn_that_does_not_come_is_an_error_with_a_time(autojump_clock:
     assert (caught.value.code, caught.value.retry_after) == ("queue_timeout", 10)
 
 
+@pytest.mark.parametrize(("seen", "after"), [(True, 1.0), (False, 5.0)])
+async def test_nobody_follows_a_suspect_that_broke_off_into_a_dying_engine(
+    seen: bool,  # noqa: FBT001 - a parameter of the table
+    after: float,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    scene = Scene()
+    scene.crash(POISON, BYSTANDER)
+    alone = await scene.let_in(POISON)
+    let_in: list[float] = []
+
+    async def follow() -> None:
+        await scene.let_in(BYSTANDER)
+        let_in.append(trio.current_time() - broke)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follow)
+        await trio.sleep(10)
+        broke = trio.current_time()
+        scene.breaks(alone)
+        await trio.sleep(1)
+        assert not let_in
+        if seen:
+            scene.trials.replica_changed(row(S.READY), row(S.BACKOFF))
+    assert let_in == [after]
+
+
+async def test_who_never_reached_the_dead_engine_is_not_accused_and_does_not_send_the_next_one_there(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    scene = Scene()
+    scene.crash(BYSTANDER, POISON)
+    await trio.sleep(10)
+    alone = await scene.let_in(BYSTANDER)
+    alone.content = b""  # no connection
+    scene.breaks(alone)
+    assert scene.trials.suspects.doubt("m", trio.current_time()) > 0
+    scene.trials.replica_changed(row(S.READY), row(S.BACKOFF))
+    assert (await scene.let_in(BYSTANDER)).trial
+
+
 @pytest.mark.parametrize("change", [(S.READY, S.STOPPING), (S.READY, S.DRAINING), (S.LOADING, S.BACKOFF)])
 async def test_what_was_asked_to_end_or_never_served_is_no_crash(change: tuple[ReplicaState, ReplicaState]) -> None:
     scene = Scene()

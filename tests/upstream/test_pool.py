@@ -137,6 +137,18 @@ async def test_a_reused_connection_that_breaks_before_any_reply_byte_is_retried_
     assert (pool.leased, pool.idle, world.open) == (0, 2, 2)
 
 
+async def test_what_the_server_may_have_died_of_is_no_failed_connection() -> None:
+    world = World()
+    pool = pool_of(world)
+    await use(pool)
+    world.breaks, world.refuses = ConnectionLost("gone", before_reply=True), True
+    with pytest.raises(ConnectionLost, match="gone, and then: refused"):
+        await use(pool)
+    with pytest.raises(ConnectFailed, match="refused"):
+        await use(pool)
+    assert (pool.leased, pool.idle, world.open) == (0, 0, 0)
+
+
 async def test_it_is_counted_how_connections_came_about(autojump_clock: MockClock) -> None:
     world, taken = World(), Taken()
     pool = Pool("http://box", world.connect, cap=4, idle_close=5.0, taken=taken)
