@@ -127,7 +127,7 @@ async def test_a_turn_that_does_not_come_is_an_error_with_a_time(autojump_clock:
 
 @pytest.mark.parametrize(("seen", "after"), [(True, 1.0), (False, 5.0)])
 async def test_nobody_follows_a_suspect_that_broke_off_into_a_dying_engine(
-    seen: bool,  # noqa: FBT001 - a parameter of the table
+    seen: bool,
     after: float,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
