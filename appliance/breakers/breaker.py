@@ -6,7 +6,8 @@
                                                                              └──────── it failed ─────────┘
 
 A probe is a client's request. Another one is let through when the pause has passed again, whatever became of the last:
-an answer may take minutes, and a client may leave.
+an answer may take minutes, and a client may leave. Who is let through may have to wait for a slot first, and others
+may be by then: of those, too, one is sent in a pause.
 """
 
 import enum
@@ -43,6 +44,7 @@ class Breaker:
         "_opened",
         "_pause",
         "_probe_at",
+        "_send_at",
         "_window_ends",
         "failures",
         "in_a_row",
@@ -59,7 +61,8 @@ class Breaker:
         self._window_ends = 0.0
         self._opened = 0.0
         self._pause = _FIRST_PAUSE
-        self._probe_at = 0.0
+        self._probe_at = 0.0  # when the next one is let through
+        self._send_at = 0.0  # when one that was may be sent
 
     def allows(self, now: float) -> bool:
         """Whether a request may be sent there now."""
@@ -74,6 +77,17 @@ class Breaker:
         if self.state is not State.CLOSED:
             self.state = State.HALF_OPEN
             self._probe_at = now + self._pause
+
+    def send(self, now: float) -> bool:
+        """Whether a request that has waited since it was let through may be sent now; if so, that is the probe."""
+        if self.state is State.CLOSED:
+            return True
+        if now < self._send_at:
+            return False
+        self.state = State.HALF_OPEN
+        self._send_at = now + self._pause
+        self._probe_at = max(self._probe_at, self._send_at)
+        return True
 
     def good(self, began: float, now: float) -> None:
         """An exchange that began at `began` ended well. One that began before it opened does not close it."""
@@ -106,7 +120,7 @@ class Breaker:
         self.state = State.OPEN
         self.reason = reason
         self._opened = now
-        self._probe_at = now + self._pause
+        self._probe_at = self._send_at = now + self._pause
 
     def _close(self) -> None:
         self.state = State.CLOSED

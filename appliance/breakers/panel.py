@@ -55,22 +55,27 @@ class Panel:
         Raises:
             GatewayError: `circuit_open`: it is the model's only target.
         """
-        free = [target for target in targets if self._allows(target, now)]
+        free = [target for target in targets if self.allows(target, now)]
         if not free and len(targets) + others == 1:
-            breaker = self._breakers[targets[0].name]
-            raise GatewayError(
-                "circuit_open",
-                f"Provider circuit breaker open: the only target of model {model!r}, {targets[0].name!r}, failed "
-                f"{breaker.in_a_row} times in a row ({breaker.reason}). It is tried again every few seconds: so may "
-                "you. If it goes on, the server's owner has to look.",
-                retry_after=max(1, ceil(breaker.wait(now))),
-                extras={"target": targets[0].name},
-            )
+            raise self.refusal(model, targets[0], now)
         return free + [target for target in targets if target not in free]
 
-    def _allows(self, target: Target, now: float) -> bool:
+    def allows(self, target: Target, now: float) -> bool:
+        """Whether a request may be sent there now."""
         breaker = self._breakers.get(target.name)
         return breaker is None or breaker.allows(now) or self._down(target.owner)
+
+    def refusal(self, model: str, target: Target, now: float) -> GatewayError:
+        """What a request is told that may not be sent to a tripped target."""
+        breaker = self._breakers[target.name]
+        return GatewayError(
+            "circuit_open",
+            f"Provider circuit breaker open: the only target of model {model!r}, {target.name!r}, failed "
+            f"{breaker.in_a_row} times in a row ({breaker.reason}). It is tried again every few seconds: so may "
+            "you. If it goes on, the server's owner has to look.",
+            retry_after=max(1, ceil(breaker.wait(now))),
+            extras={"target": target.name},
+        )
 
     def report(self, now: float) -> list[dict[str, object]]:
         """Every target that is left alone or being tried, why, and in how many seconds it may be tried next."""
@@ -93,6 +98,16 @@ class Panel:
             before = breaker.state
             breaker.begin(now)
             self._changed(target, breaker, before)
+
+    def send(self, target: Target, now: float) -> bool:
+        """Whether a request that has waited since it was let through may still be sent to a target."""
+        breaker = self._breakers.get(target.name)
+        if breaker is None or self._down(target.owner):
+            return True
+        before = breaker.state
+        may = breaker.send(now)
+        self._changed(target.name, breaker, before)
+        return may
 
     def ended(self, target: Target, verdict: Verdict, began: float, now: float, reason: str = "") -> None:
         """An exchange with a target has ended."""

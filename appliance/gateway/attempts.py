@@ -4,6 +4,7 @@ Safe: no connection, a connection that broke before any reply byte, a replica th
 502, 503 or 504. Never: 4xx, 429, 500 (an engine's 500 is deterministic), a deadline (the engine may still be working).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -40,13 +41,14 @@ _ATTEMPTS = 2
 _NEVER_ABSENT = {Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES, Operation.COUNT_TOKENS}
 _LARGEST_REFUSAL = 2**20  # bytes of an error reply that we look into
 _TRY_ANOTHER = {502, 503, 504}
-_WAITING_CODES = {
+WAITING_CODES = {
     "model_loading",
     "model_crashed",
     "model_quarantined",
     "model_blocked",
     "queue_full",
     "queue_timeout",
+    "circuit_open",
 }
 
 
@@ -73,7 +75,7 @@ class Attempts:
             last = number == len(chosen)
             exchange.target, exchange.engine, exchange.aim = target.name, target.engine, target
             try:
-                reply = await self._attempt(call, target, exchange, elsewhere=not last)
+                reply = await self._attempt(call, target, exchange, chosen[number:])
             except UpstreamError as error:
                 if isinstance(error, ConnectFailed):
                     exchange.content = b""  # the engine never saw it, and did not die of it
@@ -83,7 +85,7 @@ class Attempts:
                 self.try_another(exchange, target, reason_of(error), in_gateway_terms(error, target.name))
                 continue
             except GatewayError as error:
-                if last or error.code not in _WAITING_CODES:
+                if last or error.code not in WAITING_CODES:
                     raise
                 self.try_another(exchange, target, error.code, error)
                 continue
@@ -111,7 +113,7 @@ class Attempts:
             exchange.waited += now - exchange.asked
         exchange.aim, exchange.content, exchange.asked = None, b"", None
 
-    async def _attempt(self, call: Call, target: Target, exchange: Exchange, *, elsewhere: bool) -> EngineReply:
+    async def _attempt(self, call: Call, target: Target, exchange: Exchange, others: Sequence[Target]) -> EngineReply:
         panel = self.outcomes.panel
         if target.name in panel.tripped:
             panel.begin(target.name, exchange.accounts.clock())
@@ -125,7 +127,7 @@ class Attempts:
             body = outgoing_body(call, target.model)
         endpoint = target.endpoint
         if endpoint is None:
-            lease = await self._admitted(call.operation, target.owner, body, exchange, elsewhere=elsewhere)
+            lease = await self._admitted(call.operation, target, body, exchange, others)
             endpoint = lease.endpoint
             exchange.content = remembered(body)
         exchange.phase = "first_byte"
@@ -139,27 +141,60 @@ class Attempts:
                 await reply.aclose()
             raise
 
-    async def endpoint_of(self, target: Target, exchange: Exchange, *, elsewhere: bool) -> Endpoint:
+    async def endpoint_of(self, target: Target, exchange: Exchange, others: Sequence[Target]) -> Endpoint:
         """Where a session goes: a runtime is started for it, and its replica and a slot are held.
 
+        Args:
+            target: who gives it.
+            exchange: its account.
+            others: who is tried after it, where nothing comes of this.
+
         Raises:
-            GatewayError: it does not get ready.
+            GatewayError: it does not get ready, or its circuit has opened meanwhile.
         """
         panel = self.outcomes.panel
         if target.name in panel.tripped:
             panel.begin(target.name, exchange.accounts.clock())
         endpoint = target.endpoint
         if endpoint is None:
-            lease = await self._admitted(exchange.operation, target.owner, b"", exchange, elsewhere=elsewhere)
+            lease = await self._admitted(exchange.operation, target, b"", exchange, others)
             endpoint = lease.endpoint
         exchange.phase = "first_byte"
         exchange.asked = exchange.accounts.clock()
         return endpoint
 
     async def _admitted(
-        self, operation: Operation, runtime: str, body: bytes, exchange: Exchange, *, elsewhere: bool
+        self, operation: Operation, target: Target, body: bytes, exchange: Exchange, others: Sequence[Target]
     ) -> Lease:
-        """The use of a ready replica and, where its runtime has a line, of a slot; a suspect waits for its turn."""
+        """The use of a ready replica and, where its runtime has a line, of a slot; a suspect waits for its turn.
+
+        Whoever has waited finds the circuit as it is by then.
+        """
+        panel, clock = self.outcomes.panel, exchange.accounts.clock
+
+        def shut_out() -> bool:
+            """A tripped target is left alone if that is the model's only one, or the next one to try is not tripped."""
+            return exchange.sole or any(panel.allows(other, clock()) for other in others)
+
+        def in_vain() -> GatewayError | None:
+            shut = target.name in panel.tripped and not panel.allows(target, clock()) and shut_out()
+            return panel.refusal(exchange.model, target, clock()) if shut else None
+
+        lease = await self._in_turn(operation, target.owner, body, exchange, in_vain, elsewhere=bool(others))
+        if target.name in panel.tripped and shut_out() and not panel.send(target, clock()):
+            raise panel.refusal(exchange.model, target, clock())
+        return lease
+
+    async def _in_turn(
+        self,
+        operation: Operation,
+        runtime: str,
+        body: bytes,
+        exchange: Exchange,
+        in_vain: Callable[[], GatewayError | None],
+        *,
+        elsewhere: bool,
+    ) -> Lease:
         lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
         if exchange.inside:
             return lease
@@ -177,7 +212,7 @@ class Attempts:
             ):
                 return lease
             exchange.let_go()  # others may need the room while this one waits
-            await queues.wait(runtime, exchange, tokens)
+            await queues.wait(runtime, exchange, tokens, in_vain)
             lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
 
     async def _ready(self, runtime: str, exchange: Exchange, *, elsewhere: bool) -> Lease:

@@ -62,6 +62,8 @@ class Outcomes:
             self.panel.ended(
                 target, said, exchange.asked or exchange.started, now, _WORDS.get(code, f"status {status}")
             )
+            if said is Verdict.BAD and not self.panel.allows(target, now):
+                self.queues.look_again(target.owner)
 
 
 def _used(exchange: Exchange, *, well: bool) -> int | None:

@@ -138,6 +138,7 @@ class Gateway:
         model, targets = self._choice(call, caller, byok)
         exchange.model_known(model.name)
         exchange.stream, exchange.stays = call.stream, caller.local_only
+        exchange.sole = len(model.targets) == 1
         if self.draining:
             raise GatewayError(
                 "draining", "The server is shutting down and takes no new requests. Try again soon.", retry_after=5
@@ -215,6 +216,7 @@ class Gateway:
         if model is None:
             raise GatewayError("model_not_found", f"No active model is called {call.model!r}.")
         exchange.model_known(model.name)
+        exchange.sole = len(model.targets) == 1
         exchange.input_estimate = input_estimate(call)
         targets = candidates(model, call.operation, fleet)
         targets = self._in_order(model, fitting(targets, call, model.name, exchange), exchange)

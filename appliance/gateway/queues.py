@@ -116,19 +116,32 @@ class Queues:
         exchange.place = line.take(exchange.key, tokens, self._rules.shares.get(exchange.key, _COMMON).weight)
         return exchange.place is not None
 
-    async def wait(self, runtime: str, exchange: Exchange, tokens: int) -> None:
+    async def wait(
+        self, runtime: str, exchange: Exchange, tokens: int, in_vain: Callable[[], GatewayError | None] = lambda: None
+    ) -> None:
         """Stand in line until the exchange has a slot; whoever is cancelled here leaves nothing behind.
 
+        Args:
+            runtime: its name.
+            exchange: gets the place.
+            tokens: estimate of its input.
+            in_vain: asked whenever the line is told to `look_again`: why it need not wait any more.
+
         Raises:
-            GatewayError: `queue_full` or `queue_timeout`.
+            GatewayError: `queue_full` or `queue_timeout`, or what `in_vain` gave.
         """
         line, began, limit = self._lines[runtime], self._clock(), self._rules.wait
         exchange.phase = "queued"
         ticket = self._join(line, runtime, exchange, tokens, began)
-        event = self._events[ticket] = trio.Event()
+        self._events[ticket] = trio.Event()
         try:
             with trio.move_on_after(limit):
-                await event.wait()
+                while True:
+                    await self._events[ticket].wait()
+                    if ticket.standing is not Standing.WAITING:
+                        break
+                    if error := in_vain():
+                        raise error
             if ticket.standing is Standing.WAITING:
                 raise _too_late(line, exchange, ticket, limit, self._clock())
             if ticket.standing is Standing.REFUSED:
@@ -158,6 +171,14 @@ class Queues:
         """These need not wait any more."""
         for ticket in tickets:
             self._events[ticket].set()
+
+    def look_again(self, runtime: str) -> None:
+        """Whoever waits there asks whether that is in vain by now."""
+        line = self._lines.get(runtime)
+        for ticket, event in self._events.items():
+            if ticket.line is line:
+                self._events[ticket] = trio.Event()
+                event.set()
 
     def free(self, exchange: Exchange, used: int | None, now: float) -> None:
         """The exchange does not need its slot any more; `used` as `Line.release` takes it."""

@@ -16,7 +16,7 @@ from appliance.domain.http import Headers, Reply
 from appliance.domain.targets import Target
 from appliance.errors import GatewayError, UpstreamError
 from appliance.gateway.accounting import Exchange
-from appliance.gateway.attempts import in_gateway_terms, reason_of, redirected
+from appliance.gateway.attempts import WAITING_CODES, in_gateway_terms, reason_of, redirected
 from appliance.gateway.pipeline import Gateway
 from appliance.gateway.served import served_by
 from appliance.routing.pick import unsupported
@@ -225,18 +225,23 @@ class Realtime:
         """A websocket with the first target that agrees to one."""
         attempts, call = self.gateway.attempts, wanted.call
         protocols = [PROTOCOL] if wanted.protocol else []
-        for number, target in enumerate(targets[:_ATTEMPTS], 1):
-            last = number == len(targets[:_ATTEMPTS])
+        chosen = targets[:_ATTEMPTS]
+        for number, target in enumerate(chosen, 1):
+            last = number == len(chosen)
             exchange.target, exchange.engine, exchange.aim = target.name, target.engine, target
             path = path_for(call.operation.engine_path, target.model or call.model, wanted.query)
             try:
-                endpoint = await attempts.endpoint_of(target, exchange, elsewhere=not last)
+                endpoint = await attempts.endpoint_of(target, exchange, chosen[number:])
                 return await open_websocket(nursery, endpoint, path, protocols, attempts.deadlines), target
             except UpstreamError as error:
                 attempts.metrics.upstream_failed(target.name, reason_of(error))
                 if last:
                     raise in_gateway_terms(error, target.name) from error
                 attempts.try_another(exchange, target, reason_of(error), in_gateway_terms(error, target.name))
+            except GatewayError as error:
+                if last or error.code not in WAITING_CODES:
+                    raise
+                attempts.try_another(exchange, target, error.code, error)
             except Rejected as error:
                 if last or error.status < 502:
                     raise _refusal(error, call, target) from error

@@ -103,3 +103,17 @@ def test_it_never_keeps_everybody_out_for_more_than_ten_seconds(events: list[tup
 @pytest.mark.parametrize("state", list(State))
 def test_the_metric_is_the_states_number(state: State) -> None:
     assert state.value == {"CLOSED": 0, "HALF_OPEN": 1, "OPEN": 2}[state.name]
+
+
+def test_of_those_who_were_let_through_and_waited_one_is_sent_in_a_pause() -> None:
+    breaker = opened()
+    assert not breaker.send(4.9)  # it waited since before it opened
+    breaker.begin(5)
+    breaker.begin(10)
+    assert breaker.send(12)
+    assert breaker.state is HALF
+    assert not breaker.send(12)
+    assert not breaker.allows(16.9)  # a probe is on its way
+    assert breaker.send(17)
+    breaker.good(12, 18)
+    assert breaker.send(18)

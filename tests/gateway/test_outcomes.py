@@ -9,6 +9,7 @@ import trio
 from appliance.breakers.suspects import Opinion
 from appliance.domain.calls import Operation
 from appliance.domain.status import ReplicaState, ReplicaStatus
+from appliance.domain.targets import Endpoint
 from appliance.errors import ConnectFailed, ConnectionLost, UpstreamTimeout
 from appliance.gateway.trials import digest_of, remembered
 from tests.fakes.path import Path, header
@@ -216,3 +217,104 @@ async def test_what_a_callers_own_key_meets_is_no_verdict_on_its_provider(
     for _ in range(10):
         assert (await path.ask("POST", "/v1/chat/completions", body, headers=headers)).status == 500
     assert path.panel.empty
+
+
+class Slow:
+    """Model servers by scheme of their address, each of which takes a second for what it says."""
+
+    def __init__(self, **says: Any) -> None:
+        self.says = says
+        self.asked: list[tuple[str, float]] = []
+
+    async def send(self, endpoint: Endpoint, *_: Any, **__: Any) -> ScriptedReply:
+        where = endpoint.address.scheme
+        self.asked.append((where, trio.current_time()))
+        await trio.sleep(1)
+        said = self.says[where]
+        if isinstance(said, Exception):
+            raise said
+        return ok() if said == 200 else bad(said)
+
+
+def crowded(engine: Slow, **options: Any) -> Path:
+    path = Path(engine, clock=trio.current_time, **options)  # type: ignore[arg-type]
+    path.fleet.set_replica(row())
+    return path
+
+
+async def crowd(path: Path, model: str, size: int) -> list[tuple[int, Any, float]]:
+    """So many clients at once: status, error code and the second of each end."""
+    ends: list[tuple[int, Any, float]] = []
+    began = trio.current_time()
+
+    async def client() -> None:
+        status, body = await ask(path, model)
+        ends.append((status, body.get("error", {}).get("code"), round(trio.current_time() - began)))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(size):
+            nursery.start_soon(client)
+    line = path.queues._lines["m"]
+    assert (line.running, line.waiting, path.queues._events, path.runtime.held) == (0, 0, {}, set())
+    return ends
+
+
+@pytest.mark.parametrize("failure", [502, UpstreamTimeout("first_byte", 1)])
+async def test_who_stands_in_line_when_the_circuit_opens_is_told_at_once(
+    failure: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    engine = Slow(unix=failure)
+    path = crowded(engine)
+    ends = await crowd(path, "m", 20)
+    assert len(engine.asked) == 5, "the broken target is not asked by everybody in line, one by one"
+    assert [end for end in ends if end[1] == "circuit_open"] == 15 * [(503, "circuit_open", 5)]
+
+
+async def test_who_stands_in_line_when_the_circuit_opens_goes_to_the_models_other_target(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    engine = Slow(unix=UpstreamTimeout("first_byte", 1), http=200)
+    path = crowded(engine)
+    ends = await crowd(path, "both", 20)
+    assert sorted(end[0] for end in ends) == 15 * [200] + 5 * [504]
+    assert [where for where, _ in engine.asked] == 5 * ["unix"] + 15 * ["http"]
+    assert max(end[2] for end in ends) == 6, "at once"
+
+
+async def test_where_all_targets_are_tripped_the_line_stays(autojump_clock: trio.testing.MockClock) -> None:
+    engine = Slow(unix=UpstreamTimeout("first_byte", 1), http=500)
+    path = crowded(engine)
+    for _ in range(5):
+        await ask(path, "remote")
+    assert path.panel.tripped == {"box/x"}
+    ends = await crowd(path, "both", 8)
+    probes = [500]  # that one was due
+    assert sorted(end[0] for end in ends) == probes + 7 * [504], "statistics alone never take away the last of several"
+
+
+async def test_of_those_who_waited_in_line_as_probes_one_is_sent(autojump_clock: trio.testing.MockClock) -> None:
+    """Both slots are held by answers that take long, so those let through meanwhile, one in each pause, wait."""
+    engine = Slow(unix=502)
+    path = crowded(engine)
+    path.fleet.set_replica(row(slots=2))
+    for _ in range(5):
+        await ask(path, "m")
+    held = [path.accounts.open(Operation.CHAT, "", None) for _ in range(2)]
+    assert all(path.queues.take("m", one, 1) for one in held)
+    ends: list[tuple[int, Any]] = []
+
+    async def client() -> None:
+        status, body = await ask(path, "m")
+        ends.append((status, body.get("error", {}).get("code")))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            await trio.sleep(6)
+            nursery.start_soon(client)
+        await trio.sleep(1)
+        asked = len(engine.asked)
+        assert path.queues.report()[0]["waiting"] == 3
+        for one in held:
+            path.queues.free(one, 1, trio.current_time())
+    assert len(engine.asked) - asked == 1
+    assert sorted(ends) == [(502, None), (503, "circuit_open"), (503, "circuit_open")]

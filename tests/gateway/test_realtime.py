@@ -9,7 +9,7 @@ import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
 from appliance.access.keys import Caller
-from appliance.config.schema import Backend, Model
+from appliance.config.schema import Backend, Model, Runtime
 from appliance.domain.calls import Call, Operation, Usage
 from appliance.domain.http import Headers, Reply
 from appliance.domain.targets import Address, Endpoint
@@ -19,6 +19,7 @@ from appliance.gateway.realtime import Realtime, Wanted
 from appliance.guardrails.rules import Guardrails
 from appliance.routing.clouds import Clouds
 from tests.fakes.path import Path
+from tests.fakes.runtime import FakeRuntime
 
 CALLER = Caller("alice", frozenset({"infer"}), ("*",))
 
@@ -63,14 +64,18 @@ async def engine(request: WebSocketRequest) -> None:
         pass
 
 
-async def session(client: Client, model: str = "m", *, end: GatewayError | None = None) -> tuple[Exchange, int]:
+async def session(
+    client: Client, model: str = "m", *, end: GatewayError | None = None, runtime: FakeRuntime | None = None
+) -> tuple[Exchange, int]:
     """One session with a model of the engine above; ended from outside when `end` says so."""
-    path = Path()
+    path = Path(runtime=runtime)
     async with trio.open_nursery() as nursery:
         server = await nursery.start(functools.partial(serve_websocket, engine, "127.0.0.1", 0, ssl_context=None))
         box = Backend(name="talk", engine="openai", url="http://x"), Endpoint(Address("http", "127.0.0.1", server.port))
         models = [Model(name=name, targets=(f"talk/{name}",), kind="realtime") for name in ("m", "no")]
-        path.gateway.change(models, [], [box], Clouds(), Guardrails(), {})
+        models.append(Model(name="both", targets=("r", "talk/m"), kind="realtime"))
+        runtimes = [Runtime(name="r", engine="command", command=("x",), kinds=("realtime",))]
+        path.gateway.change(models, runtimes, [box], Clouds(), Guardrails(), {})
         exchange = path.accounts.open(Operation.REALTIME, "peer", None)
         exchange.key = "alice"
         if end is not None:
@@ -116,3 +121,10 @@ async def test_what_the_engine_says_in_place_of_agreeing_is_passed_on() -> None:
     (reply,) = client.told
     assert (status, reply.status, reply.body) == (418, 418, b"teapot")
     assert ("x-error-source", "backend") in reply.headers
+
+
+async def test_a_runtime_that_does_not_get_ready_gives_way_to_another_target() -> None:
+    refusal = GatewayError("model_loading", "it loads")
+    client = Client(None)
+    exchange, status = await session(client, "both", runtime=FakeRuntime(refusal))
+    assert (status, exchange.target) == (101, "talk/m")
