@@ -1,11 +1,14 @@
 """What `status` and `top` show of a snapshot: tables for a terminal of any width, and for a pipe. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from appliance.cli.tables import PIPE, Listing, Row, shortened, table
 
 State = Mapping[str, Any]
 _COLOURS = {
@@ -19,7 +22,10 @@ _COLOURS = {
     "blocked": "red",
     "quarantined": "bold red",
     "unhealthy": "red",
+    "fault": "red",
+    "ok": "green",
 }
+_RANKS = {"bold red": 0, "red": 1, "yellow": 2}
 _SHORT = 16  # characters of a request id that tell it from others under way
 _BAR = 10  # characters of a progress bar
 _WIDE = 110  # columns from which on everything has room
@@ -28,88 +34,111 @@ _SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 _HEALTH = {True: "healthy", False: "unhealthy", None: "unknown"}
 
 
-def board(state: State, width: int = _WIDE) -> Group:
-    """Models, processes, backends and GPUs, each as a table where there are any, for so many columns."""
+def board(state: State, width: int = PIPE, most: int | None = None) -> Group:
+    """Models, processes, backends and GPUs, each as a table where there are any, for so many columns.
+
+    With `most` lines, as many rows as fit, the worst and the busiest first, each of them one line.
+    """
+    tables = [one for one in (models(state), processes(state, width), backends(state), gpus(state)) if one.rows]
+    rooms = [sum(one.lines(row, width) for row in one.rows) for one in tables]
+    if most is not None:
+        rooms = shares(rooms, most - 2 * len(tables))
     parts: list[RenderableType] = []
-    for table in (models(state), processes(state, wide=width >= _WIDE), backends(state), gpus(state)):
-        if table.row_count:
-            parts += [table, ""]
+    for one, room in zip(tables, rooms, strict=True):
+        shown = one if most is None else replace(one, rows=_worst(one, room, width))
+        parts.append(shown.shown(width))
+        if left := len(one.rows) - len(shown.rows):
+            parts.append(Text(f"… and {left} more: `appliance status` shows all", style="dim"))
+        parts.append("")
     return Group(*parts[:-1])
 
 
-def models(state: State) -> Table:
-    """One row for each public name."""
-    table = _table("MODEL", "STATE", "TARGETS", ">RUN/WAIT", ">REQ/S", ">TOK/S", ">TTFT p95")
+def shares(wanted: Sequence[int], room: int) -> list[int]:
+    """How many lines each table gets of so many: what one does not need is the others'. None is left without any."""
+    given = [min(most, 2) for most in wanted]
+    room -= sum(given)
+    while room > 0 and given != list(wanted):
+        least = min((at for at, most in enumerate(wanted) if given[at] < most), key=lambda at: given[at])
+        given[least] += 1
+        room -= 1
+    return given
+
+
+def models(state: State) -> Listing:
+    """One row for each public name; what it stands for where there is room."""
+    rows: list[Row] = []
     for row in state.get("models", ()):
         waits = row.get("waiting", 0)
-        table.add_row(
-            row["name"],
-            _state(row["state"]),
-            ", ".join(row["targets"]),
+        figures = (
             f"{row['in_flight'] - waits}/{waits}",
             _number(row["requests_per_second"]),
             _number(row["output_tokens_per_second"]),
             span(row["first_token_p95"]),
         )
-    return table
+        rows.append(((row["name"], _state(row["state"]), *figures), Text(", ".join(row["targets"]))))
+    columns = ("MODEL", "STATE", ">RUN/WAIT", ">REQ/S", ">TOK/S", ">TTFT p95")
+    return Listing(columns, rows, "TARGETS", under=False)
 
 
-def processes(state: State, *, wide: bool = True) -> Table:
+def processes(state: State, width: int = PIPE) -> Listing:
     """One row for each replica; where there is no room, without what is seldom asked for."""
-    more = ("ENGINE",), (">STARTS", ">PID")
-    before, after = more if wide else ((), ())
-    table = _table("REPLICA", "STATE", *before, "GPU", ">MEMORY", ">BUSY", ">FOR", *after, "WHY")
+    wide = width >= _WIDE
+    before, after = (("ENGINE",), (">STARTS", ">PID")) if wide else ((), ())
+    rows: list[Row] = []
     for row in state["replicas"]:
         words = ". ".join(part for part in (row["reason"].rstrip("."), row["advice"]) if part)
         why = " ".join(part for part in (row["stage"] or row["progress"], words) if part)
         slots = row.get("slots")
-        table.add_row(
+        ill = row["state"] == "ready" and not row.get("healthy", True)
+        cells = (
             row["replica"],
-            _state(row["state"], row["percent"]),
+            _state("unhealthy" if ill else row["state"], row["percent"]),
             *([row.get("engine", "")] if wide else []),
             ",".join(str(index) for index in row.get("gpus", ())) or "-",
             size(row.get("memory")),
             f"{row['busy']}/{slots}" if slots else str(row["busy"]),
             ago(row["seconds"]),
             *([str(row["starts"]), str(row["pid"] or "-")] if wide else []),
-            Text(why),
         )
-    return table
+        rows.append((cells, Text(why)))
+    return Listing(("REPLICA", "STATE", *before, "GPU", ">MEMORY", ">BUSY", ">FOR", *after), rows)
 
 
-def backends(state: State) -> Table:
+def backends(state: State) -> Listing:
     """One row for each backend."""
-    table = _table("BACKEND", "STATE", "ENGINE", "WHY")
-    for row in state["backends"]:
-        table.add_row(row["name"], _state(_HEALTH[row["healthy"]]), row.get("engine", ""), Text(row["reason"]))
-    return table
+    rows: list[Row] = [
+        ((row["name"], _state(_HEALTH[row["healthy"]]), row.get("engine", "")), Text(row["reason"]))
+        for row in state["backends"]
+    ]
+    return Listing(("BACKEND", "STATE", "ENGINE"), rows)
 
 
-def gpus(state: State) -> Table:
+def gpus(state: State) -> Listing:
     """One row for each GPU."""
-    table = _table("GPU", "NAME", ">MEMORY", ">BUSY", ">TEMP", ">POWER", "STATE")
+    rows: list[Row] = []
     for gpu in state.get("gpus", ()):
         trouble = gpu["fault"] or ("" if gpu["known"] else "does not answer")
-        table.add_row(
+        cells = (
             str(gpu["index"]),
             gpu["name"],
             f"{gpu['used'] / 2**30:.1f} of {gpu['total'] / 2**30:.1f} GiB",
             "-" if gpu["utilization"] is None else f"{gpu['utilization']:.0f} %",
             "-" if gpu["temperature"] is None else f"{gpu['temperature']:.0f} °C",
             "-" if gpu.get("power") is None else f"{gpu['power']:.0f} W",
-            Text(trouble, style="red") if trouble else Text("ok", style="green"),
+            _state("fault" if trouble else "ok"),
         )
-    return table
+        rows.append((cells, Text(trouble)))
+    return Listing(("GPU", "NAME", ">MEMORY", ">BUSY", ">TEMP", ">POWER", "STATE"), rows)
 
 
 def requests(state: State, most: int) -> Table:
     """The oldest requests under way."""
-    table = _table("REQUEST", "KEY", "MODEL", "TARGET", "PHASE", ">SECONDS", ">FIRST TOKEN", ">TOKENS")
+    found = table("REQUEST", "KEY", "MODEL", "TARGET", "PHASE", ">SECONDS", ">FIRST TOKEN", ">TOKENS")
     for row in state.get("requests", ())[:most]:
         values = (row["id"][:_SHORT], row["key"], row["model"], row["target"], row["phase"].replace("_", " "))
         told = (f"{row['seconds']:.1f}", span(row["first_token"]), f"{row['tokens']:,}")
-        table.add_row(*(Text(value, overflow="ellipsis", no_wrap=True) for value in values), *told)
-    return table
+        found.add_row(*(Text(value, overflow="ellipsis", no_wrap=True) for value in values), *told)
+    return found
 
 
 def notes(state: State) -> Iterator[str]:
@@ -128,7 +157,8 @@ def notes(state: State) -> Iterator[str]:
             yield f"{what.capitalize()} is not being recorded: {kept['trouble']}. {lost}."
     stuck = [row["replica"] for row in state["replicas"] if row["state"] == "quarantined"]
     if stuck:
-        yield f"Next: mend what WHY says, then run: appliance load {stuck[0]}"
+        others = f" (the same for {', '.join(stuck[1:])})" if stuck[1:] else ""
+        yield f"Next: mend what is said of {stuck[0]}, then run: appliance load {stuck[0]}{others}"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -169,15 +199,23 @@ def _state(state: str, percent: float | None = None) -> Text:
     return text
 
 
-def _table(*columns: str) -> Table:
-    """A plain table; a column whose name begins with ">" holds numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        right = name.startswith(">")
-        table.add_column(
-            name.removeprefix(">"),
-            justify="right" if right else "left",
-            no_wrap=right or name in (columns[0], "STATE"),  # a name that is cut is no name
-            overflow="fold",
-        )
-    return table
+def _worst(listing: Listing, room: int, width: int) -> list[Row]:
+    """As many rows as fit into so many lines: those that somebody has to act on, then those that change."""
+    found = []
+    for row in sorted(listing.rows, key=_rank):
+        room -= listing.lines(row, width)
+        if room < 0:
+            break
+        found.append(_one_line(row, width))
+    return found
+
+
+def _rank(row: Row) -> int:
+    return min(_RANKS.get(_COLOURS.get(str(cell).split(" ")[0], ""), len(_RANKS)) for cell in row[0][1:])
+
+
+def _one_line(row: Row, width: int) -> Row:
+    (name, *cells), words = row
+    words = words.copy()
+    words.no_wrap, words.overflow = True, "ellipsis"
+    return (shortened(str(name), max(width // 3, 16)), *cells), words

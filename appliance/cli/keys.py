@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from appliance.cli import reach
+from appliance.cli.tables import Listing, Row, columns, show
 from appliance.config.schema import Limits
 from appliance.config.units import Seconds
 from appliance.keystore.file import KeyFile, fresh_text
@@ -131,22 +131,25 @@ def _list(args: argparse.Namespace) -> int:
     if not rows:
         print("There is no such key. Next: appliance keys create NAME")
         return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("NAME", "STATE", "BEGINS", "SCOPES", "MODELS", "LIMITS", "EXPIRES", "TAGS", "FROM"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*_cells(row))
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    titles = ("NAME", "STATE", "BEGINS", "SCOPES", "EXPIRES")
+    show(Listing(titles, [_row(row) for row in rows], "MORE").shown(columns()))
     return 0
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _row(row: dict[str, Any]) -> Row:
     state = row["state"] + (f" (old one until {row['old_works_until']})" if row["old_works_until"] else "")
     scopes = ", ".join(row["scopes"]) + (" (local only)" if row["local_only"] else "")
-    limits = ", ".join(f"{name}={value}" for name, value in row["limits"].items())
     start = f"{row['start']}…" if row["start"] else ""
-    rest = [", ".join(row["models"]), limits, row["expires"] or "never", ", ".join(row["tags"]), row["source"]]
-    return [row["name"], state, start, scopes, *rest]
+    limits = ", ".join(f"{name}={value}" for name, value in row["limits"].items())
+    told = (
+        ("in the", row["source"] if row["source"] == "configuration" else ""),
+        ("models", ", ".join(row["models"])),
+        ("limits", limits),
+        ("tags", ", ".join(row["tags"])),
+    )
+    words = "; ".join(f"{name} {values}" for name, values in told if values not in ("", "*"))
+    expires = (row["expires"] or "never").removesuffix("T00:00:00Z")
+    return (row["name"], state, start, scopes, expires), Text(words)
 
 
 def _rotate(args: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import shlex
-import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,12 +11,12 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from appliance.cli import reach
 from appliance.cli.orders import changes
 from appliance.cli.serve import DEFAULT_CONFIG
+from appliance.cli.tables import Listing, Row, columns, show
 from appliance.config.load import load_config
 from appliance.config.schema import Config, Runtime
 from appliance.config.secrets import environment_keys, process_environment
@@ -120,14 +119,14 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(answer, indent=2))
         return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("MODEL", "STATE", "KIND", "TARGETS", "FROM", "WHY"):
-        table.add_column(name, overflow="fold")
+    rows: list[Row] = []
     for row in answer["models"]:
         name = row["name"] + (" (default)" if row.get("default") else "")
-        why = row["progress"] or row["reason"]
-        table.add_row(name, row["state"], row.get("kind", ""), ", ".join(row["targets"]), row["source"], why)
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+        told = (", ".join(row["targets"]), row["progress"] or row["reason"])
+        words = ": ".join(part for part in told if part)
+        rows.append(((name, row["state"], row.get("kind") or "any", row["source"]), Text(words)))
+    if rows:
+        show(Listing(("MODEL", "STATE", "KIND", "FROM"), rows, "TARGETS, AND WHY").shown(columns()))
     if not answer["models"]:
         print("There is no model. Next: add a [[runtimes]] or [[backends]] entry to the configuration file")
     return 0

@@ -2,14 +2,10 @@
 
 import argparse
 import json
-import sys
-
-from rich.console import Console
 
 from appliance.cli import reach
 from appliance.cli.board import board, notes
-
-_PIPE = 200  # columns where nobody looks at them
+from appliance.cli.tables import columns, show
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -36,8 +32,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not any(state.get(kind) for kind in ("models", "replicas", "backends")):
         print("It serves, and has no model yet. Next: write one into the configuration file, then: appliance reload")
-    console = Console(width=None if sys.stdout.isatty() else _PIPE, highlight=False)
-    console.print(board(state, console.width))
+    show(board(state, columns()))
     told = list(notes(state))
     if told:
         print("", *told, sep="\n")

@@ -23,15 +23,15 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from appliance.cli import board, reach
+from appliance.cli import board, reach, tables
 from appliance.errors import OperatorError
 from appliance.sockets.private import reachable
 from appliance.supervisor.state_dir import OPS
 
 _PATH = "/ops/v1/live"
-_PIPE = 200  # columns where nobody looks at them
 _QUIET = 10.0  # seconds without a snapshot, of which there should be one each second
 _CONNECT = 10.0
+_BARS = 60  # that the line of the last minute has at most
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -59,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(state, indent=2))
         else:
-            console = Console(width=None if sys.stdout.isatty() else _PIPE, highlight=False)
-            console.print(screen(state, 1000, console.width))
+            tables.show(screen(state, None, tables.columns()))
         return 0
     if not (sys.stdout.isatty() and sys.stdin.isatty()):
         raise OperatorError("`top` needs a terminal. In a pipe use --once, --json, or `appliance status`")
@@ -68,22 +67,27 @@ def run(args: argparse.Namespace) -> int:
     return trio.run(_watch, args)
 
 
-def screen(state: dict[str, Any], height: int, width: int, quit_by: str = "") -> RenderableType:
-    """All of it, for so many lines and columns; with what ends it in the first line, which is always seen."""
+def screen(state: dict[str, Any], height: int | None, width: int, quit_by: str = "") -> RenderableType:
+    """All of it, or what fits into so many lines; with what ends it in the first line, which is always seen."""
     rates = state.get("output_tokens_per_second", [])
     head = Text(no_wrap=True, overflow="ellipsis")
     head.append("appliance top", style="bold")
     head.append(quit_by, style="dim")
     head.append(f"   {state['time'][11:19]} UTC   {state.get('in_flight', 0)} in flight   ")
-    head.append(
-        f"{rates[-1] if rates else 0:,.0f} tok/s  {board.sparkline(rates, max(width - 70 - len(quit_by), 10))}",
-        style="cyan",
-    )
-    parts: list[RenderableType] = [head, "", board.board(state, width)]
+    bars = board.sparkline(rates, min(max(width - 70 - len(quit_by), 10), _BARS))
+    head.append(f"{rates[-1] if rates else 0:,.0f} tok/s  {bars}", style="cyan")
     told = list(board.notes(state))
-    parts += ["", Text("\n".join(told), style="yellow")] if told else []
-    used = 6 + sum(len(state.get(name, ())) + 2 for name in ("models", "replicas", "backends", "gpus"))
-    under_way = board.requests(state, max(height - used, 3))
+    notes = Text("\n".join(told), style="yellow", no_wrap=height is not None, overflow="ellipsis")
+    parts: list[RenderableType] = [head, *([notes] if told else []), ""]
+    asked = len(state.get("requests", ()))
+    if height is None:
+        parts.append(board.board(state, width))
+    else:
+        height -= len(parts) + len(told)
+        mine = min(asked, max(height // 4, 1)) + 2 if asked else 0
+        parts.append(board.board(state, width, height - mine))
+        asked = max(height - tables.height(parts[-1], width) - 2, mine - 2)
+    under_way = board.requests(state, asked)
     if under_way.row_count:
         parts += ["", under_way]
     return Group(*parts)

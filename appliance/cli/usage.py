@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -10,11 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from rich.console import Console
-from rich.table import Table
-
 from appliance.cli import reach
 from appliance.cli.serve import DEFAULT_CONFIG
+from appliance.cli.tables import show, table
 from appliance.config.load import load_config
 from appliance.config.secrets import environment_keys, process_environment
 from appliance.errors import OperatorError
@@ -101,14 +98,9 @@ def _print(by: list[By], found: Sequence[Mapping[str, Any]]) -> None:
     if not found:
         print("Nothing was used. Next: ask for less, for instance without --since.")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in by:
-        table.add_column(name.upper(), overflow="fold")
-    for figure in FIGURES:
-        table.add_column(figure.upper(), justify="right", no_wrap=True)
+    shown = table(*(name.upper() for name in by), *(f">{figure.upper()}" for figure in FIGURES))
     for row in found:
-        table.add_row(*(str(row[name]) for name in by), *(f"{row[name]:,}" for name in FIGURES))
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    console.print(table)
+        shown.add_row(*(str(row[name]) for name in by), *(f"{row[name]:,}" for name in FIGURES))
+    show(shown)
     if any(row["estimated"] for row in found):
         print("ESTIMATED tokens were counted here because the engine never said; they are part of INPUT and OUTPUT.")

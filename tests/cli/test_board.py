@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from appliance.cli.board import ago, board, notes, requests, span, sparkline
+from appliance.cli.board import ago, board, notes, requests, shares, span, sparkline
 
 REPLICA = {
     "replica": "qwen",
@@ -54,7 +54,7 @@ def shown(thing: object, width: int = 200) -> str:
 def test_everything_has_its_row_and_tables_without_rows_are_not_there() -> None:
     text = shown(board(STATE))
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
-    assert rows["chat"] == ["chat", "ready", "qwen,", "box/x", "1/2", "0.4", "1,234", "85", "ms"]
+    assert rows["chat"] == ["chat", "ready", "1/2", "0.4", "1,234", "85", "ms", "qwen,", "box/x"]
     assert rows["qwen"][1:5] == ["loading", "▓▓▓▓▓▓▓░░░", "71", "%"]
     assert "0,1" in rows["qwen"]
     assert "18.0 GiB" in text
@@ -77,6 +77,34 @@ def test_a_narrow_terminal_has_whole_states_and_room_for_why() -> None:
     assert len(text.splitlines()) <= 4
 
 
+def test_a_name_of_70_characters_hides_neither_the_state_nor_why() -> None:
+    name = "Qwen3-Coder-480B-A35B-Instruct-FP8-KV-cache-q8-context-262144-experimental"
+    ill = REPLICA | {"replica": name, "state": "quarantined", "percent": None, "reason": "There is no such file."}
+    text = shown(board({"models": [STATE["models"][0] | {"name": name}], "replicas": [ill], "backends": []}, 80), 80)
+    assert "quarantined" in text
+    assert "There is no such file" in text
+    assert "TTFT p95" in text
+
+
+def test_one_that_is_ready_and_does_not_answer_is_unhealthy() -> None:
+    assert "unhealthy" in shown(board({"replicas": [REPLICA | {"state": "ready", "healthy": False}], "backends": []}))
+
+
+def test_few_lines_show_the_worst_and_say_how_many_are_left() -> None:
+    well = [REPLICA | {"replica": f"m{number}", "state": "ready", "percent": None} for number in range(40)]
+    ill = REPLICA | {"replica": "ill", "state": "quarantined", "percent": None, "reason": "Because. " * 90}
+    lines = shown(board(STATE | {"replicas": [*well, ill]}, 100, 12), 100).splitlines()
+    assert len(lines) <= 16  # the rows, and for each table what is left and the line between
+    assert any(line.startswith("ill ") for line in lines)
+    assert any(line.startswith("… and 37 more") for line in lines)
+
+
+def test_lines_that_one_table_does_not_need_are_the_others() -> None:
+    assert shares([40, 1, 9], 20) == [10, 1, 9]
+    assert shares([3, 1], 20) == [3, 1]
+    assert shares([9, 9], 0) == [2, 2]
+
+
 def test_an_older_server_is_shown_as_far_as_it_tells() -> None:
     lacking = {name: value for name, value in REPLICA.items() if name not in ("engine", "gpus", "memory", "slots")}
     assert "qwen" in shown(board({"replicas": [lacking], "backends": []}))
@@ -86,7 +114,7 @@ def test_what_an_operator_should_know_comes_with_what_to_do_last() -> None:
     assert list(notes(STATE)) == [
         "qwen: 4 of 4 slots are busy, 2 requests wait",
         "Usage is not being recorded: disk full. 3 wait, 1 are lost.",
-        "Next: mend what WHY says, then run: appliance load gemma",
+        "Next: mend what is said of gemma, then run: appliance load gemma",
     ]
 
 
