@@ -19,8 +19,8 @@ Rooms import leftwards only; `tests/test_architecture.py` is the plan:
     outside     upstream, supervisor, health, observe, authority, usage, events       one room per outsider
     path        gateway                                     a request's story
     surfaces    door, api, ops, pages, console                      thin: unpack, call, pack
-    assembly    parts, console_parts, operating, telling, scraping, policy, encryption, roster, second_door,
-                private_door, reload, serve, cli, __main__          `parts` and `serve` know every class
+    assembly    parts, console_parts, operating, telling, scraping, policy, encryption, roster, private_door, reload,
+                serve, cli, __main__          `parts` and `serve` know every class
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,9 @@
-"""Connects all classes: from a configuration to the parts of a server. Only `serve` knows as many of them."""
+"""Connects all classes: from a configuration to the parts of a server. Only `serve` knows as many of them.
+
+Quart and Hypercorn are imported with the rest. Imported once the server listens they would let it listen a sixth
+sooner, and hold up its first streams: the first tokens of 64 were 50 ms late in place of 5. And where one is missing, a
+server that this one was to take over from goes on.
+"""
 
 import random
 import resource
@@ -16,6 +21,7 @@ from appliance.access.hosts import KnownHosts
 from appliance.access.pace import Pace
 from appliance.api.dispatch import Dispatch
 from appliance.api.endpoints import Endpoints
+from appliance.api.quart_app import App, build_app
 from appliance.api.realtime import RealtimeEndpoint
 from appliance.api.routes import Route, Router
 from appliance.config.address import root_url
@@ -30,6 +36,7 @@ from appliance.domain.engines import ENGINES
 from appliance.domain.secret import Secret
 from appliance.domain.status import ProbeAnswer, ReplicaStatus
 from appliance.domain.targets import Endpoint
+from appliance.door.handover import Handover
 from appliance.door.reception import Reception
 from appliance.door.reply import Clock
 from appliance.door.surroundings import Patience, Surroundings
@@ -69,7 +76,6 @@ from appliance.roster import admission_of
 from appliance.routing.catalogue import Catalogue
 from appliance.routing.clouds import Clouds
 from appliance.scraping import Told
-from appliance.second_door import SecondDoor, quart
 from appliance.sockets.readiness import Readiness
 from appliance.supervisor import environment
 from appliance.supervisor.orders import Operator
@@ -94,7 +100,8 @@ class Parts:
     supervisor: Supervisor
     prober: Prober
     gateway: Gateway
-    second_door: SecondDoor
+    quart: App
+    second_door: Handover
     reception: Reception
     private: PrivateDoor
     watch: Watch
@@ -118,7 +125,7 @@ class Parts:
         """End everything under way: streams with an error event, requests without an answer yet with the error."""
         self.gateway.interrupt(error)
         self.reception.interrupt(error)
-        self.second_door.interrupt(error)
+        self.quart.interrupt(error)
 
 
 def build(
@@ -210,7 +217,7 @@ def build(
     surfaces = (endpoints, probes, Trust(encryption.authority), operating, console.links)
     table = _table([route for surface in surfaces for route in surface.routes()], known)
     dispatch = Dispatch(Router(table), metrics, accounts.new_id, hosts, pace)
-    application = quart(
+    quart = build_app(
         replace(dispatch, router=Router([*table, *console.routes])),
         max_body=server.max_body,
         body_timeout=server.body_timeout,
@@ -219,7 +226,7 @@ def build(
             FeedSockets(dispatch),
         ],
     )
-    second_door = SecondDoor(application, write_stall=server.write_stall)
+    second_door = Handover(quart, write_stall=server.write_stall)
     watch = Watch()
     around = _surroundings(config, dispatch, second_door, watch, metrics, readiness)
     secure = partial(handshake, certificates=encryption.certificates) if encryption.certificates else None
@@ -239,6 +246,7 @@ def build(
         supervisor,
         prober,
         gateway,
+        quart,
         second_door,
         reception,
         private,
@@ -286,7 +294,7 @@ def _disks(config: Config) -> dict[str, str]:
 def _surroundings(
     config: Config,
     dispatch: Dispatch,
-    second_door: SecondDoor,
+    second_door: Handover,
     watch: Watch,
     metrics: Metrics,
     readiness: Readiness,

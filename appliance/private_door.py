@@ -13,6 +13,7 @@ import trio
 from appliance.api.dispatch import Dispatch
 from appliance.api.routes import Route, Router
 from appliance.api.socket_app import SocketApp
+from appliance.door.handover import Handover
 from appliance.door.listener import Caps, Listener
 from appliance.door.reception import Reception
 from appliance.door.surroundings import Surroundings
@@ -20,7 +21,6 @@ from appliance.door.transport import Transport
 from appliance.errors import GatewayError
 from appliance.observe.metrics import Metrics
 from appliance.ops.sockets import FeedSockets
-from appliance.second_door import SecondDoor
 from appliance.sockets.private import PrivateSocket
 from appliance.supervisor.state_dir import OPS
 
@@ -36,9 +36,6 @@ class PrivateDoor:
         routes: which ask for no key.
         around: of the public door; what is particular to that one is exchanged.
         dispatch: the same.
-
-    Attributes:
-        second_door: for websockets; whoever runs this door runs that one too.
     """
 
     def __init__(
@@ -47,7 +44,7 @@ class PrivateDoor:
         self._path = state_dir / OPS
         application = replace(dispatch, router=Router(routes), hosts=None, alone=True)
         sockets = SocketApp([FeedSockets(application)])
-        self.second_door = SecondDoor(lambda: sockets, write_stall=around.patience.write_stall, lifespan=False)
+        self._websockets = Handover(sockets, write_stall=around.patience.write_stall)
         self.reception = Reception(replace(around, application=application, hand_over=self._hand_over), metrics)
         self.listener: Listener | None = None
         self._socket: PrivateSocket | None = None
@@ -90,11 +87,11 @@ class PrivateDoor:
             self.listener.stop_accepting()
         if self._socket is not None:
             self._socket.close()
-        self.second_door.abort()
+        self._websockets.abort()
         self.reception.cut()
 
     async def _hand_over(self, transport: Transport, replay: bytes, *, more: bool) -> None:
         if not more:  # it is no websocket: there are no pages here
             await trio.lowlevel.checkpoint()
             raise GatewayError("unknown_url", "Only the orders of an operator are served here, and no other protocol.")
-        await self.second_door.connection(transport, replay, more=more)
+        await self._websockets.connection(transport, replay, more=more)

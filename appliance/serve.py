@@ -1,6 +1,6 @@
 """Runs a server from its first breath to its last. `parts` builds what runs here.
 
-Start order: log, sockets, upstreams, supervisor, prober, door, second door. Stop order, on INT, TERM or cancellation:
+Start order: log, sockets, upstreams, second door, supervisor, prober, door. Stop order, on INT, TERM or cancellation:
 refuse new work, let streams finish for `drain`, end the rest with an error event, close connections, stop every engine.
 A second signal skips the wait.
 
@@ -123,7 +123,6 @@ async def _serve(
     *,
     listen_signals: bool,
 ) -> None:
-    await parts.second_door.load()  # while another one, of which we take over, can still go on
     heir = None if taking is None else await Heir.meet(taking, config, parts)
     async with AsyncExitStack() as stack:
         # Received from the first moment on: a TERM during the start must stop engines as well. But as long as they are
@@ -141,6 +140,7 @@ async def _serve(
         parts.metrics.watch_connections(lambda: listener.connections)
         await stack.enter_async_context(parts.telling.journal.written())  # to the end of the last engine
         async with trio.open_nursery() as core:
+            await core.start(parts.second_door.run_lifespan, name="second door")
             await core.start(parts.supervisor.run, heir and heir.succession, name="supervisor")
             core.start_soon(parts.prober.run, name="prober")
             if heir is not None:
@@ -161,8 +161,6 @@ async def _serve(
             parts.telling.journal.tell("server.started", __version__, f"Listening on {listener.host}:{listener.port}.")
             task_status.started(Running(listener.host, listener.port, parts.fleet))
             watched.manager.ready()
-            core.start_soon(parts.second_door.run, name="second door")
-            core.start_soon(parts.private.second_door.run, name="private second door")
             core.start_soon(_collect, parts, name="garbage")
             if signals is not None:
                 await _until_the_end(parts, watched.manager, signals, core)
@@ -194,7 +192,6 @@ async def _beat(pulse: trio.CancelScope, watched: _Watched, status: Callable[[],
 
 
 async def _collect(parts: Parts) -> None:
-    await parts.second_door.open.wait()  # the last that stays
     with seldom():  # takes a look at everything first, for which hardly anybody has to wait yet
         await collect(lambda: parts.readiness.flowing)
 

@@ -107,7 +107,6 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "upgrades": (SETTINGS | {"reload", "supervisor", "takeover"}, {"trio"}),
     "handing_over": ({"*"}, {"trio"}),
     "taking_over": ({"*"}, {"trio"}),
-    "second_door": ({"errors", "door", "api"}, {"trio"}),
     "parts": ({"*"}, {"trio"}),
     "serve": ({"*"}, {"trio"}),
     "cli": (

@@ -5,16 +5,13 @@ import socket
 from pathlib import Path
 
 import pytest
-import trio
 
-from appliance import second_door
 from appliance.config.schema import Config, Key, Limits, Server
 from appliance.door.listener import Caps
 from appliance.errors import OperatorError
 from appliance.limits.account import Standing
 from appliance.limits.handing import Change, Legacy
 from appliance.parts import build
-from appliance.serve import serve
 from appliance.takeover.channel import Channel
 from appliance.takeover.messages import Offer
 from appliance.takeover.taking import Taking
@@ -69,19 +66,3 @@ async def test_another_address_is_refused(tmp_path: Path) -> None:
     taking.channel.close()
     old.close()
     await parts.upstreams.aclose()
-
-
-async def test_a_server_that_lacks_a_library_takes_nothing_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(second_door, "_QUART", "appliance.api.nowhere")
-    config = Config(server=Server(listen="127.0.0.1:9", state_dir=str(tmp_path)), keys=(ALICE,))
-    one, other = socket.socketpair()
-    other.setblocking(False)
-    taking = Taking(Channel(one), "2", managed=False)
-    with trio.fail_after(20), pytest.raises(ModuleNotFoundError, match="nowhere"):
-        await serve(config, taking=taking, listen_signals=False)
-    with pytest.raises(BlockingIOError):  # not one word to the old one, which goes on
-        other.recv(1)
-    taking.channel.close()
-    other.close()

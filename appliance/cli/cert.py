@@ -11,9 +11,9 @@ from pathlib import Path
 from appliance.authority.interfaces import interfaces
 from appliance.authority.issuer import Issuer, internal_authority, internal_pair
 from appliance.cli.connect import url_of
-from appliance.cli.serve import DEFAULT_CONFIG
 from appliance.cli.trust import FILE, recipes
 from appliance.config.check import split_listen
+from appliance.config.file import DEFAULT_CONFIG
 from appliance.config.load import load_config
 from appliance.config.pem import Described, describe, pairs_of
 from appliance.config.schema import Config, Server

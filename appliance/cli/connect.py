@@ -6,8 +6,8 @@ import socket
 from dataclasses import asdict
 from pathlib import Path
 
-from appliance.cli.serve import DEFAULT_CONFIG
 from appliance.config.address import root_url
+from appliance.config.file import DEFAULT_CONFIG
 from appliance.config.load import load_config
 from appliance.config.schema import Config, Server
 from appliance.config.secrets import environment_keys, process_environment

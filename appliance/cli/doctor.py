@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 
 from appliance.cli.bundle import write_bundle
-from appliance.cli.serve import DEFAULT_CONFIG
+from appliance.config.file import DEFAULT_CONFIG
 from appliance.config.secrets import environment_keys, process_environment
 from appliance.diagnosis.checks import examine, worst
 from appliance.diagnosis.facts import Told, gather

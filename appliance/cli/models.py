@@ -15,8 +15,8 @@ from rich.text import Text
 
 from appliance.cli import reach
 from appliance.cli.orders import changes
-from appliance.cli.serve import DEFAULT_CONFIG
 from appliance.cli.tables import Listing, Row, columns, show
+from appliance.config.file import DEFAULT_CONFIG
 from appliance.config.load import load_config
 from appliance.config.schema import Config, Runtime
 from appliance.config.secrets import environment_keys, process_environment

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from appliance.cli.serve import DEFAULT_CONFIG
+from appliance.config.file import DEFAULT_CONFIG
 from appliance.config.load import parse, read_text
 from appliance.config.schema import Key, Server
 from appliance.config.secrets import process_environment

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from appliance.cli.serve import DEFAULT_CONFIG
+from appliance.config.file import DEFAULT_CONFIG
 from appliance.config.load import load_config
 from appliance.config.secrets import environment_keys, process_environment
 from appliance.supervisor.proc import stuck_words

@@ -10,7 +10,7 @@ from pathlib import Path
 import trio
 
 from appliance import __version__
-from appliance.config.file import ConfigFile
+from appliance.config.file import DEFAULT_CONFIG, ConfigFile
 from appliance.config.secrets import environment_keys, process_environment
 from appliance.errors import OperatorError
 from appliance.guardrails.check import findings as guardrails
@@ -20,8 +20,6 @@ from appliance.service.notify import manager_of
 from appliance.takeover.channel import Channel
 from appliance.takeover.taking import Taking
 from appliance.upgrades import Origin
-
-DEFAULT_CONFIG = "/etc/appliance/appliance.toml"
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from appliance.cli import reach
-from appliance.cli.serve import DEFAULT_CONFIG
+from appliance.config.file import DEFAULT_CONFIG
 
 _PATIENCE = 60.0  # seconds
 

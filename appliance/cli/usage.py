@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from appliance.cli import reach
-from appliance.cli.serve import DEFAULT_CONFIG
 from appliance.cli.tables import show, table
+from appliance.config.file import DEFAULT_CONFIG
 from appliance.config.load import load_config
 from appliance.config.secrets import environment_keys, process_environment
 from appliance.errors import OperatorError

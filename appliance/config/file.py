@@ -16,6 +16,7 @@ from appliance.durable import replace_file
 from appliance.errors import OperatorError
 
 Fresh = tuple[Config, dict[str, Secret]]  # a configuration that is known to be good, and its credentials by name
+DEFAULT_CONFIG = "/etc/appliance/appliance.toml"  # of every command
 _MARK = b"\xef\xbb\xbf"  # what editors on Windows put in front
 
 

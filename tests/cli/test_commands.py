@@ -38,3 +38,19 @@ def test_what_needs_no_server_does_not_import_one(words: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr.strip() == "[]"
+
+
+SECOND_DOOR = ("quart", "hypercorn", "h2")
+
+
+@pytest.mark.parametrize(("served", "files"), [(True, ["serve"]), (False, ["demo", "selftest", "serve"])])
+def test_the_second_door_is_imported_before_a_server_and_by_nothing_else(served: bool, files: list[str]) -> None:
+    """Quart imported later held up the first streams: the first tokens of 64 were 50 ms late in place of 5."""
+    wanted = files if served else sorted({file for file, _ in COMMANDS.values()} - set(files))
+    code = (
+        "import importlib, sys\n"
+        f"for file in {wanted!r}: importlib.import_module(f'appliance.cli.{{file}}')\n"
+        f"print([name for name in {SECOND_DOOR!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == str(list(SECOND_DOOR) if served else [])

@@ -22,7 +22,6 @@ from appliance.door.transport import PlainTransport
 from appliance.door.watch import Watch
 from appliance.errors import GatewayError
 from appliance.http1.incoming import HeadLimits
-from appliance.second_door import SecondDoor
 
 Which = Literal["door", "quart"]
 Answer = Callable[[Request], Awaitable[Reply]]
@@ -142,7 +141,7 @@ class App:
 class Straight(Reception):
     """Gives every connection to Hypercorn at once: Quart as the only door, as it is for HTTP/2."""
 
-    def __init__(self, around: Surroundings, told: "Told", handover: Handover | SecondDoor) -> None:
+    def __init__(self, around: Surroundings, told: "Told", handover: Handover) -> None:
         super().__init__(around, told)
         self.handover = handover
 
