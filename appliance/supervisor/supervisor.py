@@ -109,12 +109,7 @@ class Supervisor:
         self.runtimes: dict[str, schema.Runtime] = {}
         self.replicas: dict[str, Replica] = {}
         self._lending = Lending(
-            self.replicas,
-            self.members,
-            moved=self.moved,
-            asked=self.poke,
-            load_wait=load_wait,
-            load_queue=load_queue,
+            self.replicas, self.members, moved=self.moved, asked=self.poke, load_wait=load_wait, load_queue=load_queue
         )
         self.renewal = Renewal(self, self._lending.replacing, drain)
         fleet.watch_replicas(self._row_written)
@@ -249,11 +244,13 @@ class Supervisor:
     def _look(self) -> Plan:
         if self._lending.closing or self.frozen or self._memory.unseen:
             return Plan()  # nothing starts before the GPUs have been looked at
-        by_name = {view.name: view for view in self.views()}
-        for coming, gone in self._swaps.forsaken(by_name, self._lending.replacing).items():
-            self._give_back(coming, gone)
+        views = self.views()
+        if forsaken := self._swaps.forsaken({view.name: view for view in views}, self._lending.replacing):
+            for coming, gone in forsaken.items():
+                self._give_back(coming, gone)
+            views = self.views()
         now, seen = trio.current_time(), self._memory.looked
-        return plan(self.views(), self.gpus(), now, residence=self._residence, seen=seen)
+        return plan(views, self.gpus(), now, residence=self._residence, seen=seen)
 
     def views(self) -> list[View]:
         """Every replica as the plan sees it."""

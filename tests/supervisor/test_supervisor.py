@@ -2,6 +2,7 @@ import stat
 import sys
 import uuid
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import trio
@@ -179,3 +180,17 @@ async def test_nobody_gets_the_use_of_what_has_just_been_told_to_end(tmp_path: P
         lease = await supervisor.ensure_ready("m")
         assert replica.pids() != {before}
         lease.release()
+
+
+async def test_a_look_sees_each_replica_once_and_again_when_a_swap_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Box(tmp_path, runtime())
+    async with box.running() as supervisor:
+        seen = Mock(wraps=supervisor.views)
+        monkeypatch.setattr(supervisor, "views", seen)
+        supervisor._look()
+        assert seen.call_count == 1
+        supervisor._swaps.begin("nobody", "m")
+        assert [action.kind for action in supervisor._look().actions] == ["start"]
+        assert seen.call_count == 3
