@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from appliance.config.masking import effective
 from appliance.config.schema import Config
 
 _LIVE = ("keys", "models", "backends", "providers", "runtimes", "guardrails")  # what changes while the appliance runs
@@ -90,5 +91,8 @@ def _fields(struct: Any) -> list[str]:
 
 
 def digest_of(config: Config) -> str:
-    """Tells a configuration from any other one; the same on every machine, whatever the order of its file."""
-    return hashlib.sha256(msgspec.json.encode(config, enc_hook=str, order="sorted")).hexdigest()[:12]
+    """Tells a configuration from any other one; the same on every machine, whatever the order of its file.
+
+    Anybody may see it, so nothing of it comes from a secret: where only secrets differ it is the same.
+    """
+    return hashlib.sha256(msgspec.json.encode(effective(config), order="sorted")).hexdigest()[:12]

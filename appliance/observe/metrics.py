@@ -111,7 +111,9 @@ class Metrics:
             "appliance_config_loaded_timestamp_seconds", "When the configuration in effect was read, Unix time."
         )
         self._config = self._make.gauge(
-            "appliance_config_info", "Always 1; tells the configuration in effect from any other.", "digest"
+            "appliance_config_info",
+            "Always 1; tells the configuration in effect from any other, but for secrets.",
+            "digest",
         )
         self._build = self._make.gauge("appliance_build_info", "Always 1; the version is the label.", "version")
 

@@ -154,7 +154,7 @@ _KEPT = Row(
         ),
         Panel(
             "Configuration in effect",
-            "The same digest is the same configuration, on whatever machine.",
+            "The same digest is the same configuration, but for its secrets, on whatever machine.",
             [Query(f"appliance_config_info{{{OURS}}}")],
             kind="table",
             names={"digest": "Digest"},

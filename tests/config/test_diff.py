@@ -61,3 +61,19 @@ def test_a_digest_tells_one_configuration_from_another() -> None:
     assert digest_of(config()) == digest_of(config())
     assert len({digest_of(config()), digest_of(config(context=2)), digest_of(Config())}) == 3
     assert len(digest_of(config())) == 12
+
+
+def test_nothing_of_a_digest_comes_from_a_secret() -> None:
+    def made(secret: str, flag: str = "--port") -> Config:
+        return Config(
+            keys=(Key(name="a", hash=f"sha256:{secret}"),),
+            runtimes=(
+                Runtime(name="m", engine="llama.cpp", model="/m", env={"HF_TOKEN": secret}, args=("--api-key", secret)),
+                Runtime(name="n", engine="command", command=("x", flag, "1")),
+            ),
+            models=(Model(name="x", targets=("m",), forced={"api_key": secret}),),
+            backends=(Backend(name="b", engine="openai", url=f"http://u:{secret}@b"),),
+        )
+
+    assert digest_of(made("one")) == digest_of(made("other"))
+    assert digest_of(made("one")) != digest_of(made("one", "--host"))
