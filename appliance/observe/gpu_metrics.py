@@ -1,4 +1,8 @@
-"""How the GPUs do, as they were last looked at. What a driver does not tell is not there."""
+"""How the GPUs do. What a driver does not tell is not there, and what it does not tell any more is gone.
+
+Of a GPU that cannot be read there is only that it is not up, what it was, and what was counted: counters that went and
+came back would look like errors that have just happened.
+"""
 
 from collections.abc import Sequence
 
@@ -67,17 +71,27 @@ class GpuMetrics:
         self._timeouts = make.counter(
             "appliance_gpu_driver_timeouts_total", "Questions that the GPU driver did not answer in time."
         )
+        self._now = (
+            self._total, self._used, self._busy, self._heat, self._power, self._limit, self._clock, self._reserved,
+            self._memory_busy, self._memory_heat, self._fan, self._traffic, self._lanes, self._generation,
+        )  # fmt: skip
 
     def seen(self, gpus: Sequence[Gpu], timeouts: int) -> None:
         """The GPUs were looked at; `timeouts` is how often their driver did not answer so far."""
         self._timeouts[()].value = timeouts
+        for series in self._now:
+            series.clear()
+        for up in self._up.values():
+            up.value = 0
         for gpu in gpus:
-            self._one(gpu, str(gpu.index))
+            index = str(gpu.index)
+            self._is(index, gpu)
+            self._up[index,].value = gpu.known and not gpu.fault
+            if gpu.known and gpu.uuid:
+                self._one(gpu, index)
 
     def _one(self, gpu: Gpu, index: str) -> None:
         vitals = gpu.vitals
-        self._is(index, gpu)
-        self._up[index,].value = gpu.known and not gpu.fault
         self._total[index,].value = gpu.total
         self._used[index,].value = gpu.used
         for series, value in (

@@ -76,6 +76,8 @@ class ReplicaMetrics:
         self._time(before, after)
         if after.pid is None or after.state is S.SLEEPING:
             self._engines.gone(after.replica)
+        if after.state is S.SLEEPING and (before is None or before.state is not S.SLEEPING):
+            self._holds(who, {})  # it has just given that back
         if after.pid is None:
             for series in (self._cpu, self._resident, self._processes, self._begins):
                 series.pop(who, None)

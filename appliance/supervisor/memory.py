@@ -89,8 +89,8 @@ class GpuMemory:
         return sum(holder.bytes for gpu in self._looks[-1].gpus for holder in gpu.holders if holder.pid in pids)
 
     def held_by_gpu(self, pids: Container[int]) -> dict[int, int]:
-        """Bytes that processes hold, by the index of the GPU; empty when that cannot be known."""
-        gpus = self._looks[-1].gpus if self._looks else ()
+        """Bytes that processes hold, by the index of the GPU; without those that do not answer."""
+        gpus = [gpu for gpu in self._looks[-1].gpus if gpu.known] if self._looks else []
         return {gpu.index: held for gpu in gpus if (held := sum(one.bytes for one in gpu.holders if one.pid in pids))}
 
     def most(self, pids: Container[int]) -> int:

@@ -39,7 +39,7 @@ class Senses:
         interval: seconds between two probes of a ready replica.
         send: endpoint, method, path and body to status and body; None where an engine is asked for its health only.
         held: bytes of GPU memory that some processes hold; None when that cannot be known.
-        held_by_gpu: the same by the index of the GPU; empty when that cannot be known.
+        held_by_gpu: the same by the index of the GPU; without those of which that cannot be known.
         told: gets a replica's own numbers, or None when they did not come, and the seconds that asking took.
         weighed: gets what a replica's processes use, at each look.
         missed: told when a health probe of a ready or sleeping replica fails.
@@ -98,6 +98,7 @@ class Watching:
         self._senses = senses
         runtime = replica.runtime
         self._tells = senses.send is not None  # numbers of its own; a program that has none is asked once
+        self._told = False  # it has some
         self._counted = 0.0  # of them, when they came last
         self._health = runtime.health if runtime.engine == "command" else ENGINES[runtime.engine].probe
 
@@ -192,9 +193,12 @@ class Watching:
                 self._life.give_up(Cause.ENGINE_DEAD, f"its health probe fails and nothing moves: {answer.detail}")
                 return False
             self._show_health(answer, moving=busy and now - seen.moved < limits.dead)
-            await self._life.look_around()
-            held = self._senses.held_by_gpu({member.pid for member in self._life.tree.seen})
-            self._senses.weighed(self._replica.status, replace(self._life.footprint, gpu_memory=held))
+            await self._weigh()
+
+    async def _weigh(self) -> None:
+        await self._life.look_around()
+        held = self._senses.held_by_gpu({member.pid for member in self._life.tree.seen})
+        self._senses.weighed(self._replica.status, replace(self._life.footprint, gpu_memory=held))
 
     def _missed(self, answer: ProbeAnswer) -> None:
         if not answer.ok:
@@ -266,6 +270,7 @@ class Watching:
             if liveness.pulse(seen, now, limits, busy=False, refused=answer.loading) is Pulse.DEAD:
                 self._life.give_up(Cause.ENGINE_DEAD, f"its health probe fails while it sleeps: {answer.detail}")
                 return False
+            await self._weigh()
 
     async def _ask(self) -> ProbeAnswer:
         if why := await self._life.not_ours():
@@ -301,8 +306,11 @@ class Watching:
             with trio.move_on_after(_PROBE_LIMIT):
                 reading = await questions.reading(partial(self._senses.send, self._life.endpoint))
         if reading is not None and not reading:
-            self._tells = False
-            return
+            if not self._told:
+                self._tells = False
+                return
+            reading = None  # it has them, so that was no answer
+        self._told = self._told or reading is not None
         self._senses.told(self._replica.status, reading, trio.current_time() - asked)
         if reading is not None:
             self._counted = moved(reading) or 0.0

@@ -178,9 +178,14 @@ def test_a_driver_that_hangs_stops_starts_and_nothing_else(tmp_path: Path) -> No
         reply = ask(box, "b")
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_blocked")
         assert "GPU 0 does not answer" in reply.json()["error"]["message"]
+        assert number(box, 'appliance_gpu_up{gpu="0"}') == 0
+        assert "\nappliance_gpu_memory_used_bytes{" not in box.metrics()
+        box.until(lambda: "\nappliance_replica_gpu_memory_used_bytes{" not in box.metrics(), 30)
         assert ask(box, "a").status_code == 200
         driver.hang(0)
         box.until(lambda: ask(box, "b").status_code == 200, 30)
+        box.until(lambda: "\nappliance_gpu_memory_used_bytes{" in box.metrics(), 30)
+        assert number(box, 'appliance_gpu_up{gpu="0"}') == 1
 
 
 def test_a_gpu_that_falls_off_the_bus_is_left_and_the_model_goes_on_elsewhere(tmp_path: Path) -> None:

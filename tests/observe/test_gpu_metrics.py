@@ -103,3 +103,37 @@ def test_a_gpu_is_one_thing_at_a_time_and_stays_it_when_its_driver_cannot_reach_
         metrics.seen([gpu], 0)
         samples = [sample for family in registry.collect() for sample in family.samples]
         assert [one.labels["uuid"] for one in samples if one.name == "appliance_gpu_info"] == [uuid]
+
+
+LOST = Gpu(1, "", "", 0, 0, 0, fault="the driver cannot reach it: lost")
+COUNTED = {
+    "energy_joules_total:1": 5000.5,
+    "throttle_seconds_total:1:hw_thermal": 3.5,
+    "ecc_errors_total:1:corrected": 2,
+    "xid_errors_total:1:31": 4,
+    "pcie_replays_total:1": 3,
+}
+
+
+@pytest.mark.parametrize("now", [[replace(WHOLE, known=False)], [LOST], []], ids=["silent", "lost", "vanished"])
+def test_of_one_that_cannot_be_read_any_more_only_what_it_had_counted_stays(
+    registry: CollectorRegistry, metrics: GpuMetrics, now: list[Gpu]
+) -> None:
+    metrics.seen([WHOLE], 0)
+    metrics.seen(now, 1)
+    gone = {"info:1:12.8:570:GPU-1:H100:nvidia": 1, "up:1": 0, "driver_timeouts_total": 1, **COUNTED}
+    assert shown(registry) == gone
+    metrics.seen([WHOLE], 1)
+    assert (shown(registry)["up:1"], shown(registry)["temperature_celsius:1"]) == (1, 66)
+
+
+def test_a_figure_that_is_not_told_any_more_is_gone_and_those_of_others_are_not(
+    registry: CollectorRegistry, metrics: GpuMetrics
+) -> None:
+    other = replace(WHOLE, index=2, uuid="GPU-2")
+    metrics.seen([WHOLE, other], 0)
+    metrics.seen([replace(WHOLE, temperature=None, vitals=replace(WHOLE.vitals, clocks={})), other], 0)
+    left = shown(registry)
+    assert "temperature_celsius:1" not in left
+    assert "clock_hertz:1:sm" not in left
+    assert (left["power_watts:1"], left["temperature_celsius:2"], left["clock_hertz:2:sm"]) == (350, 66, 2e9)

@@ -70,6 +70,16 @@ def test_failed_probes_are_counted(box: Box) -> None:
     assert box.value("replica_probe_failures_total", **WHO) == 1
 
 
+def test_a_sleeper_holds_what_it_is_seen_to_hold_then(box: Box) -> None:
+    box.write(S.READY, pid=7)
+    box.metrics.weighed(ROW, Footprint(1.0, 2, 3, {0: 500}))
+    box.write(S.SLEEPING)
+    assert box.value("replica_gpu_memory_used_bytes", **WHO, gpu="0") is None
+    box.metrics.weighed(ROW, Footprint(1.0, 2, 3, {0: 20}))
+    box.write(S.SLEEPING, healthy=False)
+    assert box.value("replica_gpu_memory_used_bytes", **WHO, gpu="0") == 20
+
+
 def test_memory_of_gpus_is_told_as_it_is_held_now(box: Box) -> None:
     box.write(S.READY, pid=7)
     box.metrics.weighed(ROW, Footprint(1.0, 2, 3, {0: 500, 1: 700}))

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,5 @@ async def test_what_processes_hold_by_gpu(tmp_path: Path) -> None:
     assert memory.held_by_gpu({10}) == {0: 30}
     assert memory.held_by_gpu({99}) == {0: 20, 1: 20}
     assert (await seen(tmp_path, ())).held_by_gpu({10}) == {}
+    silent = replace(gpu(0, 50, OURS), known=False)
+    assert (await seen(tmp_path, (silent, gpu(1, 40, OURS)))).held_by_gpu({10}) == {1: 30}

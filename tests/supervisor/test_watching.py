@@ -237,6 +237,23 @@ async def test_a_program_that_has_no_numbers_is_asked_once(tmp_path: Path) -> No
     assert patient.readings == []
 
 
+async def test_one_that_has_told_its_numbers_and_tells_none_has_not_answered(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    async with patient.watched() as (watching, _), trio.open_nursery() as nursery:
+        assert await watching.become_ready()
+        nursery.start_soon(watching.stay_ready)
+        while not patient.readings:
+            await trio.sleep(0.01)
+        patient.status_of_numbers = 404
+        while None not in patient.readings:
+            await trio.sleep(0.01)
+        patient.status_of_numbers = 200
+        known = len([one for one in patient.readings if one])
+        while len([one for one in patient.readings if one]) == known:
+            await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+
+
 async def test_one_that_does_not_answer_its_probe_is_not_asked_for_numbers(tmp_path: Path) -> None:
     patient = Patient(tmp_path)
     async with patient.watched() as (watching, _), trio.open_nursery() as nursery:
@@ -276,7 +293,10 @@ async def test_it_sleeps_and_wakes_up(tmp_path: Path) -> None:
             await trio.sleep(0.02)
         while str(patient.status.state) != "sleeping":
             await trio.sleep(0.02)
-        await trio.sleep(0.3)  # it sleeps for longer than two probes are apart
+        known, probes = len(patient.footprints), patient.probes
+        while len(patient.footprints) < known + 2:  # it is looked at while it sleeps, too
+            await trio.sleep(0.02)
+        assert patient.probes >= probes + 2
         assert patient.asleep
         patient.turned.set()
     assert woke == [True]
