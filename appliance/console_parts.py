@@ -3,6 +3,7 @@
 A page is a line in `ConsoleParts._pages`; `appliance/console/__init__.py` says how one is written.
 """
 
+import platform
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -96,7 +97,14 @@ class ConsoleParts:
         templates, pages = environment(), self._pages()
         self.feed = Feed(pages, partial(_rendered, templates), sources.leaving, self._beat)
         console = Console(
-            pages, entry, self.feed, sources.hosts, templates, __version__, secure=sources.url.startswith("https:")
+            pages,
+            entry,
+            self.feed,
+            sources.hosts,
+            templates,
+            __version__,
+            secure=sources.url.startswith("https:"),
+            box=platform.node(),
         )
         self.routes = console.routes()
         self.links = LinkRoutes(gate, sessions, trio.current_time, sources.url)
@@ -174,7 +182,8 @@ class ConsoleParts:
         )
 
     def _requests(self, wanted: str = "") -> dict[str, Any]:
-        return requests_view.values(self._sources.operating.snapshot.take(), self._sources.pulse.recent, wanted)
+        pulse = self._sources.pulse
+        return requests_view.values(self._sources.operating.snapshot.take(), pulse.recent, wanted, pulse.failed)
 
     async def _wanted(self, asked: Asked) -> dict[str, Any]:
         return self._requests(wanted) if (wanted := asked.query.get("q", "")) else {}

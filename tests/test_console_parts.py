@@ -100,7 +100,7 @@ def test_a_chat_is_streamed_and_accounted_to_the_console(box: Product) -> None:
         assert reply.headers["content-type"] == "text/event-stream"
         assert reply.text.rstrip().endswith("data: [DONE]")
         assert client.post("/console/playground/chat", json=body | {"model": "none"}, headers=asked).status_code == 404
-        box.until(lambda: "<td>console</td>" in client.get("/console/requests").text, 20)
+        box.until(lambda: 'title="console"' in client.get("/console/requests").text, 20)
 
 
 def test_a_log_is_followed(box: Product) -> None:
@@ -117,7 +117,7 @@ def test_a_live_page_is_sent_as_it_changes(box: Product) -> None:
         for line in feed.iter_lines():
             if line.startswith("data: "):
                 break
-        assert json.loads(line.removeprefix("data: "))["part"] == "now-figures"
+        assert json.loads(line.removeprefix("data: "))["part"] == "now-attention"
 
 
 def test_a_link_of_the_command_line_works_once(box: Product) -> None:

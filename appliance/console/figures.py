@@ -33,6 +33,13 @@ def span(seconds: float | None) -> str:
     return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
+def ago(seconds: float) -> str:
+    """How long ago, in steps of a minute: now, 5 min ago, 3 d 4 h ago."""
+    if seconds < _MINUTE:
+        return "now"
+    return "1 min ago" if seconds < 2 * _MINUTE else f"{span(seconds)} ago"
+
+
 def rate(number: float | None) -> str:
     """Something a second: 0, 0.4, 12, 4,312."""
     if number is None:

@@ -8,6 +8,7 @@ from appliance.observe.log import ExchangeRecord
 
 SECONDS = 300  # that the figures go back
 RECENT = 300  # requests that are remembered
+FAILED = 50  # of those that failed, which others must not push out
 _WINDOW = 60  # seconds of the time to the first token
 
 
@@ -45,12 +46,14 @@ class Pulse:
         fresh: whoever ends an exchange adds its record here, and does nothing else.
         seconds: the last ones, oldest first.
         recent: the last requests, newest first.
+        failed: the last of those whose fault is ours or an engine's, newest first.
     """
 
     def __init__(self) -> None:
         self.fresh: list[ExchangeRecord] = []
         self.seconds: deque[Second] = deque(maxlen=SECONDS)
         self.recent: deque[Ended] = deque(maxlen=RECENT)
+        self.failed: deque[Ended] = deque(maxlen=FAILED)
         self._ended = 0  # tokens of all exchanges that are over
         self._total = 0  # those, and of exchanges under way, at the last beat
 
@@ -69,6 +72,7 @@ class Pulse:
         total = self._ended + sum(streaming)
         tokens, self._total = max(total - self._total, 0), total
         self.recent.extendleft(Ended(date, record) for record in fresh[-RECENT:])
+        self.failed.extendleft(Ended(date, record) for record in fresh if record.status >= 500)
         self.seconds.append(
             Second(
                 requests=len(fresh),

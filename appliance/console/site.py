@@ -40,6 +40,7 @@ class Console:
         templates: as `templating.environment` makes them.
         version: of the program.
         secure: browsers reach us over TLS.
+        box: the name of this machine, so that somebody who looks after several can tell them apart.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Console:
         version: str,
         *,
         secure: bool,
+        box: str = "",
     ) -> None:
         self._pages = {page.name: page for page in pages}
         self._entry = entry
@@ -60,6 +62,7 @@ class Console:
         self._templates = templates
         self._version = version
         self._secure = secure
+        self._box = box
         self._files = {name: _file(name, kind) for name, kind in _FILES.items()}
 
     def routes(self) -> list[Route]:
@@ -226,6 +229,7 @@ class Console:
             "messages": session.told() if session else [],
             "theme": theme if theme in _THEMES else "",
             "version": self._version,
+            "box": self._box if session else "",
             "files": {name: digest for name, (digest, _) in self._files.items()},
         }
         context = {**values, **frame}

@@ -5,6 +5,7 @@ from importlib.abc import Traversable
 from importlib.resources import files
 
 from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 from appliance.console import figures
 from appliance.console.sparkline import sparkline
@@ -25,6 +26,15 @@ def _templates(folder: Traversable, below: str = "") -> Iterator[tuple[str, str]
             yield f"{below}{entry.name}", entry.read_text("utf-8")
 
 
+def marked(text: str) -> Markup:
+    """A text whose `commands` and `names` look like such; everything in it is escaped."""
+    pieces = str(text).split("`")
+    if len(pieces) % 2 == 0:  # one that is not closed
+        return escape(text)
+    told = [Markup("<code>{}</code>").format(piece) if at % 2 else escape(piece) for at, piece in enumerate(pieces)]
+    return Markup("").join(told)
+
+
 def environment() -> Environment:
     """What renders; templates are read now, since an upgrade may replace our files while we still serve.
 
@@ -38,6 +48,6 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(size=figures.size, span=figures.span, rate=figures.rate, count=figures.count)
+    made.filters.update(size=figures.size, span=figures.span, rate=figures.rate, count=figures.count, marked=marked)
     made.globals.update(sparkline=sparkline)
     return made

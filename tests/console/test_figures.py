@@ -37,6 +37,14 @@ def test_spans(seconds: float | None, text: str) -> None:
     assert figures.span(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "now"), (59, "now"), (60, "1 min ago"), (119, "1 min ago"), (300, "5 min ago"), (90000, "1 d 1 h ago")],
+)
+def test_how_long_ago_changes_once_a_minute(seconds: float, text: str) -> None:
+    assert figures.ago(seconds) == text
+
+
 def test_rates_and_counts() -> None:
     assert [figures.rate(number) for number in (0, 0.44, 12.3, 4312, None)] == ["0", "0.4", "12", "4,312", figures.NONE]
     assert [figures.count(number) for number in (3, 1234, 5_600_000, None)] == ["3", "1,234", "5.6 M", figures.NONE]

@@ -68,6 +68,17 @@ def test_only_so_much_is_remembered_the_newest_first() -> None:
     assert pulse.recent[0].record.request_id == f"r{RECENT + 4}"
 
 
+def test_what_failed_is_remembered_when_others_have_pushed_it_out() -> None:
+    pulse = Pulse()
+    pulse.fresh += [record(request_id="bad", status=503), record(request_id="theirs", status=404)]
+    pulse.beat(0, [], 0, 0)
+    for date in range(RECENT + 5):
+        pulse.fresh.append(record(status=200))
+        pulse.beat(date, [], 0, 0)
+    assert "bad" not in [one.record.request_id for one in pulse.recent]
+    assert [one.record.request_id for one in pulse.failed] == ["bad"]
+
+
 def test_the_first_token_is_of_the_last_minute() -> None:
     pulse = Pulse()
     assert pulse.first_token() == (None, None)

@@ -17,6 +17,15 @@ def test_numbers_become_words() -> None:
     assert environment().from_string("{{ 2048 | size }}, {{ 3 | span }}").render() == "2 KiB, 3.0 s"
 
 
+def test_commands_in_a_text_look_like_such_and_stay_text() -> None:
+    marked = environment().from_string("{{ text | marked }}")
+    assert (
+        marked.render(text="see `dmesg`: <b> & `<i>`")
+        == "see <code>dmesg</code>: &lt;b&gt; &amp; <code>&lt;i&gt;</code>"
+    )
+    assert marked.render(text="one ` <b>") == "one ` &lt;b&gt;"
+
+
 def test_every_template_is_one_and_nothing_in_it_is_inline() -> None:
     made, folder = environment(), files("appliance") / "console" / "templates"
     names = [entry.name for entry in folder.iterdir() if entry.name.endswith(".html")]

@@ -74,7 +74,7 @@ async def test_a_key_is_created_used_and_revoked(box: Product, tab: Tab) -> None
     await shot(tab, "keys-form")
     await tab.click("#form button.main")
     await tab.shows("It is shown this once")
-    key = await tab.js("document.querySelector('#made code').textContent")
+    key = await tab.js("document.querySelector('#made pre').textContent")
     await shot(tab, "keys-made")
     assert chat(box, "clever", key) == 200
     await tab.open(f"{box.url}/console/keys")

@@ -46,6 +46,16 @@ if (body.dataset.feed && window.EventSource) {
   }, document.querySelector("[data-beat]"));
 }
 
+// How much needs attention can be read on a tab that nobody looks at, and the open page in a list that is too long.
+const title = document.title;
+function tell() {
+  const count = Number(document.querySelector("[data-count]")?.dataset.count);
+  document.title = count ? `(${count}) ${title}` : title;
+}
+tell();
+document.addEventListener("fresh", tell);
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // Colours without a new page.
 for (const button of all(".themes button")) button.addEventListener("click", (event) => {
   event.preventDefault();
@@ -80,16 +90,27 @@ if (filter) {
 const log = document.querySelector("[data-log]");
 if (log && window.EventSource) {
   const pause = document.querySelector("[data-pause]"), told = document.querySelector("[data-told]"), most = 2000;
-  const waiting = [];
+  const waiting = log.textContent.split("\n").slice(0, -1), words = document.querySelector("[data-sift]");
   let paused = false;
+  const wanted = (row) => { row.hidden = !row.textContent.toLowerCase().includes(words.value.trim().toLowerCase()); };
   const show = () => {
     const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-    log.append(waiting.splice(0).map((line) => line + "\n").join(""));
-    const lines = log.textContent.split("\n");
-    if (lines.length > most + 200) log.textContent = lines.slice(-most - 1).join("\n");
+    log.append(...waiting.splice(0).map((line) => {
+      const row = document.createElement("span"), level = line.slice(0, 40).toLowerCase();
+      row.className = /error|critical|fatal/.test(level) ? "line bad" : level.includes("warn") ? "line busy" : "line";
+      row.textContent = `${line}\n`;
+      wanted(row);
+      return row;
+    }));
+    while (log.childElementCount > most) log.firstElementChild.remove();
     if (atEnd) log.scrollTop = log.scrollHeight;
   };
+  log.textContent = "";
+  show();
   log.scrollTop = log.scrollHeight;
+  words.hidden = false;
+  words.addEventListener("input", () => { all(".line", log).forEach(wanted); log.scrollTop = log.scrollHeight; });
+  words.form.addEventListener("submit", (event) => { if (document.activeElement === words) event.preventDefault(); });
   pause.hidden = false;
   document.querySelector("[data-plain]").hidden = true;
   pause.addEventListener("click", () => {
@@ -107,6 +128,24 @@ if (log && window.EventSource) {
   }, document.querySelector("[data-beat]"));
   feed.addEventListener("end", (event) => { feed.close(); told.textContent = JSON.parse(event.data).message; });
   document.querySelector("[data-go]").addEventListener("change", (event) => event.target.form.requestSubmit());
+}
+
+// Copies the text of an element; what to say about it.
+async function copied(place) {
+  try {
+    await navigator.clipboard.writeText(place.textContent);
+    return "Copied";
+  } catch {  // without TLS browsers give no clipboard, but the old way may work
+    getSelection().selectAllChildren(place);
+    return document.execCommand("copy") ? "Copied" : "Selected: copy it with the keyboard";
+  }
+}
+for (const place of all(".grab")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => { button.textContent = await copied(place.querySelector("pre")); });
+  place.append(button);
 }
 
 // The playground: a conversation, how quick it is, and the same request for elsewhere.
@@ -203,20 +242,16 @@ if (play) {
       describe();
     }
   });
+  play.elements.prompt.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); if (!send.disabled) play.requestSubmit(send); }
+  });
   stop.addEventListener("click", () => ending?.abort());
   one("clear").addEventListener("click", () => { turns = []; said.replaceChildren(); facts.replaceChildren(); describe(); });
   play.addEventListener("input", describe);
   for (const button of all("[data-copy]")) button.addEventListener("click", async () => {
-    const text = codes[button.dataset.copy]();
-    try {
-      await navigator.clipboard.writeText(text);
-      one("copied").textContent = "Copied.";
-    } catch {  // without TLS browsers give no clipboard: select it instead
-      const code = document.querySelector(`[data-code="${button.dataset.copy}"]`);
-      code.closest("details").open = true;
-      getSelection().selectAllChildren(code);
-      one("copied").textContent = "Selected: copy it with the keyboard.";
-    }
+    const code = document.querySelector(`[data-code="${button.dataset.copy}"]`);
+    code.closest("details").open = true;
+    one("copied").textContent = await copied(code);
   });
   describe();
 }

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from appliance.console.figures import size, span
+from appliance.console.figures import ago, size, span
 from appliance.console.views.tones import tone
 from appliance.domain.orders import Reloaded
 
@@ -83,7 +83,7 @@ def _doctor(examined: Examined) -> dict[str, Any]:
     return {
         "checks": sorted(rows, key=lambda check: _RANK[check["grade"]]),
         "wrong": sum(check["grade"] != "ok" for check in rows),
-        "ago": None if examined.age is None else span(max(examined.age, 0)),
+        "ago": None if examined.age is None else ago(max(examined.age, 0)),
         "trouble": examined.trouble,
     }
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _HEAD = ("time", "level", "logger", "event")
+_LEAST = 0.0005
 LAST = 200  # lines that a page begins with
 
 
@@ -30,9 +31,21 @@ def readable(line: str) -> str:
         return line
     if not isinstance(fields, dict) or not {"time", "level", "event"} <= fields.keys():
         return line
-    said = [f"{name}={_word(value)}" for name, value in fields.items() if name not in _HEAD and value not in ("", None)]
+    empty = _nothing if fields["event"] == "exchange" else _silent
+    said = [f"{name}={_word(value)}" for name, value in fields.items() if name not in _HEAD and not empty(value)]
     return " ".join([str(fields["time"])[11:19], f"{fields['level']:7}", str(fields["event"]), *said])
 
 
+def _silent(value: object) -> bool:
+    return value is None or value == ""
+
+
+def _nothing(value: object) -> bool:
+    """What tells a person nothing about an exchange: also what did not happen, and what took no time."""
+    return _silent(value) or (isinstance(value, bool | int | float) and abs(value) < _LEAST)
+
+
 def _word(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
     return value if isinstance(value, str) else json.dumps(value)

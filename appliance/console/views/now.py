@@ -1,11 +1,13 @@
 """The page Now: is it fast, is it fair, what broke."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from appliance.console.figures import NONE, count, rate, size, span
+from appliance.console.figures import NONE, ago, count, rate, size, span
 from appliance.console.pulse import SECONDS, Pulse
 from appliance.console.sparkline import sparkline
+from appliance.console.views.attention import attention
 from appliance.console.views.tones import tone
 from appliance.domain.events import Event
 
@@ -17,21 +19,23 @@ _TONES = {
     **dict.fromkeys(("config.refused", "limits.refused", "guardrails.acted", "server.stopping"), "busy"),
     **dict.fromkeys(("server.started", "backend.up", "circuit.closed", "gpu.recovered", "recording.resumed"), "good"),
 }
+_RANK = {"bad": 0, "busy": 1, "good": 2, "": 3}  # what is shown first
 _COLOURS = ("one", "two", "three", "four")
 
 
-PARTS = ("now-figures", "now-models", "now-replicas", "now-gpus", "now-others", "now-events")
+PARTS = ("now-attention", "now-figures", "now-models", "now-replicas", "now-gpus", "now-others", "now-events")
 
 
 def values(state: State, pulse: Pulse, events: Iterable[Event] = ()) -> dict[str, Any]:
     """All of it; `state` is an `ops.snapshot`, and of the events the newest comes first."""
     return {
+        "attention": attention(state),
         "tiles": figures(pulse),
         "models": models(state),
         "replicas": replicas(state),
         "gpus": gpus(state),
         "backends": backends(state),
-        "events": [_event(event) for event in events],
+        "events": [_event(event, str(state.get("time", ""))) for event in events],
     }
 
 
@@ -50,11 +54,18 @@ def figures(pulse: Pulse) -> list[dict[str, Any]]:
             rate(sum(second.requests for second in last) * share),
             _few(failed),
             _line(seconds, "requests"),
+            tone="bad" if failed else "",
         ),
         _tile("Tokens a second", rate(sum(second.tokens for second in last) * share), "", _line(seconds, "tokens")),
         _tile("First token", span(median), f"p95 {span(slow)}" if slow is not None else "", sparkline(firsts, SECONDS)),
         _tile("Under way", count(present.in_flight if present else 0), "", _line(seconds, "in_flight")),
-        _tile("Waiting", count(present.waiting if present else 0), "", _line(seconds, "waiting")),
+        _tile(
+            "Waiting",
+            count(present.waiting if present else 0),
+            "for a model or a free slot" if present and present.waiting else "",
+            _line(seconds, "waiting"),
+            tone="busy" if present and present.waiting else "",
+        ),
     ]
 
 
@@ -72,7 +83,7 @@ def models(state: State) -> list[dict[str, Any]]:
             "first": span(row["first_token_p95"]),
             "words": row["reason"] or row["progress"],
         }
-        for row in sorted(state["models"], key=lambda row: str(row["name"]))
+        for row in sorted(state["models"], key=lambda row: (_RANK[tone(str(row["state"]))], str(row["name"])))
     ]
 
 
@@ -83,8 +94,8 @@ def replicas(state: State) -> list[dict[str, Any]]:
     return [
         {
             "replica": row["replica"],
-            "state": "unhealthy" if row["state"] == "ready" and not row["healthy"] else row["state"],
-            "tone": tone(row["state"] if row["healthy"] else "unhealthy"),
+            "state": _word(row),
+            "tone": tone(_word(row)),
             "since": span(row["seconds"]),
             "engine": row["engine"],
             "gpus": ", ".join(map(str, row["gpus"])) or NONE,
@@ -97,7 +108,7 @@ def replicas(state: State) -> list[dict[str, Any]]:
             "percent": row["percent"],
             "orders": _orders(row["state"]),
         }
-        for row in state["replicas"]
+        for row in sorted(state["replicas"], key=lambda row: _RANK[tone(_word(row))])
     ]
 
 
@@ -123,9 +134,12 @@ def backends(state: State) -> list[dict[str, Any]]:
     return rows
 
 
-def _event(event: Event) -> dict[str, str]:
+def _event(event: Event, now: str) -> dict[str, str]:
+    passed = (datetime.fromisoformat(now) - datetime.fromisoformat(event.time)).total_seconds() if now else None
     return {
-        "time": f"{event.time[5:10]} {event.time[11:19]}",
+        "time": event.time[11:19] if event.time[:10] == now[:10] else f"{event.time[5:10]} {event.time[11:19]}",
+        "whole": f"{event.time[:10]} {event.time[11:19]} UTC",
+        "ago": "" if passed is None else ago(passed),
         "kind": event.kind,
         "tone": _TONES.get(event.kind, ""),
         "subject": event.subject,
@@ -133,8 +147,8 @@ def _event(event: Event) -> dict[str, str]:
     }
 
 
-def _tile(name: str, figure: str, more: str, line: object) -> dict[str, Any]:
-    return {"name": name, "figure": figure, "more": more, "line": line}
+def _tile(name: str, figure: str, more: str, line: object, tone: str = "") -> dict[str, Any]:
+    return {"name": name, "figure": figure, "more": more, "line": line, "tone": tone}
 
 
 def _line(seconds: Sequence[Any], member: str) -> object:
@@ -143,6 +157,10 @@ def _line(seconds: Sequence[Any], member: str) -> object:
 
 def _few(failed: int) -> str:
     return f"{count(failed)} failed in {SECONDS // 60} min" if failed else ""
+
+
+def _word(row: Mapping[str, Any]) -> str:
+    return "unhealthy" if row["state"] == "ready" and not row["healthy"] else str(row["state"])
 
 
 def _words(row: Mapping[str, Any]) -> str:

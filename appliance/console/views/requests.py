@@ -7,8 +7,9 @@ from typing import Any
 from appliance.console.figures import NONE, count, rate, span
 from appliance.console.pulse import Ended
 
-PARTS = ("requests-now", "requests-recent")
+PARTS = ("requests-now", "requests-failed", "requests-recent")
 MOST = 100  # of those that have ended
+MOST_FAILED = 20
 _PHASES = {
     "request": ("arriving", ""),
     "loading": ("model loads", "busy"),
@@ -20,21 +21,23 @@ _OUTCOMES = {"ok": "good", "client_gone": "busy"}
 State = Mapping[str, Any]
 
 
-def values(state: State, recent: Iterable[Ended], wanted: str = "") -> dict[str, Any]:
+def values(state: State, recent: Iterable[Ended], wanted: str = "", failed: Iterable[Ended] = ()) -> dict[str, Any]:
     """All of it.
 
     Args:
         state: an `ops.snapshot`.
         recent: the newest first.
+        failed: those of them whose fault is ours or an engine's, however long ago.
         wanted: a text that shown rows have somewhere; "" for all.
     """
     under_way = [_under_way(row) for row in state["requests"]]
-    ended = [_ended(one) for one in list(recent)[:MOST]]
+    ended = [row for row in map(_ended, recent) if _has(row, wanted)]
     return {
         "wanted": wanted,
         "in_flight": state["in_flight"],
         "under_way": [row for row in under_way if _has(row, wanted)],
-        "ended": [row for row in ended if _has(row, wanted)],
+        "failed": [row for row in map(_ended, failed) if _has(row, wanted)][:MOST_FAILED],
+        "ended": ended[:MOST],
     }
 
 
@@ -63,6 +66,7 @@ def _ended(one: Ended) -> dict[str, Any]:
     streaming = record.duration_s - record.ttft_s if record.ttft_s is not None else 0.0
     return {
         "time": datetime.fromtimestamp(one.date, UTC).strftime("%H:%M:%S"),
+        "whole": datetime.fromtimestamp(one.date, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "id": record.request_id,
         "key": record.key or NONE,
         "model": record.model,

@@ -18,6 +18,8 @@ _TONES = {
     "unhealthy": "bad",
     "open": "bad",
     "error": "bad",
+    "fault": "bad",
+    "failed": "bad",
 }
 
 

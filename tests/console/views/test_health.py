@@ -78,7 +78,7 @@ def test_what_doctor_found_stands_apart_worst_first_and_with_its_fix() -> None:
         ("config.valid", "bad", "appliance check"),
         ("host.glibc", "good", ""),
     ]
-    assert (seen["wrong"], seen["ago"], seen["trouble"]) == (1, "12 s", "")
+    assert (seen["wrong"], seen["ago"], seen["trouble"]) == (1, "now", "")
 
 
 def test_before_the_first_look_and_without_anybody_who_looks() -> None:

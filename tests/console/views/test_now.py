@@ -41,7 +41,7 @@ def test_the_tiles_are_of_the_last_seconds() -> None:
         "Tokens a second": ("100", ""),
         "First token": ("250 ms", "p95 250 ms"),
         "Under way": ("3", ""),
-        "Waiting": ("1", ""),
+        "Waiting": ("1", "for a model or a free slot"),
     }
 
 
@@ -53,9 +53,21 @@ def test_a_model_has_its_state_its_targets_and_a_reason() -> None:
     loading = model("b", state="loading", progress="weights 40 %", targets=[])
     rows = now.models(state(models=[loading, model("a", in_flight=2, targets=["a", "box/x"])]))
     assert [(row["name"], row["tone"], row["targets"], row["busy"], row["words"]) for row in rows] == [
-        ("a", "good", "a, box/x", 2, ""),
         ("b", "busy", NONE, 0, "weights 40 %"),
+        ("a", "good", "a, box/x", 2, ""),
     ]
+
+
+def test_the_worst_is_the_first() -> None:
+    words = ("ready", "stopped", "quarantined", "loading")
+    assert [row["name"] for row in now.models(state(models=[model(word, state=word) for word in words]))] == [
+        "quarantined",
+        "loading",
+        "ready",
+        "stopped",
+    ]
+    rows = now.replicas(state(replica("a"), replica("b", healthy=False), replica("c", ReplicaState.BACKOFF)))
+    assert [row["replica"] for row in rows] == ["b", "c", "a"]
 
 
 def test_a_replica_says_what_is_wrong_and_what_to_do() -> None:
@@ -117,14 +129,22 @@ def test_a_backend_that_was_not_asked_yet_is_unknown() -> None:
 
 def test_an_event_is_told_in_its_words() -> None:
     event = Event(1, 1_800_000_000.5, "replica.crashed", "m", "It ended: exit code 1.")
-    (row,) = now.values(state(), Pulse(), [event])["events"]
+    (row,) = now.values(state(time="2027-01-15T08:05:10.000+00:00"), Pulse(), [event])["events"]
     assert row == {
-        "time": "01-15 08:00:00",
+        "time": "08:00:00",
+        "whole": "2027-01-15 08:00:00 UTC",
+        "ago": "5 min ago",
         "kind": "replica.crashed",
         "tone": "bad",
         "subject": "m",
         "words": "It ended: exit code 1.",
     }
+
+
+def test_an_event_of_another_day_has_its_date() -> None:
+    event = Event(1, 1_800_000_000.5, "replica.crashed", "m", "It ended: exit code 1.")
+    (row,) = now.values(state(time="2027-01-16T08:00:10.000+00:00"), Pulse(), [event])["events"]
+    assert (row["time"], row["ago"]) == ("01-15 08:00:00", "1 d 0 h ago")
 
 
 def test_what_an_engine_says_is_text_and_nothing_else() -> None:

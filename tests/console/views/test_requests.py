@@ -71,6 +71,18 @@ def test_rows_are_found_by_any_of_their_words() -> None:
     assert len(requests.values(STATE, [ended()] * 500)["ended"]) == requests.MOST
 
 
+def test_what_failed_is_shown_however_much_has_ended_since() -> None:
+    failed = [ended(key=f"k{number}", status=502) for number in range(50)]
+    values = requests.values(STATE, [ended()] * 300, failed=failed)
+    assert len(values["failed"]) == requests.MOST_FAILED
+    assert requests.values(STATE, [], "k7", failed)["failed"][0]["key"] == "k7"
+
+
+def test_a_row_that_is_looked_for_is_found_among_all_that_are_remembered() -> None:
+    recent = [*[ended()] * requests.MOST, ended(key="bob")]
+    assert [row["key"] for row in requests.values(STATE, recent, "bob")["ended"]] == ["bob"]
+
+
 def test_names_of_clients_are_text() -> None:
     evil = {"id": "<i>", "key": "<b>", "model": "<u>", "target": "<s>", "peer": "<q>"}
     values = requests.values(
