@@ -189,6 +189,15 @@ class Runtime(Protocol):
         """
         ...
 
+    async def seen_to_end(self, lease: Lease, within: float) -> bool:
+        """Whether the process that a lease is of serves no more, in the eyes of its owner, who may need a moment.
+
+        Args:
+            lease: of a replica that nobody could connect to.
+            within: seconds.
+        """
+        ...
+
     async def stop(self, runtime: str) -> None:
         """Stop every replica and return when its whole process tree is gone. Stopping a stopped one is fine."""
         ...

@@ -68,6 +68,7 @@ class Exchange:
         ordered: why somebody who may has ended it, once that has happened.
         affinity: what it shares with requests that should go to the same replica; empty where that does not matter.
         aim: the target of the present attempt.
+        tried: attempts that have come to nothing.
         sole: its model has no other target than the one that it goes to.
         trace: the client's trace and its flags; None where it has none, and ours begins.
         place: its slot of a runtime that has a line.
@@ -114,6 +115,7 @@ class Exchange:
     ordered: GatewayError | None = None
     affinity: bytes = b""
     aim: Target | None = None
+    tried: int = 0
     sole: bool = False
     trace: tuple[str, str] | None = None
     place: Ticket | None = None

@@ -2,6 +2,9 @@
 
 Safe: no connection, a connection that broke before any reply byte, a replica that is still loading, a backend's own
 502, 503 or 504. Never: 4xx, 429, 500 (an engine's 500 is deterministic), a deadline (the engine may still be working).
+
+The extra attempt goes to another target. Where there is none, and nobody could connect to a process of ours, it goes to
+the next process, once the supervisor has seen that this one has ended: who comes a moment later waits for that too.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,6 +42,7 @@ _SENT: Headers = [("content-type", "application/json")]
 _ATTEMPTS = 2
 # Every engine has the first three; of the last one `counting` makes what it can.
 _NEVER_ABSENT = {Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES, Operation.COUNT_TOKENS}
+_NOTICED = 2.0  # seconds for the supervisor to see that a process has ended
 _LARGEST_REFUSAL = 2**20  # bytes of an error reply that we look into
 _TRY_ANOTHER = {502, 503, 504}
 WAITING_CODES = {
@@ -80,18 +84,18 @@ class Attempts:
                 if isinstance(error, ConnectFailed):
                     exchange.content = b""  # the engine never saw it, and did not die of it
                 self.metrics.upstream_failed(target.name, reason_of(error))
-                if last or not _safe_to_repeat(error):
+                if last or exchange.tried or not _safe_to_repeat(error):
                     raise exchange.ended or in_gateway_terms(error, target.name) from error
                 self.try_another(exchange, target, reason_of(error), in_gateway_terms(error, target.name))
                 continue
             except GatewayError as error:
-                if last or error.code not in WAITING_CODES:
+                if last or exchange.tried or error.code not in WAITING_CODES:
                     raise
                 self.try_another(exchange, target, error.code, error)
                 continue
             if reply.status >= 500:
                 self.metrics.upstream_failed(target.name, "5xx")
-            if reply.status in _TRY_ANOTHER and not last:
+            if reply.status in _TRY_ANOTHER and not (last or exchange.tried):
                 await reply.aclose()
                 self.try_another(exchange, target, str(reply.status), None, reply.status)
                 continue
@@ -108,10 +112,32 @@ class Attempts:
             self.outcomes.ended(exchange, "backend_error", status, "", now)
         else:
             self.outcomes.ended(exchange, "error", error.row.status, error.code, now)
+        self._start_over(exchange, now)
+        exchange.aim = None
+
+    @staticmethod
+    def _start_over(exchange: Exchange, now: float) -> None:
         exchange.let_go()
+        exchange.tried += 1
         if exchange.asked is not None:
             exchange.waited += now - exchange.asked
-        exchange.aim, exchange.content, exchange.asked = None, b"", None
+        exchange.content, exchange.asked = b"", None
+
+    async def next_life(self, target: Target, exchange: Exchange, others: Sequence[Target]) -> bool:
+        """Nobody could connect to the target: whether to ask it again, because it was a process that has ended.
+
+        Another target is better, and one extra attempt is all there is.
+        """
+        lease, clock = exchange.lease, exchange.accounts.clock
+        if lease is None or exchange.tried or any(self.outcomes.panel.allows(other, clock()) for other in others):
+            return False
+        exchange.phase = "loading"  # nothing was sent
+        if not await self.runtime.seen_to_end(lease, _NOTICED):
+            return False
+        self.metrics.upstream_failed(target.name, "connect")
+        self.metrics.retried(target.name, "connect")
+        self._start_over(exchange, clock())  # with its slot
+        return True
 
     async def _attempt(self, call: Call, target: Target, exchange: Exchange, others: Sequence[Target]) -> EngineReply:
         panel = self.outcomes.panel
@@ -125,6 +151,22 @@ class Attempts:
             body = call.foreign.chat_body(target.engine, target.model or call.model)
         else:
             body = outgoing_body(call, target.model)
+        try:
+            reply = await self._asked(call, target, body, exchange, others)
+        except ConnectFailed:
+            if not await self.next_life(target, exchange, others):
+                raise
+            reply = await self._asked(call, target, body, exchange, others)
+        try:
+            return await self._accepted(reply, call, target)
+        except BaseException:
+            with trio.CancelScope(shield=True):  # bounded inside: closing only shuts the socket
+                await reply.aclose()
+            raise
+
+    async def _asked(
+        self, call: Call, target: Target, body: bytes, exchange: Exchange, others: Sequence[Target]
+    ) -> UpstreamReply:
         endpoint = target.endpoint
         if endpoint is None:
             lease = await self._admitted(call.operation, target, body, exchange, others)
@@ -133,13 +175,7 @@ class Attempts:
         exchange.phase = "first_byte"
         exchange.asked = exchange.accounts.clock()
         headers = [("content-type", call.content_type)] if call.content_type else _SENT
-        reply = await self.post(target, endpoint, call.operation.engine_path, body, exchange, headers)
-        try:
-            return await self._accepted(reply, call, target)
-        except BaseException:
-            with trio.CancelScope(shield=True):  # bounded inside: closing only shuts the socket
-                await reply.aclose()
-            raise
+        return await self.post(target, endpoint, call.operation.engine_path, body, exchange, headers)
 
     async def endpoint_of(self, target: Target, exchange: Exchange, others: Sequence[Target]) -> Endpoint:
         """Where a session goes: a runtime is started for it, and its replica and a slot are held.

@@ -25,6 +25,7 @@ class Outcomes:
         self.panel = panel
         self.queues = queues
         self.trials = trials
+        panel.opens = queues.look_again
 
     def report(self, now: float) -> dict[str, object]:
         """Lines, targets that are left alone, suspects of crashes: for the operator."""
@@ -59,11 +60,8 @@ class Outcomes:
             return  # what one caller's own key meets says nothing to the others
         said = verdict(outcome, status, code, target.engine)
         if said is not Verdict.NOTHING:
-            self.panel.ended(
-                target, said, exchange.asked or exchange.started, now, _WORDS.get(code, f"status {status}")
-            )
-            if said is Verdict.BAD and not self.panel.allows(target, now):
-                self.queues.look_again(target.owner)
+            began, why = exchange.asked or exchange.started, _WORDS.get(code, f"status {status}")
+            self.panel.ended(target, said, began, now, why, lease=exchange.lease, broke=code in _BROKEN_OFF)
 
 
 def _used(exchange: Exchange, *, well: bool) -> int | None:

@@ -160,7 +160,8 @@ class Gateway:
         """Those that may get this call; raises where there is none."""
         if exchange.stays or call.foreign is not None:
             targets = fitting(targets, call, model.name, exchange)
-        return self._in_order(model, targets, exchange) if self.attempts.outcomes.panel.tripped else targets
+        panel = self.attempts.outcomes.panel
+        return self._in_order(model, targets, exchange) if panel.tripped or panel.unsure else targets
 
     def _in_order(self, model: PublicModel, targets: list[Target], exchange: Exchange) -> list[Target]:
         """The targets without those whose circuit is open; raises `circuit_open`."""

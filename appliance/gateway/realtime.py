@@ -5,7 +5,9 @@ one exchange, settled when it ends; tokens are those that the engine's events co
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -14,7 +16,7 @@ from appliance.access.keys import Caller
 from appliance.domain.calls import Call, Usage
 from appliance.domain.http import Headers, Reply
 from appliance.domain.targets import Target
-from appliance.errors import GatewayError, UpstreamError
+from appliance.errors import ConnectFailed, GatewayError, UpstreamError
 from appliance.gateway.accounting import Exchange
 from appliance.gateway.attempts import WAITING_CODES, in_gateway_terms, reason_of, redirected
 from appliance.gateway.pipeline import Gateway
@@ -230,23 +232,41 @@ class Realtime:
             last = number == len(chosen)
             exchange.target, exchange.engine, exchange.aim = target.name, target.engine, target
             path = path_for(call.operation.engine_path, target.model or call.model, wanted.query)
+            begin = partial(self._begun, nursery, path, protocols, target, exchange, chosen[number:])
             try:
-                endpoint = await attempts.endpoint_of(target, exchange, chosen[number:])
-                return await open_websocket(nursery, endpoint, path, protocols, attempts.deadlines), target
+                try:
+                    return await begin(), target
+                except ConnectFailed:
+                    if not await attempts.next_life(target, exchange, chosen[number:]):
+                        raise
+                return await begin(), target
             except UpstreamError as error:
                 attempts.metrics.upstream_failed(target.name, reason_of(error))
-                if last:
-                    raise in_gateway_terms(error, target.name) from error
+                if last or exchange.tried:
+                    raise exchange.ended or in_gateway_terms(error, target.name) from error
                 attempts.try_another(exchange, target, reason_of(error), in_gateway_terms(error, target.name))
             except GatewayError as error:
-                if last or error.code not in WAITING_CODES:
+                if last or exchange.tried or error.code not in WAITING_CODES:
                     raise
                 attempts.try_another(exchange, target, error.code, error)
             except Rejected as error:
-                if last or error.status < 502:
+                if last or exchange.tried or error.status < 502:
                     raise _refusal(error, call, target) from error
                 attempts.try_another(exchange, target, str(error.status), None, error.status)
         raise AssertionError("the last attempt returns or raises")
+
+    async def _begun(
+        self,
+        nursery: trio.Nursery,
+        path: str,
+        protocols: list[str],
+        target: Target,
+        exchange: Exchange,
+        others: Sequence[Target],
+    ) -> EngineSocket:
+        attempts = self.gateway.attempts
+        endpoint = await attempts.endpoint_of(target, exchange, others)
+        return await open_websocket(nursery, endpoint, path, protocols, attempts.deadlines)
 
 
 def _refusal(error: Rejected, call: Call, target: Target) -> Exception:

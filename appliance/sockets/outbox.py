@@ -62,7 +62,7 @@ class Writer:
         blocked: the kernel takes no more at the moment; what is left goes out as soon as it does.
     """
 
-    __slots__ = ("_broken", "_drained", "_left", "_outbox", "_posted", "_sock", "blocked")
+    __slots__ = ("_broken", "_drained", "_left", "_lost", "_outbox", "_posted", "_sock", "blocked")
 
     def __init__(self, sock: socket.socket, outbox: Outbox) -> None:
         """`sock` is connected and non-blocking, and stays the caller's."""
@@ -73,11 +73,17 @@ class Writer:
         self._broken: OSError | None = None
         self._drained: trio.Event | None = None  # somebody waits for it
         self.blocked = False
+        self._lost = 0
 
     @property
     def idle(self) -> bool:
         """Everything has been given to the kernel, and nothing went wrong."""
         return not self._left and self._broken is None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the kernel has not taken, or never did because the connection broke."""
+        return self._lost + len(self._left)
 
     def write(self, data: bytes | memoryview) -> None:
         """Send at the end of this turn.
@@ -135,6 +141,7 @@ class Writer:
 
     def _fail(self, error: OSError) -> None:
         self._broken = self._broken or error
+        self._lost += len(self._left)
         self._left = b""
         self.blocked = False
         if self._drained is not None:

@@ -74,6 +74,14 @@ class Lending:
             lease.chosen = how
         return lease
 
+    async def seen_to_end(self, lease: Lease, within: float) -> bool:
+        """Whether the process that a lease is of serves no more; see `domain.targets.Runtime.seen_to_end`."""
+        with trio.move_on_after(within):
+            while (replica := self._replicas.get(lease.replica)) is not None and _serves(replica, lease):
+                await self._moved()
+            return True
+        return False
+
     async def wait(self, runtime: str, affinity: bytes, *, elsewhere: bool) -> Lease:
         """The use of a replica once one is ready; see `domain.targets.Runtime.ensure_ready`."""
         queue, now = self.queues[runtime], trio.current_time()
@@ -135,3 +143,9 @@ class Lending:
         row = self._speaker(runtime)
         begun = trio.current_time() - row.since if row.state in COMING else 0.0
         return pauses.retry_after(begun, self._replicas[row.replica].last_start)
+
+
+def _serves(replica: Replica, lease: Lease) -> bool:
+    """It is still the one that was lent, and ready, and nobody wants it to end."""
+    row, ending = replica.status, replica.stopping.is_set() or replica.condemned.is_set()
+    return row.state is S.READY and row.endpoint == lease.endpoint and not ending

@@ -111,6 +111,7 @@ class Supervisor:
         self._lending = Lending(
             self.replicas, self.members, moved=self.moved, asked=self.poke, load_wait=load_wait, load_queue=load_queue
         )
+        self.seen_to_end = self._lending.seen_to_end
         self.renewal = Renewal(self, self._lending.replacing, drain)
         fleet.watch_replicas(self._row_written)
         for runtime in runtimes:
@@ -345,8 +346,7 @@ class Supervisor:
 
     async def ensure_ready(self, runtime: str, affinity: bytes = b"", *, elsewhere: bool = False) -> Lease:
         """See `domain.targets.Runtime`."""
-        lease = self._lending.lend(runtime, affinity)
-        return lease if lease is not None else await self._lending.wait(runtime, affinity, elsewhere=elsewhere)
+        return self._lending.lend(runtime, affinity) or await self._lending.wait(runtime, affinity, elsewhere=elsewhere)
 
     def waiting(self, runtime: str) -> int:
         """Requests that wait for a runtime."""

@@ -173,6 +173,7 @@ class PlainConnection:
 
         Raises:
             ConnectionLost: the connection broke.
+            ConnectFailed: it had done so before anything was sent.
             ProtocolViolation: the reply is not HTTP.
             UpstreamTimeout: no head in time.
             ValueError: the request cannot be written down as HTTP.
@@ -193,8 +194,15 @@ class PlainConnection:
                 await self._alarm.wait(self._reader, deadline)
                 self._read()
         except _FAILURES as error:
-            raise self._failure(error, "first_byte", deadline) from error
-        return parser.head
+            problem = self._failure(error, "first_byte", deadline)
+        except ConnectionLost as lost:
+            problem = lost
+        if parser.head is not None:
+            return parser.head
+        # A unix socket tells at once that the other end is gone: then the kernel took no byte of the request.
+        unsent = not self._sent or self._writer.unsent >= len(head) + len(request.body)
+        lost_early = isinstance(problem, ConnectionLost) and problem.before_reply
+        raise ConnectFailed(str(problem)) if unsent and lost_early else problem
 
     def _send(self, head: bytes, body: bytes) -> memoryview | None:
         """Hand the kernel what it takes at once, which is nearly always everything; the rest is returned.

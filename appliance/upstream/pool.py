@@ -158,6 +158,8 @@ class Pool:
                         if not lost.before_reply:
                             raise
                         broke = lost
+                    except ConnectFailed:
+                        pass  # nothing was sent
                     else:
                         self._taken.reused += 1
                         return lease, head

@@ -6,7 +6,7 @@ from appliance.breakers.breaker import State
 from appliance.breakers.panel import Panel
 from appliance.breakers.verdict import Verdict
 from appliance.domain.status import ReplicaState, ReplicaStatus
-from appliance.domain.targets import Address, Endpoint, Target
+from appliance.domain.targets import Address, Endpoint, Lease, Target
 from appliance.errors import GatewayError
 
 BOX = Endpoint(Address("http", "box", 8000))
@@ -28,8 +28,69 @@ def fail(on: Panel, target: Target, now: float = 0.0, times: int = 5) -> None:
         on.ended(target, BAD, now, now, "no connection")
 
 
-def row(state: ReplicaState, replica: str = "m") -> ReplicaStatus:
-    return ReplicaStatus("m", replica, "llama.cpp", state, since=0.0)
+def row(state: ReplicaState, replica: str = "m", at: Endpoint | None = None) -> ReplicaStatus:
+    return ReplicaStatus("m", replica, "llama.cpp", state, since=0.0, endpoint=at)
+
+
+READY, BACKOFF = ReplicaState.READY, ReplicaState.BACKOFF
+ONE, TWO, NEXT = (Endpoint(Address("unix", f"/run/{name}")) for name in ("one", "two", "next"))
+
+
+def breaks(on: Panel, replica: str, at: Endpoint, now: float, times: int = 5) -> None:
+    for _ in range(times):
+        on.ended(M, BAD, now, now, "it broke off", lease=Lease(at, replica), broke=True)
+
+
+def pair() -> Panel:
+    """Two replicas that are ready."""
+    on = Panel(5)
+    on.replica_changed(None, row(READY, "m-1", ONE))
+    on.replica_changed(None, row(READY, "m-2", TWO))
+    return on
+
+
+def test_what_a_crash_breaks_does_not_count_against_the_other_replica_seen_before_or_after() -> None:
+    on = pair()
+    breaks(on, "m-1", ONE, 10)
+    assert on.order("m", [M], 0, 11.9) == [M]
+    on.replica_changed(row(READY, "m-1", ONE), row(BACKOFF, "m-1"))
+    breaks(on, "m-1", ONE, 12)
+    assert on.order("m", [M], 0, 20) == [M]
+    assert on.empty
+
+
+def test_what_a_crash_breaks_does_not_count_against_the_next_life_however_late_it_is_seen() -> None:
+    on = pair()
+    on.replica_changed(row(READY, "m-1", ONE), row(BACKOFF, "m-1"))
+    on.replica_changed(row(ReplicaState.LOADING, "m-1"), row(READY, "m-1", NEXT))
+    breaks(on, "m-1", ONE, 100)  # clients that read slowly
+    assert on.empty
+
+
+def test_where_the_process_lives_on_what_broke_off_counts_a_moment_later_in_its_order() -> None:
+    on = pair()
+    opened: list[str] = []
+    on.opens = opened.append
+    breaks(on, "m-1", ONE, 10, 4)
+    on.ended(M, GOOD, 10, 10.5)
+    breaks(on, "m-1", ONE, 11, 4)
+    assert on.order("m", [M], 0, 13) == [M]  # the good one came in between
+    breaks(on, "m-1", ONE, 14, 1)
+    assert not opened
+    with pytest.raises(GatewayError, match="circuit breaker open"):
+        on.order("m", [M], 0, 16)
+    assert (on.tripped, on.unsure, opened) == ({"m"}, {}, ["m"])
+    on.replica_changed(row(READY, "m-1", ONE), row(BACKOFF, "m-1"))  # that explains it
+    assert on.tripped == set()
+
+
+def test_one_that_fails_to_start_does_not_speak_for_the_other_one() -> None:
+    on = pair()
+    on.replica_changed(row(READY, "m-1", ONE), row(BACKOFF, "m-1"))
+    fail(on, M)
+    assert on.tripped == {"m"}
+    on.replica_changed(row(ReplicaState.LOADING, "m-1"), row(BACKOFF, "m-1"))
+    assert on.tripped == {"m"}
 
 
 def test_a_tripped_target_comes_last() -> None:

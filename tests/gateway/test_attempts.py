@@ -2,12 +2,13 @@ import json
 from typing import Any
 
 import pytest
+import trio
 
-from appliance.domain.status import BackendStatus
+from appliance.domain.status import BackendStatus, ReplicaState, ReplicaStatus
 from appliance.errors import ConnectFailed, ConnectionLost, GatewayError, ProtocolViolation, UpstreamTimeout
 from tests.fakes.accounts import text_of
 from tests.fakes.path import BOX, Path
-from tests.fakes.runtime import FakeRuntime
+from tests.fakes.runtime import SOCKET, FakeRuntime
 from tests.fakes.upstream_reply import ScriptedReply
 from tests.fakes.upstreams import ScriptedUpstreams
 
@@ -122,3 +123,102 @@ async def test_the_engine_sees_its_own_name_of_the_model_and_our_request_id() ->
     assert json.loads(request.body)["model"] == "x"
     assert request.request_id == "0" * 32
     assert not any(name in {"authorization", "x-api-key"} for name, _ in request.headers)
+
+
+ALONE = CHAT.replace(b"both", b"m")
+
+
+def local(*answers: ScriptedReply | Exception) -> Path:
+    """A model whose only target is a process of ours, with one slot."""
+    path = Path(ScriptedUpstreams(*answers), clock=trio.current_time)
+    path.fleet.set_replica(ReplicaStatus("m", "m", "llama.cpp", ReplicaState.READY, 0.0, endpoint=SOCKET, slots=1))
+    return path
+
+
+def told(path: Path, name: str) -> dict[str, float]:
+    """The samples of a metric, by reason."""
+    return {
+        sample.labels["reason"]: sample.value
+        for family in path.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def nothing_held(path: Path) -> bool:
+    line = path.queues._lines["m"]
+    return (line.running, line.waiting, path.runtime.held) == (0, 0, set())
+
+
+async def test_who_finds_a_process_of_ours_dead_is_sent_to_the_next_one(autojump_clock: trio.testing.MockClock) -> None:
+    path = local(ConnectFailed("refused"), ok())
+    line = path.queues._lines["m"]
+    async with trio.open_nursery() as nursery:
+
+        async def see() -> None:
+            await trio.sleep(1)
+            assert line.running == 1, "it keeps its place"
+            assert len(path.runtime.held) == 1
+            path.runtime.ended.set()
+
+        nursery.start_soon(see)
+        assert (await ask(path, ALONE))[0] == 200
+    assert [endpoint for endpoint, _ in path.upstreams.asked] == [SOCKET, SOCKET]
+    assert path.runtime.asked == ["m", "m"]
+    assert nothing_held(path)
+    assert path.panel.empty
+    assert (told(path, "appliance_upstream_errors_total"), told(path, "appliance_retries_total")) == (
+        {"connect": 1},
+        {"connect": 1},
+    )
+    assert path.records[0].waited_s == 1
+
+
+async def test_it_is_sent_only_once_more(autojump_clock: trio.testing.MockClock) -> None:
+    path = local(ConnectFailed("refused"), ConnectFailed("refused again"), ok())
+    path.runtime.ended.set()
+    status, body = await ask(path, ALONE)
+    assert (status, body["error"]["code"], len(path.upstreams.asked)) == (502, "backend_unreachable", 2)
+    assert nothing_held(path)
+
+
+async def test_a_process_that_lives_and_takes_no_connection_is_not_waited_for_for_long(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    path = local(ConnectFailed("refused"))
+    began = trio.current_time()
+    status, body = await ask(path, ALONE)
+    assert (status, body["error"]["code"]) == (502, "backend_unreachable")
+    assert trio.current_time() - began == 2
+    assert nothing_held(path)
+
+
+async def test_what_was_sent_is_not_sent_to_the_next_process(autojump_clock: trio.testing.MockClock) -> None:
+    path = local(ConnectionLost("reset", before_reply=True))
+    path.runtime.ended.set()
+    assert (await ask(path, ALONE))[0] == 502
+
+
+async def test_another_target_is_better_than_the_next_process_unless_its_circuit_is_open(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ill = [ScriptedReply(b"{}", status=500) for _ in range(5)]
+    path = local(ConnectFailed("refused"), ok(), *ill, ConnectFailed("refused"), ok())
+    path.runtime.ended.set()
+    assert (await ask(path))[0] == 200
+    for _ in range(5):
+        await ask(path, CHAT.replace(b"both", b"remote"))
+    assert (await ask(path))[0] == 200
+    unix = [endpoint.address.scheme == "unix" for endpoint, _ in path.upstreams.asked]
+    assert unix == [True, False, *5 * [False], True, True]
+
+
+async def test_who_leaves_while_the_next_process_is_waited_for_leaves_nothing_and_pays_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    path = local(ConnectFailed("refused"))
+    with trio.move_on_after(1):
+        await ask(path, ALONE)
+    assert nothing_held(path)
+    (record,) = path.records
+    assert (record.outcome, record.usage.input) == ("client_gone", 0)

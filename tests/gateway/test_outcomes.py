@@ -108,8 +108,9 @@ async def test_with_another_target_an_open_circuit_costs_nothing(autojump_clock:
     path = path_to(*(answer for _ in range(5) for answer in (ConnectFailed("no"), ok())), ok())
     for _ in range(5):
         assert (await ask(path, "both"))[0] == 200
-    assert path.panel.tripped == {"m"}
+    await trio.sleep(2)  # its supervisor has not seen it end
     assert (await ask(path, "both"))[0] == 200
+    assert path.panel.tripped == {"m"}
     assert path.upstreams.asked[-1][0].address.host == "box"  # not tried in vain
 
 
@@ -318,3 +319,47 @@ async def test_of_those_who_waited_in_line_as_probes_one_is_sent(autojump_clock:
             path.queues.free(one, 1, trio.current_time())
     assert len(engine.asked) - asked == 1
     assert sorted(ends) == [(502, None), (503, "circuit_open"), (503, "circuit_open")]
+
+
+@pytest.mark.parametrize("seen_first", [True, False])
+async def test_a_crash_with_many_inside_opens_no_circuit_whoever_sees_it_first(
+    seen_first: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Nor is anybody in line sent away for it: what the supervisor says wins, also a moment later."""
+    path = crowded(Slow())
+    path.fleet.set_replica(row(slots=8))
+    serving, moment = [True], trio.Event()
+
+    async def send(*_: Any, **__: Any) -> ScriptedReply:
+        if not serving[0]:
+            return ok()
+        await moment.wait()
+        raise ConnectionLost("reset", before_reply=True)
+
+    path.upstreams.send = send  # type: ignore[method-assign]
+    ends: list[int] = []
+
+    async def client(number: int) -> None:
+        body = {"model": "m", "messages": [{"role": "user", "content": f"hi {number}"}]}
+        ends.append((await path.ask("POST", "/v1/chat/completions", json.dumps(body).encode())).status)
+
+    def crash() -> None:
+        path.fleet.set_replica(row(S.BACKOFF))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(client, number)
+        await trio.sleep(1)
+        if seen_first:
+            crash()
+        moment.set()
+        serving[0] = False
+        await trio.testing.wait_all_tasks_blocked()
+        if not seen_first:
+            crash()
+        assert path.panel.tripped == set()
+        path.fleet.set_replica(row(slots=8))
+    assert sorted(ends) == 12 * [200] + 8 * [502]
+    await trio.sleep(5)
+    assert (await ask(path, "m"))[0] == 200
+    assert path.panel.empty

@@ -124,6 +124,18 @@ async def test_a_broken_connection_is_told_at_the_next_write(pair: Pair) -> None
         await writer.flush()
 
 
+async def test_it_is_known_what_the_kernel_never_took(pair: Pair) -> None:
+    ours, theirs = pair
+    outbox = Outbox()
+    writer = Writer(ours, outbox)
+    writer.write(b"request")
+    assert writer.unsent == 7
+    theirs.close()
+    outbox.flush()
+    assert writer.unsent == 7
+    assert not writer.idle
+
+
 async def test_a_reader_that_breaks_off_wakes_whoever_waits(pair: Pair) -> None:
     ours, theirs = pair
     writer = Writer(ours, Outbox())

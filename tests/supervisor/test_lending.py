@@ -224,3 +224,33 @@ async def test_the_hint_of_how_long_it_takes(state: ReplicaState, autojump_clock
     answer = await desk.ask()
     assert isinstance(answer, GatewayError)
     assert answer.retry_after == (15 if state is S.STARTING else 40)
+
+
+async def test_who_could_not_connect_is_told_when_the_process_is_seen_to_have_ended(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    desk = Desk()
+    desk.go(*TO_READY)
+    lease = await desk.ask()
+    assert isinstance(lease, Lease)
+    assert not await desk.lending.seen_to_end(lease, 2)
+    assert trio.current_time() == 2
+    seen: list[float] = []
+
+    async def watch() -> None:
+        assert await desk.lending.seen_to_end(lease, 2)
+        seen.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await trio.sleep(1)
+        desk.go(S.READY, reason="something else")
+        await trio.sleep(0.5)
+        desk.go(S.BACKOFF)
+    assert seen == [3.5]
+    desk.go(S.STARTING)
+    desk.replicas["m"].write(S.READY, endpoint=Endpoint(Address("unix", "/next")))
+    assert await desk.lending.seen_to_end(lease, 2), "another process is ready by now"
+    del desk.replicas["m"]
+    assert await desk.lending.seen_to_end(lease, 2), "a reload has removed it"
+    assert trio.current_time() == 3.5

@@ -48,6 +48,19 @@ async def test_a_server_that_closed_while_idle_is_stale() -> None:
         await connection.aclose()
 
 
+@pytest.mark.parametrize("body", [b"", b"x" * 10_000_000])
+async def test_what_a_dead_server_was_not_sent_at_all_has_failed_to_connect(body: bytes, tmp_path: Path) -> None:
+    """It may be sent again: nobody can have seen it."""
+    async with ScriptedHttp(once(OK), path=tmp_path / "s") as server:
+        connection = await connect(server)
+        await connection.exchange(GET, Countdown(Deadlines()))
+        await drain(connection)
+        await server.closed()
+        with pytest.raises(ConnectFailed, match="closed"):
+            await connection.exchange(OutRequest("POST", "/", body=body), Countdown(Deadlines()))
+        await connection.aclose()
+
+
 async def test_nothing_listening_is_connect_failed(tmp_path: Path) -> None:
     for address in (
         Address("unix", str(tmp_path / "none")),
@@ -215,7 +228,7 @@ async def test_closing_wakes_whoever_waits_and_a_closed_one_is_lost() -> None:
                 await trio.testing.wait_all_tasks_blocked(0.02)
                 await connection.aclose()
             await connection.aclose()
-            with pytest.raises(ConnectionLost):
+            with pytest.raises(ConnectFailed):  # nothing was sent
                 await connection.exchange(GET, Countdown(deadlines))
 
 

@@ -149,6 +149,16 @@ async def test_what_the_server_may_have_died_of_is_no_failed_connection() -> Non
     assert (pool.leased, pool.idle, world.open) == (0, 0, 0)
 
 
+async def test_a_request_that_was_not_sent_on_an_old_connection_only_failed_to_connect() -> None:
+    world = World()
+    pool = pool_of(world)
+    await use(pool)
+    world.breaks, world.refuses = ConnectFailed("gone"), True
+    with pytest.raises(ConnectFailed, match="refused"):
+        await use(pool)
+    assert (pool.leased, pool.idle, world.open) == (0, 0, 0)
+
+
 async def test_it_is_counted_how_connections_came_about(autojump_clock: MockClock) -> None:
     world, taken = World(), Taken()
     pool = Pool("http://box", world.connect, cap=4, idle_close=5.0, taken=taken)
