@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 
 import trio
 
+from appliance import __version__
 from appliance.access.hosts import KnownHosts
 from appliance.access.pace import Pace
 from appliance.api.endpoints import client_request_id
 from appliance.api.reply import error_reply, with_ids
 from appliance.api.routes import Router, dialect_of
-from appliance.domain.http import Reply, Request
+from appliance.domain.http import VERSION, Reply, Request
 from appliance.errors import GatewayError
 from appliance.observe.metrics import Metrics
 
 _OURS = ("x-error-source", "gateway")  # a model server may have its own reason for a 401
+_ORDERS = "/ops/"  # whose answers are read by commands, perhaps of another version
 _LOG = logging.getLogger("appliance.api")
 
 
@@ -50,6 +52,8 @@ class Dispatch:
             route, argument = self.router.find(request.method, request.path)
             template = route.template
             reply = await route.endpoint(request, argument)
+            if template.startswith(_ORDERS):
+                reply.headers.append((VERSION, __version__))
             if not reply.identified:
                 with_ids(reply, self._id(request))
         except GatewayError as error:

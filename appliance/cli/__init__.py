@@ -6,6 +6,7 @@
     events      what has happened
     orders      orders for models; `reach` is how a running server is found
     logs        what their processes say
+    misread     an answer of a server of another version, which a command cannot read
     check       find every problem of a configuration file
     demo        a real engine and a real small model on the CPU, without any configuration
     selftest    one real exchange through the whole product, in this very binary

@@ -101,9 +101,10 @@ def _create(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(answer, indent=2))
         return 0
+    text, asks = answer["key"], answer["asks_for_keys"]
     _told(f'This is the key "{args.name}", shown this once; only its hash is kept.')
-    print(answer["key"])
-    if not answer["asks_for_keys"]:
+    print(text)
+    if not asks:
         _told("This server asks for no key until it is restarted.")
     _told("Next: give it to its user, who sends it as `Authorization: Bearer KEY`. See also: appliance keys list")
     return 0
@@ -157,9 +158,9 @@ def _rotate(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(answer, indent=2))
         return 0
+    text, until = answer["key"], answer["old_works_until"]
     _told(f'This is the new key "{args.name}", shown this once; only its hash is kept.')
-    print(answer["key"])
-    until = answer["old_works_until"]
+    print(text)
     _told(f"The old one works until {until}." if until else "The old one works no more.")
     return 0
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from appliance import __version__
 from appliance.cli.commands import add_commands
+from appliance.cli.misread import STUMBLES, misread
 from appliance.errors import OperatorError
 
 
@@ -36,6 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = args.run(args)
     except OperatorError as error:
         print(f"appliance: {error}", file=sys.stderr)
+        return 2
+    except STUMBLES as error:
+        if not (told := misread(args, error)):
+            raise
+        print(f"appliance: {told}", file=sys.stderr)
         return 2
     except PermissionError as error:  # whatever place it is, the way out is the same
         where = f"{error.filename}: " if error.filename else ""

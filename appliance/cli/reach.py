@@ -12,10 +12,12 @@ from typing import Any
 
 import httpx
 
+from appliance.cli.misread import Asked
 from appliance.config.file import DEFAULT_CONFIG
 from appliance.config.load import parse, read_text
 from appliance.config.schema import Key, Server
 from appliance.config.secrets import process_environment
+from appliance.domain.http import VERSION
 from appliance.errors import OperatorError
 from appliance.sockets.private import reachable
 from appliance.supervisor.state_dir import OPS
@@ -76,6 +78,8 @@ def asked(
     with _client(args) as (client, server):
         try:
             with client.stream(method, path, json=body, timeout=httpx.Timeout(10.0, read=silence)) as reply:
+                version = reply.headers.get(VERSION, "")
+                args.asked = Asked(f"{method} {path.partition('?')[0]}", server.name, version)
                 yield reply
         except httpx.ConnectError as error:
             raise OperatorError(

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from appliance.errors import GatewayError
 
 Headers = list[tuple[str, str]]
+VERSION = "x-appliance-version"
+"""The header that tells commands of which version a server is."""
 
 
 class BodyReader(Protocol):

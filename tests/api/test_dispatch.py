@@ -5,8 +5,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from appliance import __version__
 from appliance.access.hosts import KnownHosts
-from appliance.domain.http import Request
+from appliance.api.reply import json_reply
+from appliance.api.routes import Route, Router
+from appliance.domain.http import VERSION, Reply, Request
 from tests.fakes.accounts import text_of
 from tests.fakes.path import Bytes, Path, header
 from tests.fakes.upstream_reply import ScriptedReply
@@ -28,10 +31,10 @@ async def test_a_wrong_address_is_a_json_error_with_an_id(method: str, path: str
 
 async def test_replies_are_counted_by_route_template_never_by_path() -> None:
     box = Path()
-    await box.ask("GET", "/v1/models/some/secret/name")
+    await box.ask("GET", "/v1/models/some/whispered/name")
     text = text_of(box.metrics)
     assert 'route="/v1/models/{id}"' in text
-    assert "secret" not in text
+    assert "whispered" not in text
 
 
 async def test_a_bug_in_an_endpoint_is_a_500_and_a_traceback_in_the_log(
@@ -99,3 +102,13 @@ async def test_a_crowd_of_refusals_waits_side_by_side(autojump_clock: MockClock)
         for _ in range(500):
             nursery.start_soon(ask_as, box, "sk-wrong")
     assert trio.current_time() - began == 2
+
+
+@pytest.mark.parametrize(("path", "version"), [("/ops/v1/x", __version__), ("/v1/x", None)])
+async def test_operators_are_told_the_version_and_nobody_else_is(path: str, version: str | None) -> None:
+    async def endpoint(request: Request, _: str) -> Reply:
+        return json_reply({})
+
+    dispatch = replace(Path().dispatch, router=Router([Route("GET", path, endpoint)]))
+    reply = await dispatch(Request("GET", path, "", [], "127.0.0.1", Bytes(b"")))
+    assert dict(reply.headers).get(VERSION) == version
