@@ -98,11 +98,12 @@ class Prober:
 
     async def _probe_on(self, name: str) -> None:
         while True:
+            row = self._rows[name]
             try:
                 await self._probe(name)
             except Exception:  # noqa: BLE001 - a bug in one probe must not blind the box to every backend
                 _log.exception("probe of backend %s failed", name)
-                self._write(name, healthy=False, reason="the probe itself failed; the log has more")
+                self._write(row, healthy=False, reason="the probe itself failed; the log has more")
             await trio.sleep(self._interval)
 
     async def _probe(self, name: str) -> None:
@@ -110,19 +111,26 @@ class Prober:
         engine = ENGINES[row.engine]
         answer = await self._ask(row.endpoint, engine.probe, loading_status=engine.loading_status)
         if not answer.ok:
-            self._write(name, healthy=False, reason=answer.detail or "it does not answer its probe")
+            self._write(row, healthy=False, reason=answer.detail or "it does not answer its probe")
             return
         if engine.probe_lists_models:
             models = parse_models(answer.body)
             reason = "" if models is not None else f"GET {engine.probe} did not answer with a model list"
-            self._write(name, healthy=models is not None, reason=reason, models=models)
+            self._write(row, healthy=models is not None, reason=reason, models=models)
             return
         listed = await self._ask(row.endpoint, _MODELS, loading_status=None)
-        self._write(name, healthy=True, reason="", models=parse_models(listed.body) if listed.ok else None)
+        self._write(row, healthy=True, reason="", models=parse_models(listed.body) if listed.ok else None)
 
-    def _write(self, name: str, *, healthy: bool, reason: str, models: tuple[ModelCard, ...] | None = None) -> None:
-        """Store what was seen; without a list the one known last stays."""
-        row = self._rows[name]
+    def _write(
+        self, asked: BackendStatus, *, healthy: bool, reason: str, models: tuple[ModelCard, ...] | None = None
+    ) -> None:
+        """Store what was seen; without a list the one known last stays.
+
+        An answer can arrive in the very moment in which a reload takes its backend away, or makes it another one.
+        """
+        name, row = asked.name, self._rows.get(asked.name)
+        if row is None or (row.engine, row.endpoint) != (asked.engine, asked.endpoint):
+            return
         since = row.since if row.healthy is healthy else trio.current_time()
         kept = row.models if models is None else models
         self._rows[name] = replace(row, healthy=healthy, reason=reason, since=since, models=kept)

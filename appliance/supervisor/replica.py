@@ -91,8 +91,7 @@ class Replica:
         """It shall run; out of quarantine and without a pause as well, because an operator or a change asks."""
         if self._closing:
             return
-        self.wanted = self.urgent = True
-        self.unloaded = False
+        self.wanted, self.urgent, self.unloaded = True, True, False
         if self.status.state is S.QUARANTINED:
             self.failures, self.resume_at = pauses.Record(), trio.current_time()
             self.write(S.STOPPED)
@@ -395,6 +394,7 @@ class Replica:
         self._announce()
 
     def _announce(self) -> None:
-        self._fleet.set_replica(self.status)
+        if not self._retired.is_set():  # an exchange may outlive it, and its name may be another one's by then
+            self._fleet.set_replica(self.status)
         self._changed.set()
         self._changed = trio.Event()

@@ -3,6 +3,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from appliance.config.schema import Backend
@@ -137,3 +138,28 @@ def test_a_list_keeps_what_the_engine_said_and_null_is_an_empty_one() -> None:
     assert cards is not None
     assert cards[0].fields == {"object": "model", "max_model_len": 4096}
     assert parse_models(b'{"data":null}') == ()
+
+
+@pytest.mark.parametrize("removed", [True, False])
+async def test_an_answer_that_arrives_as_a_reload_takes_its_backend_away_is_nobodys(removed: bool) -> None:
+    """Its task is on its way already then, and no cancellation reaches it before it writes."""
+    arrived = trio.Event()
+    elsewhere = Endpoint(Address("http", "elsewhere", 1))
+
+    async def ask(endpoint: Endpoint, path: str, /, *, loading_status: int | None) -> ProbeAnswer:
+        if endpoint == elsewhere:
+            await trio.sleep_forever()
+        await arrived.wait()
+        return ProbeAnswer(ok=True, body=LIST)
+
+    fleet = FleetTable()
+    backend = Backend(name="box", engine="openai", url="http://unused")
+    prober = Prober([(backend, NOWHERE)], fleet, ask, 5.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(prober.run)
+        await trio.testing.wait_all_tasks_blocked()
+        arrived.set()
+        prober.change([] if removed else [(backend, elsewhere)])
+        await trio.testing.wait_all_tasks_blocked()
+        assert {row.healthy for row in fleet.snapshot().backends.values()} == (set() if removed else {None})
+        nursery.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import trio
 
 from appliance.config.units import Seconds
@@ -49,3 +50,22 @@ async def test_a_new_limit_gives_what_is_in_quarantine_another_chance(tmp_path: 
         supervisor.apply([runtime(script=broken, start="boot", load_limit=Seconds(7))])
         while supervisor.replicas["m"].status.starts < 2:
             await supervisor.moved()
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_who_gives_back_a_replica_after_it_was_removed_brings_no_row_back(tmp_path: Path, again: bool) -> None:
+    """A client that reads slowly may hold it for longer than the process lives, and the name may be another's by then."""
+    box = Box(tmp_path, runtime(), drain=0.1)
+    async with box.running() as supervisor:
+        lease = await supervisor.ensure_ready("m")
+        old = supervisor.replicas["m"]
+        supervisor.apply([runtime(slots=2)] if again else [])
+        while supervisor.renewal.under_way:
+            await trio.sleep(0.01)
+        if again:
+            (await supervisor.ensure_ready("m")).release()
+        before = box.fleet.snapshot().replicas
+        lease.release()
+        assert not old.leases
+        assert box.fleet.snapshot().replicas == before
+        assert ("m" in before) is again
