@@ -10,25 +10,21 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fakes.chromium import PROGRAM, Tab, browser
+from tests.fakes.administrator import IN_A_BROWSER, SLOW, load_slow, log_in, read_the_log
+from tests.fakes.chromium import Tab, browser
 from tests.fakes.product import KEY, Product, product, runtime
 from tests.ops.test_orders import ADMIN, ADMIN_TABLE
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(not PROGRAM, reason="needs Chromium (apt-get install chromium)"),
-]
+pytestmark = IN_A_BROWSER
 AXE = Path(__file__).parent / "axe"
 RULES = "{resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}"
 
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    slow = runtime("slow", "--load-seconds", "3", "--progress", "--style", "llama.cpp", extra='start = "on-demand"')
     endless = runtime("endless", "--tokens", "100000", "--token-delay", "0.02", extra="slots = 1")
     m = runtime("m", "--tokens", "20", "--token-delay", "0.01", "--says", "Good day to everybody.")
-    with product(tmp_path_factory.mktemp("box"), ADMIN_TABLE + m + slow + endless) as running:
+    with product(tmp_path_factory.mktemp("box"), ADMIN_TABLE + m + SLOW + endless) as running:
         running.ready("m", "endless")
         yield running
 
@@ -40,14 +36,6 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
         assert tab.complaints == []  # no error of a script, nothing that the policy had to refuse
 
 
-async def log_in(tab: Tab, box: Product) -> None:
-    await tab.open(f"{box.url}/")
-    await tab.type("#key", ADMIN)
-    await tab.press("Enter")
-    await tab.shows("Requests a second")
-    await tab.shows("live")
-
-
 def stream(box: Product) -> str:
     body = {"model": "endless", "messages": [{"role": "user", "content": "hi"}], "stream": True}
     headers = {"authorization": f"Bearer {KEY}"}
@@ -57,13 +45,7 @@ def stream(box: Product) -> str:
 
 async def test_an_administrator_watches_talks_reads_and_intervenes(box: Product, tab: Tab) -> None:
     await log_in(tab, box)
-
-    # A model loads, and the page shows it without being asked.
-    await tab.click('button[aria-label="Load slow"]')
-    await tab.shows("loading")
-    await tab.shows("Load slow: under way.")
-    row = "[...document.querySelectorAll('tr')].find(row => row.innerText.startsWith('slow') && row.querySelector('button'))"
-    await tab.until(f"{row}.innerText.includes('ready')", 60)
+    await load_slow(tab)
 
     # A chat, with its figures.
     await tab.click('a[href="/console/playground"]')
@@ -77,12 +59,7 @@ async def test_an_administrator_watches_talks_reads_and_intervenes(box: Product,
     assert "$APPLIANCE_KEY" in await tab.js("document.querySelector('[data-code=curl]').textContent")
     assert ADMIN not in await tab.js("document.documentElement.outerHTML")
 
-    # The log of the appliance, as it is written.
-    await tab.click('a[href="/console/logs"]')
-    await tab.shows("listening on")
-    await tab.until("!document.querySelector('[data-beat]').hidden")
-    box.post("/v1/chat/completions", {"model": "unheard-of", "messages": [{"role": "user", "content": "hi"}]})
-    await tab.shows("error_code=model_not_found")
+    await read_the_log(tab, box)
 
     # A request that would go on for half an hour is ended.
     await tab.click('a[href="/console/requests"]')

@@ -1,6 +1,5 @@
 """The console's pages that change something, as a person uses them in Chromium: with its scripts and without."""
 
-import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,13 +7,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fakes.chromium import PROGRAM, Tab, browser
+from tests.fakes.administrator import IN_A_BROWSER, log_in
+from tests.fakes.chromium import Tab, browser
 from tests.fakes.product import Product, product, runtime
+from tests.ops.test_orders import ADMIN_TABLE
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240), pytest.mark.skipif(not PROGRAM, reason="no Chromium")]
-ADMIN = "sk-admin-canary-77"
+pytestmark = IN_A_BROWSER
 TABLES = (
-    f'[[keys]]\nname = "root"\nhash = "sha256:{hashlib.sha256(ADMIN.encode()).hexdigest()}"\nscopes = ["admin"]\n'
+    ADMIN_TABLE
     + runtime("m", "--tokens", "5", extra='env = { A = "env-canary" }')
     + '# The clever one.\n[[models]]\nname = "clever"  # as asked for\ntargets = ["m"]\n'
 )
@@ -32,10 +32,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 async def tab(box: Product, tmp_path: Path) -> AsyncIterator[Tab]:
     """A browser in which an administrator is logged in."""
     async with browser(tmp_path) as one:
-        await one.open(f"{box.url}/")
-        await one.type("[name=key]", ADMIN)
-        await one.click("button.main")
-        await one.shows("Processes")
+        await log_in(one, box)
         yield one
         assert [words for words in one.complaints if "422" not in words] == []  # a form that is shown again
 
