@@ -41,7 +41,8 @@ def outcomes_of(
     panel = Panel(config.server.circuit_failures, told)
     for watcher in (queues, trials, panel):
         fleet.watch_replicas(watcher.replica_changed)
-    fleet.watch_drops(queues.replica_dropped)
+    for watch in (queues.replica_dropped, panel.replica_dropped):
+        fleet.watch_drops(watch)
     return Outcomes(panel, queues, trials)
 
 

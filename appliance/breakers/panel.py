@@ -52,13 +52,14 @@ class Panel:
         opens: is told the name of a target whose breaker opens.
     """
 
-    __slots__ = ("_breakers", "_failures", "_ready", "_told", "opens", "tripped", "unsure")
+    __slots__ = ("_breakers", "_failures", "_ready", "_runtimes", "_told", "opens", "tripped", "unsure")
 
     def __init__(self, failures: int, told: Callable[[str, State], None] = lambda _name, _state: None) -> None:
         self._failures = failures
         self._told = told
         self._breakers: dict[str, Breaker] = {}
         self._ready: dict[str, dict[str, Endpoint | None]] = {}  # ready replicas by runtime
+        self._runtimes: dict[str, str] = {}  # by replica
         self.tripped: set[str] = set()
         self.unsure: dict[str, deque[_Said]] = {}
         self.opens: Callable[[str], None] = lambda _name: None
@@ -219,6 +220,7 @@ class Panel:
         """A replica's row was written; a watcher of the fleet table."""
         if before is not None and before.state is after.state:
             return
+        self._runtimes[after.replica] = after.runtime
         ready = self._ready.setdefault(after.runtime, {})
         served = after.replica in ready
         if after.state is ReplicaState.READY:
@@ -229,6 +231,12 @@ class Panel:
         crashed = served and after.state is ReplicaState.BACKOFF
         if not ready or crashed or after.state is ReplicaState.READY:
             self._forget_breaker(after.runtime)
+
+    def replica_dropped(self, replica: str) -> None:
+        """There is no such replica any more; a watcher of the fleet table. A backend may have its name next."""
+        runtime = self._runtimes.pop(replica, None)
+        if runtime is not None and runtime not in self._runtimes.values():
+            del self._ready[runtime]
 
     def _explained(self, row: ReplicaStatus) -> None:
         """It serves no more, so what broke off there says nothing about the others."""

@@ -198,6 +198,8 @@ class Realtime:
                 conversation = Conversation(client, exchange, wanted.call, target)
                 if exchange.lease is not None:
                     exchange.lease.user = conversation
+                if exchange.ended is not None:  # the replica was told to end while the engine agreed
+                    conversation.interrupt(exchange.ended)
                 exchange.phase = "streaming"
                 try:
                     with self.gateway.under_way(conversation):

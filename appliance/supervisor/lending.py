@@ -98,7 +98,7 @@ class Lending:
             queue.leave()
 
     async def _until_ready(self, runtime: str, affinity: bytes, deadline: float, *, elsewhere: bool) -> Lease:
-        stops = {replica.name: replica.stops for replica in self._members(runtime)}
+        stops = {replica: replica.stops for replica in self._members(runtime)}
         while True:
             lease = self.lend(runtime, affinity)
             if lease is not None:
@@ -106,9 +106,9 @@ class Lending:
             if self.handed:
                 raise refusals.handed(self._speaker(runtime))
             if runtime in self.replacing:  # its stops are no reason to give up
-                stops = {replica.name: replica.stops for replica in self._members(runtime)}
+                stops = {replica: replica.stops for replica in self._members(runtime)}
             refused = [
-                self._hopeless(replica, deadline, stops.setdefault(replica.name, 0), elsewhere=elsewhere)
+                self._hopeless(replica, deadline, stops.setdefault(replica, 0), elsewhere=elsewhere)
                 for replica in self._members(runtime)
             ]
             if all(refused) and refused[0] is not None:

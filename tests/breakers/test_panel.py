@@ -190,3 +190,16 @@ def test_a_new_configuration_forgets_what_is_gone_and_counts_anew() -> None:
     assert on.tripped == {"a/x"}
     fail(on, B)
     assert on.tripped == {"a/x"}
+
+
+def test_a_backend_with_the_name_of_a_runtime_that_was_removed_is_judged_as_a_backend() -> None:
+    on = pair()
+    for name in ("m-1", "m-2"):
+        on.replica_changed(row(READY, name), row(ReplicaState.STOPPED, name))
+    on.replica_dropped("m-1")
+    fail(on, M)
+    assert on.tripped == set()
+    on.replica_dropped("m-2")
+    on.replica_dropped("a")  # a backend
+    fail(on, Target("m/x", "backend", "m", "openai", "x", BOX))
+    assert on.tripped == {"m/x"}

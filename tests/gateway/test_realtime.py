@@ -128,3 +128,26 @@ async def test_a_runtime_that_does_not_get_ready_gives_way_to_another_target() -
     client = Client(None)
     exchange, status = await session(client, "both", runtime=FakeRuntime(refusal))
     assert (status, exchange.target) == (101, "talk/m")
+
+
+async def test_a_session_whose_replica_is_told_to_end_while_the_engine_agrees_says_so() -> None:
+    path, error = Path(), GatewayError("draining", "it is being stopped")
+    client = Client()
+    exchange = path.accounts.open(Operation.REALTIME, "peer", None)
+
+    async def agree(request: WebSocketRequest) -> None:
+        exchange.cut(error)
+        await engine(request)
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(functools.partial(serve_websocket, agree, "127.0.0.1", 0, ssl_context=None))
+        box = Backend(name="talk", engine="openai", url="http://x"), Endpoint(Address("http", "127.0.0.1", server.port))
+        path.gateway.change(
+            [Model(name="m", targets=("talk/m",), kind="realtime")], [], [box], Clouds(), Guardrails(), {}
+        )
+        wanted = Wanted(Call(Operation.REALTIME, "m", b"", stream=True), [], protocol=False)
+        with trio.fail_after(20):
+            await Realtime(path.gateway).serve(wanted, CALLER, exchange, client)
+        nursery.cancel_scope.cancel()
+    assert "draining" in client.told[-2]
+    assert client.told[-1][0] == 1001

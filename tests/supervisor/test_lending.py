@@ -254,3 +254,27 @@ async def test_who_could_not_connect_is_told_when_the_process_is_seen_to_have_en
     del desk.replicas["m"]
     assert await desk.lending.seen_to_end(lease, 2), "a reload has removed it"
     assert trio.current_time() == 3.5
+
+
+async def test_who_waits_is_told_of_an_order_that_stops_the_replica_that_a_reload_brought(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    desk = Desk(load_wait=30)
+    old = desk.replicas["m"]
+
+    def reload() -> None:
+        desk.lending.replacing.add("m")
+        old.unwant()
+        old.unwant()
+
+    def renewed() -> None:
+        desk.replicas["m"] = Desk().replicas["m"]
+        desk.lending.replacing.clear()
+        desk._tell()
+
+    def stop() -> None:
+        desk.replicas["m"].unwant()
+        desk._tell()
+
+    answer = await desk.meanwhile(reload, renewed, stop)
+    assert (code(answer), trio.current_time()) == ("model_loading", 3)
