@@ -176,6 +176,8 @@ class Watching:
         while True:
             with trio.move_on_after(self._senses.interval):
                 await self._replica.turned.wait()
+            if self._replica.turned.is_set() and self._replica.leases:  # somebody came in that very moment
+                self._replica.turned = trio.Event()
             if self._replica.turned.is_set():
                 return await self._nap()
             answer = await self._ask()
@@ -216,7 +218,7 @@ class Watching:
         """Sleep until woken. True to go on with becoming ready, False when it has to end: a cold start follows."""
         self._replica.turned = trio.Event()
         level = self._replica.runtime.sleep
-        if self._senses.send is None or level == 0 or self._replica.leases:
+        if self._senses.send is None or level == 0:
             return True
         send = partial(self._senses.send, self._life.endpoint)
 

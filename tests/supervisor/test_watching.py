@@ -304,6 +304,30 @@ async def test_it_sleeps_and_wakes_up(tmp_path: Path) -> None:
     assert [row.state for row in patient.rows][-3:] == [S.DRAINING, S.SLEEPING, S.LOADING]
 
 
+async def test_whoever_comes_as_it_is_told_to_sleep_is_served_and_it_need_not_prove_itself_beside_that(
+    tmp_path: Path,
+) -> None:
+    """A request for a single token, which proves that, would wait for the answer that has all of the engine."""
+    patient = Patient(tmp_path, sleep=1)
+    async with patient.watched() as (watching, own), trio.open_nursery() as nursery:
+        assert await watching.become_ready()
+        asked = len(patient.sent)
+        patient.status_of_canary = 503
+        nursery.start_soon(watching.stay_ready)
+        patient.leases.add(Lease(own.endpoint, "m"))
+        patient.turned.set()
+        probes = patient.probes
+        while patient.probes < probes + 3:
+            await trio.sleep(0.02)
+        assert set(patient.sent[asked:]) <= {"GET /metrics"}
+        assert patient.status.state is S.READY
+        patient.leases.clear()
+        patient.turned.set()
+        while str(patient.status.state) != "sleeping":
+            await trio.sleep(0.02)
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_sleeper_that_does_not_answer_any_more_is_ended(tmp_path: Path) -> None:
     patient = Patient(tmp_path, sleep=1, dead_limit=Seconds(0.3))
     async with patient.watched() as (watching, own), trio.open_nursery() as nursery:
