@@ -1,5 +1,6 @@
 """Does reading the metrics disturb the streams? Ours alone: paced work, with and without a scrape every second."""
 
+import gzip
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection
@@ -16,9 +17,11 @@ def _scrape(port: int) -> tuple[int, float]:
     """Series and milliseconds of one scrape."""
     started = time.monotonic()
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("GET", "/metrics")
+    connection.request("GET", "/metrics", headers={"accept-encoding": "gzip"})  # as Prometheus does
     answer = connection.getresponse()
     text = answer.read()
+    if answer.getheader("content-encoding") == "gzip":
+        text = gzip.decompress(text)
     connection.close()
     if answer.status != 200:
         raise RuntimeError(f"/metrics answered {answer.status}: {text[:200]!r}")

@@ -1,4 +1,7 @@
+import gzip
 import json
+
+import pytest
 
 from appliance.domain.http import Request
 from appliance.domain.status import ReplicaState, ReplicaStatus
@@ -59,3 +62,28 @@ async def test_the_scraper_chooses_the_format() -> None:
         assert dict(reply.headers)["content-type"].startswith(content_type)
         assert b"appliance_client_connections 0.0\n" in reply.body
         assert reply.body.endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("accepts", "packed"),
+    [
+        ("gzip", True),  # Prometheus
+        ("gzip, deflate, br, zstd", True),
+        ("br;q=1.0, GZIP;q=0.5", True),
+        ("deflate,gzip ; q=0.001", True),
+        ("", False),
+        ("identity", False),
+        ("gzip;q=0", False),
+        ("gzip;q=0.000, br", False),
+        ("x-gzip-not, br", False),
+    ],
+)
+async def test_the_metrics_are_compressed_for_whoever_takes_that(accepts: str, packed: bool) -> None:
+    headers = [("accept-encoding", accepts)] if accepts else []
+    reply = await Path().ask("GET", "/metrics", key=None, headers=headers)
+    assert isinstance(reply.body, bytes)
+    told = dict(reply.headers)
+    assert told["vary"] == "accept, accept-encoding"
+    assert told.get("content-encoding") == ("gzip" if packed else None)
+    page = gzip.decompress(reply.body) if packed else reply.body
+    assert b"\nappliance_client_connections 0.0\n" in page
