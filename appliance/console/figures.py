@@ -1,4 +1,4 @@
-"""Numbers in words: short, and with their unit."""
+"""Numbers in words: short, and with their unit; and texts as sentences."""
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -52,3 +52,9 @@ def count(number: float | None) -> str:
     if number is None:
         return NONE
     return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number:,.0f}"
+
+
+def sentence(text: str) -> str:
+    """A text with a capital at its beginning and a stop at its end."""
+    stop = "" if text.endswith((".", "?", "!")) else "."
+    return f"{text[:1].upper()}{text[1:]}{stop}"

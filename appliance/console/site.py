@@ -13,6 +13,7 @@ from appliance.access.hosts import KnownHosts
 from appliance.api.routes import Route
 from appliance.console.entry import Entry
 from appliance.console.feed import Feed
+from appliance.console.figures import sentence
 from appliance.console.guard import PROTECTED, check_origin, check_token, cookie, cookie_of
 from appliance.console.pages import Asked, Done, Page, Shown, Values
 from appliance.console.sessions import LONGEST
@@ -151,7 +152,7 @@ class Console:
         try:
             outcome = await order(replace(asked, form=form, body=body))
         except (GatewayError, OperatorError) as error:
-            outcome = Done(error.message if isinstance(error, GatewayError) else _sentence(str(error)), ok=False)
+            outcome = Done(error.message if isinstance(error, GatewayError) else sentence(str(error)), ok=False)
         if isinstance(outcome, Shown):
             return await self._shown(page, asked, outcome.values, outcome.status)
         if isinstance(outcome, Reply):
@@ -274,7 +275,3 @@ def _form(request: Request, body: bytes) -> dict[str, str]:
 
 def _elsewhere(address: str) -> Reply:
     return Reply(303, [("location", address), ("cache-control", "no-store"), *PROTECTED])
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")

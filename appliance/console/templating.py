@@ -48,6 +48,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(size=figures.size, span=figures.span, rate=figures.rate, count=figures.count, marked=marked)
+    made.filters.update(
+        size=figures.size, span=figures.span, rate=figures.rate, count=figures.count, sentence=figures.sentence
+    )
+    made.filters["marked"] = marked
     made.globals.update(sparkline=sparkline)
     return made

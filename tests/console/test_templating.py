@@ -26,6 +26,11 @@ def test_commands_in_a_text_look_like_such_and_stay_text() -> None:
     assert marked.render(text="one ` <b>") == "one ` &lt;b&gt;"
 
 
+def test_a_sentence_ends_once() -> None:
+    made = environment().from_string("{{ text | sentence }}")
+    assert [made.render(text=text) for text in ("it is", "Is it?", "it is.")] == ["It is.", "Is it?", "It is."]
+
+
 def test_every_template_is_one_and_nothing_in_it_is_inline() -> None:
     made, folder = environment(), files("appliance") / "console" / "templates"
     names = [entry.name for entry in folder.iterdir() if entry.name.endswith(".html")]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from appliance.console.figures import span
+from appliance.console.figures import sentence, span
 from appliance.console.views.tones import tone
 
 State = Mapping[str, Any]
@@ -37,7 +37,7 @@ def _replicas(state: State) -> list[dict[str, Any]]:
             _row(
                 row["replica"],
                 word,
-                _sentence(text),
+                sentence(text),
                 row["advice"],
                 since=span(row["seconds"]),
                 logs=row["replica"],
@@ -54,7 +54,7 @@ def _models(state: State) -> list[dict[str, Any]]:
     ours = {row["runtime"] for row in state["replicas"]}
     ill = [row for row in state["models"] if tone(row["state"]) == "bad" and not ours & set(row["targets"])]
     return [
-        _row(row["name"], row["state"], _sentence(row["reason"] or "none of its targets can be asked")) for row in ill
+        _row(row["name"], row["state"], sentence(row["reason"] or "none of its targets can be asked")) for row in ill
     ]
 
 
@@ -62,7 +62,7 @@ def _backends(state: State) -> list[dict[str, Any]]:
     fix = "Is it running, is its `url` right, does a firewall stand in between?"
     ill = [row for row in state["backends"] if row["healthy"] is False]
     return [
-        _row(row["name"], "unhealthy", _sentence(row["reason"]), fix if "connect" in row["reason"] else "")
+        _row(row["name"], "unhealthy", sentence(row["reason"]), fix if "connect" in row["reason"] else "")
         for row in ill
     ]
 
@@ -71,10 +71,6 @@ def _gpus(state: State) -> list[dict[str, Any]]:
     fix = "Reset the GPU or restart the machine; the page Health says more."
     told = [(gpu["index"], gpu["fault"] or ("" if gpu["known"] else "It does not answer.")) for gpu in state["gpus"]]
     return [_row(f"GPU {index}", "fault", trouble, fix) for index, trouble in told if trouble]
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def _circuits(state: State) -> list[dict[str, Any]]:
