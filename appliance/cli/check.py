@@ -4,9 +4,12 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from appliance.config.check import printable
 from appliance.config.load import Problem, count, inspect, read_text
+from appliance.config.masking import masked
 from appliance.config.secrets import environment_keys, process_environment
 from appliance.errors import OperatorError
 from appliance.guardrails.check import findings as guardrails
@@ -38,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(_report(file, problems), indent=2))
     else:
-        _print(file, problems)
+        _print(file, text, problems)
     return 1 if problems else 0
 
 
@@ -46,10 +49,30 @@ def _report(file: Path, problems: list[Problem]) -> dict[str, object]:
     return {"file": str(file), "ok": not problems, "problems": [problem.facts() for problem in problems]}
 
 
-def _print(file: Path, problems: list[Problem]) -> None:
+def shown(text: str) -> list[str]:
+    """The lines of a configuration without its secrets; of a text that is no TOML, what stands before the values."""
+    try:
+        lines = masked(text).text.splitlines()
+    except ValueError:
+        return [name + (equals and "= …") for name, equals, _ in (line.partition("=") for line in text.splitlines())]
+    return lines if len(lines) == len(text.splitlines()) else []  # a secret had several lines: numbers would be wrong
+
+
+def for_a_person(file: str, problem: Problem, lines: Sequence[str]) -> Iterator[str]:
+    """Where, what, the line itself, and what to do."""
+    yield f"{file}:{problem.line}:{problem.column}  {printable(problem.what)}"
+    if 0 < problem.line <= len(lines):
+        yield f"{problem.line:5} │ {printable(lines[problem.line - 1])}"
+    yield f"      → {printable(problem.fix)}"
+
+
+def _print(file: Path, text: str, problems: list[Problem]) -> None:
     quoted = shlex.quote(str(file))
-    for problem in problems:
-        print(problem.render(str(file)))
+    if sys.stdout.isatty():
+        print("\n".join(line for problem in problems for line in for_a_person(str(file), problem, shown(text))))
+    else:
+        for problem in problems:
+            print(problem.render(str(file)))
     if problems:
         print(f"{count(problems)}. Next: correct the file, then run: appliance check {quoted}")
     else:

@@ -13,6 +13,7 @@ from appliance.config.secrets import environment_keys, process_environment
 from appliance.diagnosis.checks import examine, worst
 from appliance.diagnosis.facts import Told, gather
 
+_ORDER = ("ok", "warning", "error")  # the last lines are those that are seen
 _MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
 
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         answer = {"grade": grade, "findings": rows} | ({"bundle": str(args.bundle)} if args.bundle else {})
         print(json.dumps(answer, indent=2))
         return int(grade == "error")
-    for finding in findings:
+    for finding in sorted(findings, key=lambda finding: _ORDER.index(finding.grade)):
         fix = f"\n    → {finding.fix}" if finding.fix else ""
         print(f"{_MARKS[finding.grade]} {finding.id:<17} {finding.text}{fix}")
     wrong = [finding for finding in findings if finding.grade != "ok"]
@@ -61,4 +62,4 @@ def _last_words(wrong: int) -> str:
     if not wrong:
         return "All is well. Next: appliance status"
     count = "1 thing" if wrong == 1 else f"{wrong} things"
-    return f"{count} to look at. Each id is explained in docs/doctor.md."
+    return f"{count} to look at. What each id means: docs/doctor.md, or /docs/doctor of a running server."

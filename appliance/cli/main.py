@@ -4,9 +4,10 @@ import argparse
 import gc
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from appliance import __version__
-from appliance.cli.commands import add_commands
+from appliance.cli.commands import COMMANDS, add_commands
 from appliance.cli.misread import STUMBLES, misread
 from appliance.errors import OperatorError
 
@@ -24,9 +25,25 @@ def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def _no_command(words: Sequence[str]) -> int:
+    """2, once what is wrong with the first word has been told; 0 where it is a command, or an option."""
+    known = [name for name, (_, meaning) in COMMANDS.items() if meaning]
+    if not words:
+        build_parser(wanted="").print_help(sys.stderr)
+        return 2
+    if words[0].startswith("-") or words[0] in COMMANDS:
+        return 0
+    meant = get_close_matches(words[0], known, n=1)
+    guess = f"did you mean `appliance {meant[0]}`?" if meant else "`appliance --help` lists all."
+    print(f"appliance: there is no command {words[0]!r}; {guess}", file=sys.stderr)
+    return 2
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     words = sys.argv[1:] if argv is None else argv
+    if mistake := _no_command(words):
+        return mistake
     gc.disable()  # what is imported stays: to look for garbage among it again and again is a part of every start
     try:
         args = build_parser(wanted=words[0] if words else "").parse_args(words)

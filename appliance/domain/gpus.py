@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+def gib(size: float, digits: int = 1) -> str:
+    """Bytes of GPU memory in words, the same wherever they are told."""
+    return f"{size / 2**30:.{digits}f} GiB"
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """A process that holds memory of a GPU.
@@ -21,7 +26,7 @@ class Holder:
     bytes: int
 
     def __str__(self) -> str:
-        return f"pid {self.pid} ({self.user}, {self.command}, {self.bytes // 2**20} MiB)"
+        return f"pid {self.pid} ({self.user}, {self.command}, {gib(self.bytes)})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ class Fleet:
             self._tell("replica.crashed", after.replica, words, cause=after.cause, restarts=after.restarts, **facts)
         if before is None or before.state is after.state:
             return
-        words = _sentences(f"{before.state} \u2192 {after.state}", _why(after))
+        words = ": ".join(part for part in (f"{before.state} \u2192 {after.state}", _sentences(_why(after))) if part)
+        words = words if words.endswith(".") else f"{words}."
         if after.state is ReplicaState.READY and after.adopted:
             facts["adopted"] = True
         self._tell("replica.state", after.replica, words, state=str(after.state), was=str(before.state), **facts)

@@ -60,4 +60,5 @@ class Gate:
         facts: dict[str, Fact] = {"action": action, "by": by, "peer": request.peer, "ok": ok}
         if (trace := client_trace(request)) is not None:
             facts["trace_id"] = trace[0]
-        self.journal.tell("admin.action", target or "appliance", f"{words}{f': {detail}' if detail else ''}.", **facts)
+        why = f": {detail.rstrip('.')}" if detail else ""
+        self.journal.tell("admin.action", target or "appliance", f"{words}{why}.", **facts)

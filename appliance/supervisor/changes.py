@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from appliance.config.schema import Runtime
+from appliance.domain.gpus import gib
 from appliance.domain.orders import Change
 
 # Settings that are looked at while a process runs; every other one is part of how it was started.
@@ -47,5 +48,5 @@ def _change(before: Runtime, after: Runtime) -> Change:
 
 
 def _words(what: str, runtime: Runtime) -> str:
-    size = f"; it needs {runtime.memory // 2**20} MiB of GPU memory" if runtime.memory else ""
+    size = f"; it needs {gib(runtime.memory)} of GPU memory" if runtime.memory else ""
     return f"{what}{size}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from math import inf
 
-from appliance.domain.gpus import Gpu
+from appliance.domain.gpus import Gpu, gib
 from appliance.domain.status import ReplicaState
 from appliance.supervisor.box import COMING, Box, View
 
@@ -175,7 +175,7 @@ def _look(box: Box, view: View, gpu: Gpu) -> _Spot:
 def _others_go(box: Box, view: View, gpu: Gpu, there: Sequence[View], after: float) -> _Spot:
     """Enough of who is there goes, or it is said who is in the way. `after` is free once those are gone who go."""
     ranks = {other.name: moves(box, view, other) for other in there}
-    reason = f"waits for memory of GPU {gpu.index} that {_names(there)} uses"
+    reason = f"waits for memory of GPU {gpu.index} that {_users(there)}"
     for most in (Rank.MAKE, Rank.LATER, Rank.TAKEN):
         chosen: list[View] = []
         free = after
@@ -188,7 +188,7 @@ def _others_go(box: Box, view: View, gpu: Gpu, there: Sequence[View], after: flo
             sure = after + sum(_sure_gain(other) for other in chosen)
             return _spot(gpu, most, reason, going, sure - view.need)
     if view.need > gpu.total:
-        return _Spot(gpu, Rank.NEVER, f"{_short(view, gpu)} of {gpu.total // 2**20} MiB in all: it can never fit")
+        return _Spot(gpu, Rank.NEVER, f"{_short(view, gpu)} of {gib(gpu.total)} in all: it can never fit")
     holders = sorted(gpu.holders, key=lambda holder: -holder.bytes)[:_NAMED]
     if holders:
         return _Spot(gpu, Rank.HELD, f"{_short(view, gpu)}; held by {', '.join(map(str, holders))}")
@@ -204,7 +204,7 @@ def _alone(box: Box, view: View, gpu: Gpu, there: Sequence[View]) -> _Spot:
     if not there:
         return _Spot(gpu, Rank.FREE, left=0)
     rank = max(moves(box, view, other) for other in there)
-    reason = f"waits for memory of GPU {gpu.index} that {_names(there)} uses"
+    reason = f"waits for memory of GPU {gpu.index} that {_users(there)}"
     if rank is Rank.GOING:
         reason = f"waits for the memory of {_names(there)} on GPU {gpu.index}"
     going = [other for other in there if not other.going] if rank is Rank.MAKE else []
@@ -246,6 +246,10 @@ def _names(views: Sequence[View]) -> str:
     return ", ".join(view.name for view in views)
 
 
+def _users(views: Sequence[View]) -> str:
+    return f"{_names(views)} {'use' if len(views) > 1 else 'uses'}"
+
+
 def _unusable(box: Box, view: View) -> str:
     named = view.choices if view.choices is not None else view.among
     named = named if named is not None else tuple(gpu.index for gpu in box.gpus or ())
@@ -265,4 +269,6 @@ def _unusable(box: Box, view: View) -> str:
 
 
 def _short(view: View, gpu: Gpu) -> str:
-    return f"it needs {view.need // 2**20} MiB of GPU memory, and GPU {gpu.index} has {gpu.free // 2**20} MiB free"
+    digits = 1 if gib(view.need) != gib(gpu.free) else 3  # what does not fit must not look as if it did
+    need, free = gib(view.need, digits), gib(gpu.free, digits)
+    return f"it needs {need} of GPU memory, and GPU {gpu.index} has {free} free"

@@ -47,6 +47,30 @@ def test_problems_exit_1_one_a_line_and_the_last_line_says_what_to_do(
     ]
 
 
+def test_a_person_sees_the_line_itself_and_what_to_do_and_no_secret(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    file.write_text('[[keys]]\nname = "a"\nhash = "sk-my-very-own-key"\n[server]\ndrian = "30s"\n')
+    assert command(file) == 1
+    told = capsys.readouterr().out
+    assert '    5 │ drian = "30s"\n      → did you mean `drain`?' in told
+    assert '    3 │ hash = "***1***"' in told
+    assert "my-very-own" not in told
+
+
+def test_of_a_text_that_is_no_toml_no_value_is_shown(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    for text, line in (("[server\n", "    1 │ [server\n"), ('hash = "sk-my-own\n', "    1 │ hash = …\n")):
+        file.write_text(text)
+        assert command(file) == 1
+        told = capsys.readouterr().out
+        assert line in told
+        assert "sk-my" not in told
+
+
 def test_a_file_that_cannot_be_read_exits_2_and_names_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(file, "--json") == 2
     out, err = capsys.readouterr()

@@ -15,6 +15,8 @@ def test_lines_with_ids_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFix
     assert "! config.mode" in told
     assert f"→ chmod o-r {config}" in told
     assert "to look at" in told.splitlines()[-1]
+    marks = [line[0] for line in told.splitlines() if line[:1] in "✓!✗" and line]
+    assert marks == sorted(marks, key="✓!✗".index), "the worst is what is seen last"
 
 
 def test_what_cannot_work_is_exit_code_1_and_json_has_it_all(

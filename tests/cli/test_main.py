@@ -7,10 +7,19 @@ from tests.fakes.users import somebody_else
 
 
 def test_no_command_is_told_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([])
-    assert caught.value.code == 2
-    assert "COMMAND" in capsys.readouterr().err
+    assert main([]) == 2
+    told = capsys.readouterr().err
+    assert "Start with" in told
+    assert "say what every model and process does" in told
+
+
+def test_a_command_that_there_is_not_is_one_line_with_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["statsu"]) == 2
+    assert capsys.readouterr().err == "appliance: there is no command 'statsu'; did you mean `appliance status`?\n"
+    assert main(["zzz"]) == 2
+    assert capsys.readouterr().err == "appliance: there is no command 'zzz'; `appliance --help` lists all.\n"
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,8 +70,8 @@ def test_status_shows_the_gpus_and_what_is_wrong_with_them(server: Server, capsy
     rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert rows[-3:] == [
         "0 H100 1.0 of 80.0 GiB 97 % 66 °C - ok",
-        "0 H100 1.0 of 80.0 GiB 97 % - - does not answer",
-        "0 H100 1.0 of 80.0 GiB - 66 °C - it has fallen off the bus (Xid 79)",
+        "0 H100 1.0 of 80.0 GiB 97 % - - fault does not answer",
+        "0 H100 1.0 of 80.0 GiB - 66 °C - fault it has fallen off the bus (Xid 79)",
     ]
 
 
@@ -113,7 +113,7 @@ def test_status_is_a_table_and_says_what_to_do(server: Server, capsys: pytest.Ca
     assert "exit code 1. Correct `model`." in lines[1]
     assert "42 %" in lines[2]
     assert lines[5].split()[:2] == ["box", "unhealthy"]
-    assert lines[-1].endswith("appliance load m")
+    assert lines[-1].endswith("appliance load m (the same for n)")
 
 
 @pytest.mark.parametrize(

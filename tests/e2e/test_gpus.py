@@ -106,8 +106,8 @@ def test_memory_that_somebody_else_holds_is_named_and_left_alone(tmp_path: Path)
         assert 5 <= int(reply.headers["retry-after"]) <= 60
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_blocked")
         message = reply.json()["error"]["message"]
-        assert f"pid {os.getpid()} (ann, train.py, 20000 MiB)" in message
-        assert "GPU 0 has 4000 MiB free" in message
+        assert f"pid {os.getpid()} (ann, train.py, 19.5 GiB)" in message
+        assert "GPU 0 has 3.9 GiB free" in message
         assert state(box, "m")["state"] == "blocked"
         assert starts(box, "m") == 0
         with ThreadPoolExecutor(1) as pool:
@@ -277,7 +277,7 @@ def test_a_model_that_was_placed_automatically_is_taken_over_with_its_gpu_and_co
         box.config.write_text(box.config.read_text() + engine(driver, "o", 20_000, extra=sized.format(20_000)))
         told = box.ops("POST", "/reload?dry_run=1").json()
         assert [change["detail"] for change in told["runtimes"]] == [
-            "comes; it needs 19073 MiB of GPU memory; fits on GPU 1 when these have gone: m (idle)"
+            "comes; it needs 18.6 GiB of GPU memory; fits on GPU 1 when these have gone: m (idle)"
         ]
         assert ask(box, "n").status_code == 200
         assert (box.row("n")["gpus"], box.row("m")["state"]) == ([1], "stopped")

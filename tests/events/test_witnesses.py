@@ -42,7 +42,7 @@ def test_states_and_crashes_are_told_with_their_reason() -> None:
         ("replica.state", "m@1", "stopped \u2192 starting."),
         ("replica.state", "m@1", "starting \u2192 ready."),
         ("replica.crashed", "m@1", "out of memory. Set memory."),
-        ("replica.state", "m@1", "ready \u2192 backoff. out of memory. Set memory."),
+        ("replica.state", "m@1", "ready \u2192 backoff: out of memory. Set memory."),
     ]
     assert heard.facts[0] == {"runtime": "m", "pid": 7, "state": "starting", "was": "stopped"}
     assert heard.facts[2] == {"runtime": "m", "pid": None, "cause": "oom", "restarts": 1}

@@ -16,7 +16,7 @@ def test_what_is_the_same_is_not_touched() -> None:
 def test_what_goes_comes_first_and_makes_room() -> None:
     made = changes([A], [B])
     assert [(change.runtime, change.action) for change in made] == [("a", "remove"), ("b", "add")]
-    assert "1024 MiB" in made[1].detail
+    assert "1.0 GiB" in made[1].detail
 
 
 def test_a_setting_that_is_part_of_the_launch_needs_a_new_process() -> None:

@@ -55,7 +55,7 @@ def test_who_would_have_to_go_is_named_with_what_it_does() -> None:
 def test_what_does_not_fit_says_why() -> None:
     holder = Holder(7, "ann", "train.py", 20 * GIB)
     ((says),) = told(wish(), gpus=(gpu(free=4, holders=(holder,)),))
-    assert says.startswith("comes; does not fit now: it needs 12288 MiB of GPU memory, and GPU 0 has 4096 MiB free")
+    assert says.startswith("comes; does not fit now: it needs 12.0 GiB of GPU memory, and GPU 0 has 4.0 GiB free")
     assert "ann, train.py" in says
     assert "a uses" in told(wish(), views=(there(pinned=True),), gpus=(gpu(free=4),))[0]
     assert "it can never fit" in told(wish(need=99))[0]

@@ -162,12 +162,18 @@ def test_who_makes_no_room(facts: dict[str, Any], busy: int) -> None:
     assert (action.kind, action.reason) == ("wait", "waits for memory of GPU 0 that stays uses")
 
 
+def test_what_is_short_by_a_little_does_not_look_as_if_it_fitted() -> None:
+    holder = Holder(7, "ann", "train.py", 20 * GIB)
+    action = only(view("x", asked=1, need=12 * GIB), gpus=[gpu(free=11.99, holders=(holder,))])
+    assert "it needs 12.000 GiB of GPU memory, and GPU 0 has 11.990 GiB free" in action.reason
+
+
 def test_the_reason_names_the_gpu_that_is_short() -> None:
     wide = view("x", asked=1, need=20 * GIB, choices=(0, 1))
     holder = Holder(7, "ann", "train.py", 20 * GIB)
     action = only(wide, gpus=[gpu(0), gpu(1, 4, holders=(holder,))])
     assert action.reason == (
-        "it needs 20480 MiB of GPU memory, and GPU 1 has 4096 MiB free; held by pid 7 (ann, train.py, 20480 MiB)"
+        "it needs 20.0 GiB of GPU memory, and GPU 1 has 4.0 GiB free; held by pid 7 (ann, train.py, 20.0 GiB)"
     )
 
 
@@ -200,8 +206,8 @@ def test_memory_that_others_hold_is_named() -> None:
     holder = Holder(4711, "bob", "python train.py", 20 * GIB)
     action = only(view(asked=1, need=12 * GIB), gpus=[gpu(free=4, holders=(holder,))])
     assert action.kind == "block"
-    assert "12288 MiB" in action.reason
-    assert "pid 4711 (bob, python train.py, 20480 MiB)" in action.reason
+    assert "12.0 GiB" in action.reason
+    assert "pid 4711 (bob, python train.py, 20.0 GiB)" in action.reason
 
 
 def test_what_can_never_fit_says_so() -> None:
@@ -310,7 +316,7 @@ def test_memory_that_nobody_holds_any_more_is_waited_for_and_what_others_hold_bl
     assert "has not given all of it back yet" in lagging.reason
     held = only(asked, gpus=[gpu(free=4, holders=(Holder(7, "ann", "train.py", 20 * GIB),))])
     assert held.kind == "block"
-    assert "pid 7 (ann, train.py, 20480 MiB)" in held.reason
+    assert "pid 7 (ann, train.py, 20.0 GiB)" in held.reason
     assert only(view(asked=1, need=99 * GIB), gpus=[gpu(free=4)]).kind == "block"
 
 
