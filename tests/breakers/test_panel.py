@@ -1,6 +1,8 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appliance.breakers.breaker import State
 from appliance.breakers.panel import Panel
@@ -203,3 +205,28 @@ def test_a_backend_with_the_name_of_a_runtime_that_was_removed_is_judged_as_a_ba
     on.replica_dropped("a")  # a backend
     fail(on, Target("m/x", "backend", "m", "openai", "x", BOX))
     assert on.tripped == {"m/x"}
+
+
+@given(
+    st.lists(st.floats(-1.9, 300), max_size=20),
+    st.lists(st.tuples(st.floats(0, 1), st.sampled_from([GOOD, BAD])), max_size=4),
+    st.one_of(st.none(), st.floats(0.1, 200)),
+)
+def test_however_late_or_early_a_crash_is_seen_what_it_broke_opens_nothing(
+    broken: list[float], other: list[tuple[float, Verdict]], again: float | None
+) -> None:
+    """Times are seconds from the moment in which the supervisor sees it; the other replica has ends of its own."""
+    on = pair()
+    events: list[tuple[float, int, Callable[[float], object]]] = [
+        (at, 1, lambda now: breaks(on, "m-1", ONE, now, 1)) for at in broken
+    ]
+    for at, said in other:
+        events.append((at, 1, lambda now, said=said: on.ended(M, said, now, now, "x", lease=Lease(TWO, "m-2"))))  # type: ignore[misc]
+    events.append((0.0, 0, lambda _: on.replica_changed(row(READY, "m-1", ONE), row(BACKOFF, "m-1"))))
+    if again is not None:
+        events.append((again, 0, lambda _: on.replica_changed(row(BACKOFF, "m-1"), row(READY, "m-1", NEXT))))
+    for at, _, happens in sorted(events, key=lambda event: event[:2]):
+        happens(100 + at)
+        assert on.order("m", [M], 0, 100 + at) == [M]
+    assert on.tripped == set()
+    assert on.order("m", [M], 0, 1000) == [M]
