@@ -1,6 +1,7 @@
 """What of a configuration may be shown, and how a shown text gets its secrets back. Pure.
 
-One rule for the console, `GET /ops/v1/config`, `appliance models explain` and the support bundle. A secret is
+One rule for the console, `GET /ops/v1/config` and `/ops/v1/models`, `appliance models explain` and the support bundle.
+A secret is
 
 - a key's hash, a variable of an engine, and what has a name that tells of one, such as `api_key`;
 - of a command line, what follows a flag with such a name, and what follows such a name in a word: `--api-key=…`,
@@ -10,7 +11,8 @@ One rule for the console, `GET /ops/v1/config`, `appliance models explain` and t
 Names stay, so that one sees what is set. The path of a file with a secret is not one (`--api-key-file`, `key_file`):
 whoever helps has to see where it is looked for. Nor are a tokenizer and a number of tokens.
 
-A secret in a text becomes `"***1***"`, the next one `"***2***"`; whoever edits the text moves them about as they like.
+A secret in settings becomes `***`, which stands for it as long as it stays where it is (`with_secrets`). One in a text
+becomes `"***1***"`, the next one `"***2***"`; whoever edits the text moves them about as they like.
 """
 
 import re
@@ -21,8 +23,8 @@ from typing import Any
 
 import msgspec
 
-from appliance.config.locate import ConfigPath, spans
-from appliance.config.schema import Config
+from appliance.config.locate import ConfigPath, dotted, spans
+from appliance.config.schema import Config, Model
 from appliance.errors import OperatorError
 
 MASK = "***"
@@ -54,6 +56,7 @@ _TOKEN = re.compile(rf"""(["'])((?:{_LEAD})?)\*\*\*(\d{{1,6}})\*\*\*\1""")
 _QUOTE = re.compile(r"\"\"\"\n?|'''\n?|\"|'|")
 _SHOWN: set[ConfigPath] = {("server", "auth"), ("server", "key_prefix")}  # settings whose names only sound so
 # These may look like credentials and are none: names, and what a guardrail looks for.
+_MODEL: ConfigPath = ("models", 0)  # where the settings of a model are, whichever one it is
 _PLAIN = {"name", "model", "models", "targets", "binary", "patterns", "words", "instructions"}
 
 
@@ -115,6 +118,68 @@ def effective(config: Config) -> dict[str, Any]:
     """Every setting with its value, secrets masked; durations in seconds, sizes in bytes, dates since 1970."""
     facts: dict[str, Any] = _all_shown(msgspec.to_builtins(config, enc_hook=_number), ())
     return facts
+
+
+def model(entry: Model) -> dict[str, Any]:
+    """Every setting of a `[[models]]` entry, secrets masked."""
+    facts: dict[str, Any] = _all_shown(msgspec.to_builtins(entry, enc_hook=_number), _MODEL)
+    return facts
+
+
+def with_secrets(settings: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a model, wanted by somebody who has seen it masked, with the secrets that were left as they were.
+
+    Args:
+        settings: by name, as TOML values.
+        before: all settings of the entry as they are.
+
+    Raises:
+        OperatorError: a mask stands where it can stand for nothing that was there.
+    """
+    seen = _all_shown(before, _MODEL)
+    found: dict[str, Any] = _unmasked(settings, _Seen(before, seen), _MODEL, anything=seen != before)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A value as it was, and as it was shown; None and None where nothing was."""
+
+    was: Any = None
+    shown: Any = None
+
+    def member(self, name: str) -> "_Seen":
+        """Of a table."""
+        inside = isinstance(self.was, Mapping) and name in self.was
+        return _Seen(self.was[name], self.shown[name]) if inside else _Seen()
+
+    def items(self, wanted: Sequence[Any]) -> "list[_Seen]":
+        """Of a list, for each item of another one: that in its place, or, in one that is longer or shorter, the only
+        one that looks like it.
+        """
+        was = self.was if isinstance(self.was, list) else []
+        if len(wanted) == len(was):
+            return [_Seen(*pair) for pair in zip(was, self.shown, strict=True)]
+        alone = [item if was and self.shown.count(item) == 1 else None for item in wanted]
+        return [_Seen() if one is None else _Seen(was[self.shown.index(one)], one) for one in alone]
+
+
+def _unmasked(wanted: Any, seen: _Seen, path: ConfigPath, *, anything: bool) -> Any:
+    """See `with_secrets`; `anything`: some value was masked, so that a mask which stands for nothing is a mistake."""
+    if isinstance(wanted, Mapping):
+        return {
+            name: _unmasked(item, seen.member(name), (*path, name), anything=anything) for name, item in wanted.items()
+        }
+    if isinstance(wanted, list | tuple):
+        pairs = zip(wanted, seen.items(wanted), strict=True)
+        return [_unmasked(item, one, (*path, at), anything=anything) for at, (item, one) in enumerate(pairs)]
+    if not isinstance(wanted, str) or MASK not in wanted:
+        return wanted
+    if wanted == seen.shown:
+        return seen.was
+    if anything or _shown("any", path, "") == MASK:
+        raise OperatorError(f"{MASK} in `{dotted(path[2:])}` stands for no value that is there: write the value itself")
+    return wanted
 
 
 def command_line(words: Sequence[str]) -> list[str]:

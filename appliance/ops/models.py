@@ -12,6 +12,7 @@ import msgspec
 
 from appliance.api.reply import json_reply
 from appliance.api.routes import Route
+from appliance.config import masking
 from appliance.config.edit import Settings, add_model, change_model, models_of, remove_model
 from appliance.domain.http import Reply, Request
 from appliance.editing import Edited, Editor
@@ -56,7 +57,7 @@ class ModelRoutes:
         states = readiness(fleet, {name: model.targets for name, model in listed.items()})
         rows = []
         for model in self.editor.config.models:
-            facts = msgspec.to_builtins(model)
+            facts = masking.model(model)
             rows.append(facts | {"source": "configuration"} | states.get(model.name, _OFF))
         named = {row["name"] for row in rows}
         for name, public in listed.items():
@@ -100,12 +101,15 @@ class ModelRoutes:
         return edited
 
     def _edited(self, method: str, name: str, settings: Settings, text: str) -> str:
-        """The text after an order; a model that has no entry gets one by being changed."""
+        """The text after an order; a model that has no entry gets one by being changed. Who has seen it masked may
+        leave its secrets so.
+        """
+        entry = next((row for row in models_of(text) if row.get("name") == name), None)
+        settings = masking.with_secrets(settings, entry or {})
         if method == "POST":
             return add_model(text, name, settings)
-        listed = any(row.get("name") == name for row in models_of(text))
         public = self.catalogue.listed(self.fleet.snapshot()).get(name)
-        if listed:
+        if entry is not None:
             return remove_model(text, name) if method == "DELETE" else change_model(text, name, settings)
         if public is None or method == "DELETE":
             raise GatewayError("model_not_found", f"There is no model {name[:100]!r}. GET /ops/v1/models lists all.")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config.load import parse
-from appliance.config.masking import MASK, _shown, command_line, effective, masked, restored
-from appliance.config.schema import Config, Tls
+from appliance.config.masking import MASK, _shown, command_line, effective, masked, model, restored, with_secrets
+from appliance.config.schema import Config, Model, Tls
 from appliance.diagnosis.bundle import own_parts
 from appliance.diagnosis.redaction import Redaction
 from appliance.errors import OperatorError
@@ -214,3 +214,64 @@ def test_any_values_come_back(values: list[str]) -> None:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+FORCED = {
+    "api_key": "canary-1",
+    "pin_key": 1234,
+    "url": "https://me:canary-2@box/v1",
+    "headers": [{"authorization": "Bearer canary-3"}, {"name": "plain"}],
+    "keys": ["canary-4", "canary-5"],
+    "seed": 1,
+    "stop": ["***"],
+}
+
+
+def test_settings_of_a_model_come_back_as_they_were_shown() -> None:
+    shown = model(Model(name="m", targets=("t",), forced=FORCED))
+    assert "canary" not in str(shown)
+    assert "1234" not in str(shown)
+    assert shown["forced"]["url"] == "https://***@box/v1"
+    assert with_secrets({"forced": shown["forced"], "kind": "chat"}, {"forced": FORCED}) == {
+        "forced": FORCED,
+        "kind": "chat",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({"api_key": MASK, "seed": 2}, {"api_key": "canary-1", "seed": 2}),
+        ({"api_key": "new"}, {"api_key": "new"}),
+        ({"seed": True}, {"seed": True}),  # which equals 1
+        ({"headers": [{"authorization": MASK}]}, {"headers": [{"authorization": "Bearer canary-3"}]}),
+        (
+            {"headers": [{"x": 1}, {"name": "plain"}, {"authorization": MASK}]},
+            {"headers": [{"x": 1}, {"name": "plain"}, {"authorization": "Bearer canary-3"}]},
+        ),
+        ({"stop": ["***"]}, {"stop": ["***"]}),
+        ({"stop": ["***", "x"]}, {"stop": ["***", "x"]}),
+        ({"pin_key": "***"}, {"pin_key": 1234}),
+        ({"keys": [MASK, MASK]}, {"keys": ["canary-4", "canary-5"]}),
+        ({"keys": [MASK, "x"]}, {"keys": ["canary-4", "x"]}),
+        ({"keys": [MASK]}, None),  # which of them?
+        ({"url": "https://***@elsewhere/v1"}, None),
+        ({"other_key": MASK}, None),
+        ({"seed": MASK}, None),
+        (None, None),
+    ],
+)
+def test_a_mask_stands_for_what_is_in_its_place_or_is_refused(
+    wanted: dict[str, object] | None, found: dict[str, object] | None
+) -> None:
+    if found is not None or wanted is None:
+        assert with_secrets({"forced": wanted}, {"forced": FORCED}) == {"forced": found}
+    else:
+        with pytest.raises(OperatorError, match=r"`forced\.\S+` stands for no value"):
+            with_secrets({"forced": wanted}, {"forced": FORCED})
+
+
+def test_where_nothing_was_masked_a_mask_is_only_refused_where_a_secret_should_be() -> None:
+    assert with_secrets({"defaults": {"stop": ["***"]}}, {}) == {"defaults": {"stop": ["***"]}}
+    with pytest.raises(OperatorError, match=r"\*\*\* in `defaults\.api_key` stands for no value that is there"):
+        with_secrets({"defaults": {"api_key": "***"}}, {"defaults": {"seed": 1}})

@@ -15,8 +15,8 @@ from tests.fakes.editing import TEXT, editor
 from tests.fakes.journal import journal
 
 
-async def desk(tmp_path: Path, edit: str = "models") -> tuple[Desk, Path]:
-    subject, _, path = editor(tmp_path, edit)
+async def desk(tmp_path: Path, edit: str = "models", more: str = "") -> tuple[Desk, Path]:
+    subject, _, path = editor(tmp_path, edit, more)
     config = ConfigFile(path, {}).fresh()[0]
     endpoint = Endpoint(Address.from_url("http://127.0.0.1:1"))
     catalogue = Catalogue(config.models, config.runtimes, [(config.backends[0], endpoint)])
@@ -87,3 +87,21 @@ async def test_a_server_that_is_not_to_be_changed_offers_nothing(tmp_path: Path)
     page = text(await here.ask("GET", "/console/models"))
     assert "Remove" not in page
     assert "on the machine itself" in page
+
+
+async def test_a_secret_is_masked_in_the_form_and_saved_unchanged_it_is_as_it_was(tmp_path: Path) -> None:
+    forced = '[models.forced]  # by us\napi_key = "canary-1"\nseed = 1\n'
+    here, path = await desk(tmp_path, more=forced)
+    form = await here.ask("GET", "/console/models?edit=m")
+    assert "api_key = &#34;***&#34;" in text(form)
+    members: dict[str, Any] = {"name": "m", "what": "set", "targets": "b/x", "active": "on"}
+    same = await here.order("/console/models/look", **members, forced='api_key = "***"\r\nseed = 1')
+    changed = await here.order("/console/models/look", **members, forced='api_key = "***"\r\nseed = 2')
+    assert "+seed = 2" in text(changed)
+    assert "+seed" not in text(same)
+    members |= {"forced": 'api_key = "***"\r\nseed = 2', "etag": hidden(changed, "etag")}
+    assert (await here.order("/console/models/write", **members)).status == 303
+    assert path.read_text().endswith(forced.replace("seed = 1", "seed = 2"))
+    nowhere = await here.order("/console/models/look", what="add", name="n", targets="b/x", forced='api_key = "***"')
+    assert "stands for no value that is there" in text(nowhere)
+    assert "canary" not in text(form) + text(same) + text(changed) + text(nowhere)

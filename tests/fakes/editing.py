@@ -48,9 +48,9 @@ class Reloads:
         return Reloaded(ok=True, models=("m",))
 
 
-def editor(tmp_path: Path, edit: str = "all") -> tuple[Editor, Reloads, Path]:
+def editor(tmp_path: Path, edit: str = "all", more: str = "") -> tuple[Editor, Reloads, Path]:
     path = tmp_path / "a.toml"
-    path.write_text(TEXT.replace("EDIT", edit))
+    path.write_text(TEXT.replace("EDIT", edit) + more)
     file = ConfigFile(path, {})
     reloads = Reloads(file)
     return Editor(file, cast("Reloader", reloads)), reloads, path

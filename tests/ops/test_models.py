@@ -130,3 +130,24 @@ def test_the_commands(box: Product) -> None:
     assert "no model" in models(box, "off", "nobody", code=2)
     assert json.loads(models(box, "remove", "smart", "--json"))["written"] is True
     assert chat(box, "smart") == 404
+
+
+def test_secrets_of_a_model_are_masked_and_stay_as_they_are_when_they_are_sent_back(box: Product) -> None:
+    forced = {"api_key": "canary-1", "extra": {"authorization": "Bearer canary-2"}, "seed": 1}
+    added = order(box, "POST", "smart", {"targets": ["m"], "forced": forced, "defaults": {"url": "x://u:canary-3@h"}})
+    shown = order(box, "GET", "")
+    row = rows(box)["smart"]
+    assert row["forced"] == {"api_key": "***", "extra": {"authorization": "***"}, "seed": 1}
+    assert row["defaults"] == {"url": "x://***@h"}
+    row["forced"]["seed"] = 2
+    changed = order(box, "PATCH", "smart", {"forced": row["forced"], "defaults": row["defaults"]})
+    assert changed.json()["written"]
+    assert 'forced = {api_key = "canary-1", extra = {authorization = "Bearer canary-2"}, seed = 2}' in (
+        box.config.read_text().replace("{ ", "{").replace(" }", "}")
+    )
+    assert "canary-3" in box.config.read_text()
+    wrong = order(box, "PATCH", "smart", {"forced": {"password": "***"}})
+    assert (wrong.status_code, "stands for no value that is there" in wrong.text) == (409, True)
+    listed = models(box, "list", "--json")
+    assert "canary" not in added.text + shown.text + changed.text + wrong.text + listed + box.written()
+    assert order(box, "DELETE", "smart").json()["ok"]
