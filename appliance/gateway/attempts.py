@@ -7,8 +7,9 @@ The extra attempt goes to another target. Where there is none, and nobody could 
 the next process, once the supervisor has seen that this one has ended: who comes a moment later waits for that too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -151,31 +152,27 @@ class Attempts:
             body = call.foreign.chat_body(target.engine, target.model or call.model)
         else:
             body = outgoing_body(call, target.model)
-        try:
-            reply = await self._asked(call, target, body, exchange, others)
-        except ConnectFailed:
-            if not await self.next_life(target, exchange, others):
-                raise
-            reply = await self._asked(call, target, body, exchange, others)
+        headers = [("content-type", call.content_type)] if call.content_type else _SENT
+        while True:
+            endpoint = target.endpoint
+            if endpoint is None:
+                lease = await self._admitted(call.operation, target, body, exchange, others)
+                endpoint = lease.endpoint
+                exchange.content = remembered(body)
+            exchange.phase = "first_byte"
+            exchange.asked = exchange.accounts.clock()
+            try:
+                reply = await self.post(target, endpoint, call.operation.engine_path, body, exchange, headers)
+                break
+            except ConnectFailed:
+                if not await self.next_life(target, exchange, others):
+                    raise
         try:
             return await self._accepted(reply, call, target)
         except BaseException:
             with trio.CancelScope(shield=True):  # bounded inside: closing only shuts the socket
                 await reply.aclose()
             raise
-
-    async def _asked(
-        self, call: Call, target: Target, body: bytes, exchange: Exchange, others: Sequence[Target]
-    ) -> UpstreamReply:
-        endpoint = target.endpoint
-        if endpoint is None:
-            lease = await self._admitted(call.operation, target, body, exchange, others)
-            endpoint = lease.endpoint
-            exchange.content = remembered(body)
-        exchange.phase = "first_byte"
-        exchange.asked = exchange.accounts.clock()
-        headers = [("content-type", call.content_type)] if call.content_type else _SENT
-        return await self.post(target, endpoint, call.operation.engine_path, body, exchange, headers)
 
     async def endpoint_of(self, target: Target, exchange: Exchange, others: Sequence[Target]) -> Endpoint:
         """Where a session goes: a runtime is started for it, and its replica and a slot are held.
@@ -206,37 +203,11 @@ class Attempts:
 
         Whoever has waited finds the circuit as it is by then.
         """
-        panel, clock = self.outcomes.panel, exchange.accounts.clock
-
-        def shut_out() -> bool:
-            """A tripped target is left alone if that is the model's only one, or the next one to try is not tripped."""
-            return exchange.sole or any(panel.allows(other, clock()) for other in others)
-
-        def in_vain() -> GatewayError | None:
-            shut = target.name in panel.tripped and not panel.allows(target, clock()) and shut_out()
-            return panel.refusal(exchange.model, target, clock()) if shut else None
-
-        lease = await self._in_turn(operation, target.owner, body, exchange, in_vain, elsewhere=bool(others))
-        if target.name in panel.tripped and shut_out() and not panel.send(target, clock()):
-            raise panel.refusal(exchange.model, target, clock())
-        return lease
-
-    async def _in_turn(
-        self,
-        operation: Operation,
-        runtime: str,
-        body: bytes,
-        exchange: Exchange,
-        in_vain: Callable[[], GatewayError | None],
-        *,
-        elsewhere: bool,
-    ) -> Lease:
+        runtime, elsewhere = target.owner, bool(others)
         lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
-        if exchange.inside:
-            return lease
-        trials, queues = self.outcomes.trials, self.outcomes.queues
+        trials, queues, panel = self.outcomes.trials, self.outcomes.queues, self.outcomes.panel
         tokens = exchange.input_estimate
-        while True:
+        while not exchange.inside:
             # Looked at again after every wait: the same request of somebody else may have crashed an engine by then.
             if trials.suspects.any and exchange.trial is None and await trials.turn(runtime, body, exchange):
                 lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
@@ -246,10 +217,25 @@ class Attempts:
                 or operation is Operation.COUNT_TOKENS
                 or queues.take(runtime, exchange, tokens)
             ):
-                return lease
+                break
             exchange.let_go()  # others may need the room while this one waits
-            await queues.wait(runtime, exchange, tokens, in_vain)
+            await queues.wait(runtime, exchange, tokens, partial(self._in_vain, target, exchange, others))
             lease = await self._ready(runtime, exchange, elsewhere=elsewhere)
+        if target.name in panel.tripped and self._shut_out(exchange, others):
+            now = exchange.accounts.clock()
+            if not panel.send(target, now):
+                raise panel.refusal(exchange.model, target, now)
+        return lease
+
+    def _shut_out(self, exchange: Exchange, others: Sequence[Target]) -> bool:
+        """A tripped target is left alone if it is the model's only one, or the next one to try is not tripped."""
+        return exchange.sole or any(self.outcomes.panel.allows(other, exchange.accounts.clock()) for other in others)
+
+    def _in_vain(self, target: Target, exchange: Exchange, others: Sequence[Target]) -> GatewayError | None:
+        """Why it need not stand in line any more."""
+        panel, now = self.outcomes.panel, exchange.accounts.clock()
+        shut = target.name in panel.tripped and not panel.allows(target, now) and self._shut_out(exchange, others)
+        return panel.refusal(exchange.model, target, now) if shut else None
 
     async def _ready(self, runtime: str, exchange: Exchange, *, elsewhere: bool) -> Lease:
         exchange.phase = "loading"
