@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import sys
@@ -16,9 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import trio
-from rich.console import Console
-from rich.table import Table
 
+from appliance.cli.tables import show, table
 from appliance.config.schema import Config, Key, Runtime, Server
 from appliance.domain.secret import Secret
 from appliance.domain.status import ReplicaState, ReplicaStatus
@@ -162,8 +162,16 @@ def failure(row: ReplicaStatus) -> str | None:
     return f"{reason}\n{row.advice}".strip()
 
 
-def instructions(url: str, key: str) -> str:
-    """What to try, ready to paste: no line is wrapped and none needs editing."""
+def instructions(url: str, key: str, state_dir: str, program: str = "appliance") -> str:
+    """What to try, ready to paste: no line is wrapped and none needs editing.
+
+    Args:
+        url: where it serves.
+        key: that opens it.
+        state_dir: by which commands find it.
+        program: the command that this is, for a shell in the same directory.
+    """
+    here = f"--state-dir {shlex.quote(state_dir)}"
     return f"""
 Ask it something:
 
@@ -182,6 +190,11 @@ Embeddings (this model is loaded by its first request):
 
 curl {url}/v1/embeddings -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \
 -d '{{"model":"{EMBED}","input":"the sea"}}'
+
+In another terminal: a link that opens the console in a browser, and what every model does:
+
+{program} console {here}
+{program} status {here}
 
 This is a small base model on the CPU, so its answers are rough; the serving is real.
 Ctrl-C stops everything.
@@ -248,15 +261,21 @@ async def _wait_until_ready(running: Running, progress: Progress) -> str | None:
 
 
 def _print_welcome(running: Running, config: Config, key: str) -> None:
-    table = Table("model", "kind", "state")
+    models = table("MODEL", "KIND", "STATE")
     for runtime in config.runtimes:
         state = "ready" if runtime.start == "boot" else "starts with its first request"
-        table.add_row(runtime.name, ", ".join(runtime.kinds), state)
-    # A pipe has no width; without one rich would fold the cells.
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+        models.add_row(runtime.name, ", ".join(runtime.kinds), state)
+    print()
+    show(models)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(running.host, running.host)
     url = f"http://[{host}]:{running.port}" if ":" in host else f"http://{host}:{running.port}"
-    print(instructions(url, key), flush=True)
+    print(instructions(url, key, config.server.state_dir, shlex.quote(_program())), flush=True)
+
+
+def _program() -> str:
+    """What was typed to start this: a clone has it in `.venv/bin`, which is not on the path."""
+    name = Path(sys.argv[0]).name
+    return name if shutil.which(name) else os.path.relpath(sys.argv[0])
 
 
 def _assemble(target: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_chat_model_starts_at_boot_and_the_embedder_with_its_first_request(t
 
 
 def test_the_curl_line_is_one_line_that_a_shell_takes_apart_correctly() -> None:
-    lines = demo.instructions("http://127.0.0.1:8000", "KEY").splitlines()
+    lines = demo.instructions("http://127.0.0.1:8000", "KEY", "/s").splitlines()
     for line in (line for line in lines if line.startswith("curl")):
         words = shlex.split(line)
         assert "Authorization: Bearer KEY" in words
@@ -84,8 +84,14 @@ def test_the_curl_line_is_one_line_that_a_shell_takes_apart_correctly() -> None:
     assert sum(line.startswith("curl -N http://127.0.0.1:8000/v1/chat/completions ") for line in lines) == 1
 
 
+def test_the_console_is_one_command_away() -> None:
+    lines = demo.instructions("http://h:1", "KEY", "/my state", ".venv/bin/appliance").splitlines()
+    assert ".venv/bin/appliance console --state-dir '/my state'" in lines
+    assert ".venv/bin/appliance status --state-dir '/my state'" in lines
+
+
 def test_the_python_lines_compile() -> None:
-    lines = demo.instructions("http://h:1", "KEY").splitlines()
+    lines = demo.instructions("http://h:1", "KEY", "/s").splitlines()
     start = lines.index("from openai import OpenAI")
     compile("\n".join(lines[start : start + 4]), "snippet", "exec")
 
