@@ -116,6 +116,12 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(values)
 
 
+def with_data(event: bytes, data: bytes) -> bytes:
+    """The event with other data; its other lines stay, and come first."""
+    lines = [line for line in _LINE_END.split(event) if line and line.partition(b":")[0] != b"data"]
+    return b"".join(line + b"\n" for line in lines) + _carrying(data)
+
+
 def is_done(data: bytes) -> bool:
     """The data of an event is the closing mark of an OpenAI stream."""
     return not data.startswith(b"{") and data.strip() == DONE
@@ -123,4 +129,8 @@ def is_done(data: bytes) -> bool:
 
 def event(data: bytes) -> bytes:
     """One event that carries these bytes; several lines become several data lines."""
+    return _carrying(data)
+
+
+def _carrying(data: bytes) -> bytes:
     return b"".join(b"data: " + line + b"\n" for line in _LINE_END.split(data)) + b"\n"

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import ProtocolViolation
-from appliance.sse import Splitter, cut, data_of, event, is_done
+from appliance.sse import Splitter, cut, data_of, event, is_done, with_data
 
 STREAM = b': hi\n\ndata: {"a":1}\n\ndata: one\ndata: two\r\n\r\n: ping\r\n\r\nevent: x\rdata: y\r\rdata: [DONE]\n\n'
 EVENTS = [
@@ -105,6 +105,12 @@ def test_data_lines_are_joined_and_lose_one_space_only() -> None:
     assert data_of(b"event: a\ndata:  x\r\ndata:y\rid: 3\n\n") == b" x\ny"
     assert data_of(b": only a comment\n\n") == b""
     assert event(b"x\ny") == b"data: x\ndata: y\n\n"
+
+
+def test_an_event_with_other_data_keeps_its_other_lines() -> None:
+    for wire in (b"event: x\ndata: old\nid: 1\n\n", b"event: x\r\ndata: ol\r\nid: 1\r\ndata: d\r\n\r\n"):
+        assert with_data(wire, b"new") == b"event: x\nid: 1\ndata: new\n\n"
+    assert with_data(b"data: old\n\n", b"a\nb") == b"data: a\ndata: b\n\n"
 
 
 def test_only_the_closing_mark_itself_is_the_closing_mark() -> None:

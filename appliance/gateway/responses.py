@@ -1,4 +1,7 @@
-"""A streamed Responses answer: its own events, passed on as they come, and its own way to end."""
+"""A streamed Responses answer: its own events, passed on as they come, and its own way to end.
+
+Where an engine leaves out what clients need, it is filled in; see `wire.response_filler`.
+"""
 
 import re
 from collections.abc import Callable
@@ -7,38 +10,54 @@ from appliance.errors import GatewayError
 from appliance.gateway.accounting import Exchange
 from appliance.gateway.engine_reply import EngineReply
 from appliance.gateway.relay import Relay
-from appliance.sse import cut, data_of, is_done
+from appliance.sse import cut, data_of, is_done, with_data
 from appliance.wire.response_event import peek_response, response_error_event
+from appliance.wire.response_filler import ResponseFiller, is_whole
 
 # Nearly all events of nearly all streams: pieces of text, of thoughts, of arguments.
 _DELTAS = re.compile(rb"(?:event: response\.[a-z_.]+\.delta\ndata: \{[^\r\n]*+\n\n)++")
 
 
 class ResponsesRelay(Relay):
-    """Ends well with `response.completed`, `.incomplete` or `.failed`; there is no `[DONE]`, and none is passed on."""
+    """Ends well with `response.completed`, `.incomplete` or `.failed`; there is no `[DONE]`, and none is passed on.
 
-    def __init__(self, upstream: EngineReply, exchange: Exchange, *, on_close: Callable[[Relay], None]) -> None:
+    Args:
+        upstream: the engine's answer.
+        exchange: what it belongs to.
+        created: Unix seconds.
+        on_close: called when it is over.
+    """
+
+    def __init__(
+        self, upstream: EngineReply, exchange: Exchange, *, created: int, on_close: Callable[[Relay], None]
+    ) -> None:
         super().__init__(upstream, exchange, hide_usage=False, on_close=on_close)
+        self._filler: ResponseFiller | None = ResponseFiller(exchange.model, created)
         self._events = 0
         self._failed = False
 
     def _looked_through(self, run: bytes) -> bytes:
-        if not self._done and _DELTAS.fullmatch(run):
+        if self._filler is None and not self._done and _DELTAS.fullmatch(run):
             events = run.count(b"\n\n")
             self._count(events)
             self._events += events
             return run
-        wanted = []
+        wanted: list[bytes] = []
         for event in cut(run):
             if self._done:  # nothing may follow the last event
                 break
-            if self._wanted(event):
-                wanted.append(event)
+            data = data_of(event)
+            if self._wanted(data):
+                wanted.append(self._filled(event, data, self._events + len(wanted)))
         self._events += len(wanted)
         return b"".join(wanted)
 
-    def _wanted(self, event: bytes) -> bool:
-        data = data_of(event)
+    def _filled(self, event: bytes, data: bytes, number: int) -> bytes:
+        if number == 0 and is_whole(data):
+            self._filler = None
+        return event if self._filler is None else with_data(event, self._filler.filled(data, number))
+
+    def _wanted(self, data: bytes) -> bool:
         if is_done(data):
             return False
         seen = peek_response(data)

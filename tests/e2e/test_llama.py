@@ -175,6 +175,17 @@ def test_a_response_whole_and_streamed_has_its_usage(real: Product, client: open
     real.until(lambda: bill in real.log.read_text().rpartition('"operation":"responses"')[2], 10)
 
 
+def test_the_sdks_own_helper_puts_a_streamed_response_together(real: Product, client: openai.OpenAI) -> None:
+    """It finds its way by numbers that the engine leaves out."""
+    with client.responses.stream(model=CHAT, input="Paris is", max_output_tokens=6) as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert final.output_text
+    assert (final.model, final.usage and final.usage.output_tokens_details.reasoning_tokens) == (CHAT, 0)
+    assert final.tools == []
+
+
 def test_tokens_are_spelt_and_counted(real: Product) -> None:
     tokens = real.post("/tokenize", {"model": CHAT, "content": "hello world"}).json()["tokens"]
     assert real.post("/v1/detokenize", {"model": CHAT, "tokens": tokens}).json()["content"] == "hello world"

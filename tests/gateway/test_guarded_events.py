@@ -181,7 +181,7 @@ async def test_through_the_relay_of_responses(action: str) -> None:
     stream = GuardedEvents(scanner(action, "pii"))
     upstream = ScriptedReply(*text([SECRET[:20], SECRET[20:]]))
     reply = GuardedReply(upstream, stream, account, refusal=refusal)
-    relay = ResponsesRelay(reply, account, on_close=lambda _: None)
+    relay = ResponsesRelay(reply, account, created=7, on_close=lambda _: None)
     await relay.prime()
     out = b"".join([part async for part in relay])
     await relay.aclose()

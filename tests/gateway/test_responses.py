@@ -11,7 +11,8 @@ from tests.fakes.upstream_reply import ScriptedReply
 
 
 def event(kind: str, **fields: object) -> bytes:
-    return f"event: response.{kind}\ndata: {json.dumps({'type': f'response.{kind}'} | fields)}\n\n".encode()
+    members = {"type": f"response.{kind}", "sequence_number": 0} | fields
+    return f"event: response.{kind}\ndata: {json.dumps(members)}\n\n".encode()
 
 
 USAGE = {"input_tokens": 25, "output_tokens": 4, "input_tokens_details": {"cached_tokens": 0}}
@@ -23,7 +24,7 @@ FAILED = event("failed", response={"status": "failed", "error": {"code": "server
 
 async def run(*pieces: bytes | Exception) -> tuple[bytes, ResponsesRelay, Exchange, ScriptedReply]:
     account, upstream = exchange(), ScriptedReply(*pieces)
-    relay = ResponsesRelay(upstream, account, on_close=lambda _: None)
+    relay = ResponsesRelay(upstream, account, created=7, on_close=lambda _: None)
     await relay.prime()
     out = b"".join([part async for part in relay])
     await relay.aclose()
@@ -38,6 +39,32 @@ async def test_a_good_stream_passes_byte_for_byte_and_is_counted(last: str) -> N
     assert (relay.broken, account.settled, account.usage, upstream.closed) == (False, True, Usage(25, 4), True)
     assert account.first_token is not None
     assert account.finish == {"completed": "stop", "incomplete": "length"}[last]
+
+
+async def test_what_an_engine_leaves_out_is_filled_in_however_it_arrives() -> None:
+    """As llama-server writes it: no number, no place, hardly a response."""
+
+    def bare(kind: str, **fields: object) -> bytes:
+        return event(kind, **fields).replace(b'"sequence_number": 0, ', b"")
+
+    pieces = [
+        bare("created", response={"id": "resp_1", "status": "in_progress"}),
+        bare("output_item.added", item={"id": "msg_1", "type": "message"}),
+        bare("content_part.added", item_id="msg_1", part={}),
+        *[bare("output_text.delta", item_id="msg_1", delta="Hi")] * 2,
+        bare("completed", response={"id": "resp_1", "status": "completed", "usage": USAGE}),
+    ]
+    alone, _, account, _ = await run(*pieces)
+    together, *_ = await run(b"".join(pieces).replace(b"\n", b"\r\n"))
+    assert together == alone
+    assert account.usage == Usage(25, 4)
+    events = [json.loads(line[6:]) for line in alone.splitlines() if line.startswith(b"data: ")]
+    assert [one["sequence_number"] for one in events] == list(range(6))
+    assert [one.get("output_index") for one in events] == [None, 0, 0, 0, 0, None]
+    assert events[0]["response"]["output"] == []
+    assert (events[0]["response"]["model"], events[0]["response"]["created_at"]) == (account.model, 7)
+    names = [line.removeprefix(b"event: ").decode() for line in alone.splitlines() if line.startswith(b"event: ")]
+    assert names == [one["type"] for one in events]
 
 
 async def test_every_split_gives_the_same_bytes() -> None:
@@ -97,13 +124,13 @@ async def test_a_bad_end_is_told_as_the_api_tells_errors(pieces: tuple[bytes | E
 
 
 async def test_an_error_event_of_the_engine_is_passed_on_and_the_connection_ends() -> None:
-    error = b'event: error\ndata: {"type":"error","message":"x"}\n\n'
+    error = b'event: error\ndata: {"type":"error","message":"x"}\n\n'  # of an engine that numbers its events
     out, relay, account, _ = await run(CREATED, error)
     assert out == CREATED + error
     assert (relay.broken, account.settled) == (True, True)
 
 
 async def test_a_stream_that_is_over_before_it_began_has_a_real_status() -> None:
-    relay = ResponsesRelay(ScriptedReply(), exchange(), on_close=lambda _: None)
+    relay = ResponsesRelay(ScriptedReply(), exchange(), created=7, on_close=lambda _: None)
     with pytest.raises(GatewayError, match="without any content"):
         await relay.prime()

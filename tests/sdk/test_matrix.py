@@ -23,7 +23,7 @@ from tests.fakes.product import KEY, Product, product, runtime
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 HERE = Path(__file__).resolve().parent
 HOME = HERE.parents[1] / ".sdk"
-_OPENAI = "chat stream tools embeddings errors"
+_OPENAI = "chat stream tools embeddings errors responses responses_stream"
 _BOTH = f"{_OPENAI} stream_helper reasoning models error_in_a_stream"
 _CLAUDE = "messages stream count_tokens tools thinking models errors error_in_a_stream"
 

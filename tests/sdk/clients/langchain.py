@@ -46,6 +46,20 @@ def openai_stream() -> None:
 
 
 @check
+def openai_responses() -> None:
+    answer = gpt("gemma", max_tokens=16, use_responses_api=True).invoke(ASK)
+    assert answer.text
+    assert answer.usage_metadata["output_tokens"] > 0
+
+
+@check
+def openai_responses_stream() -> None:
+    parts = list(gpt("gemma", max_tokens=16, use_responses_api=True).stream(ASK))
+    assert "".join(str(part.text) for part in parts)
+    assert sum(part.usage_metadata["output_tokens"] for part in parts if part.usage_metadata) > 0
+
+
+@check
 def openai_tools() -> None:
     bound = gpt("tools").bind_tools([weather])
     call = bound.invoke(ASK)

@@ -7,6 +7,8 @@ const client = new OpenAI({ baseURL: `${URL}/v1`, apiKey: KEY, maxRetries: 0 });
 const claude = new Anthropic({ baseURL: URL, apiKey: KEY, maxRetries: 0 });
 const schema = { type: 'object', properties: { city: { type: 'string' }, days: { type: 'integer' } } };
 const tools = ['weather', 'clock'].map((name) => ({ type: 'function', function: { name, parameters: schema } }));
+const flat = tools.map((one) => ({ type: 'function', strict: false, ...one.function }));
+const names = (response) => response.output.filter((item) => item.type === 'function_call').map((item) => item.name);
 const claudeTools = ['weather', 'clock'].map((name) => ({ name, input_schema: schema }));
 
 await run({
@@ -35,6 +37,19 @@ await run({
     assert.equal(message.role, 'assistant');
     assert.deepEqual(message.tool_calls.map((call) => call.function.name), ['weather', 'clock']);
     assert.equal(typeof JSON.parse(message.tool_calls[0].function.arguments).city, 'string');
+  },
+  async openai_responses() {
+    const whole = await client.responses.create({ model: 'gemma', input: 'The capital of France is', max_output_tokens: 8 });
+    assert.ok(whole.output_text);
+    assert.ok(whole.usage.output_tokens > 0);
+    const called = await client.responses.create({ model: 'tools', input: 'Weather?', tools: flat });
+    assert.deepEqual(names(called), ['weather', 'clock']);
+  },
+  async openai_responses_stream() {
+    const asked = { model: 'gemma', input: 'The capital of France is', max_output_tokens: 8 };
+    assert.ok((await client.responses.stream(asked).finalResponse()).output_text);
+    const called = await client.responses.stream({ model: 'tools', input: 'Weather?', tools: flat }).finalResponse();
+    assert.deepEqual(names(called), ['weather', 'clock']);
   },
   async openai_tools() {
     const asked = { model: 'tools', tools };

@@ -16,6 +16,7 @@ TOOLS = [
     {"type": "function", "function": {"name": "weather", "parameters": SCHEMA}},
     {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}},
 ]
+FLAT_TOOLS = [{"type": "function", "strict": False, **tool["function"]} for tool in TOOLS]
 CLAUDE_TOOLS = [
     {"name": "weather", "input_schema": SCHEMA},
     {"name": "clock", "input_schema": {"type": "object", "properties": {}}},
@@ -56,6 +57,29 @@ def openai_stream_helper() -> None:
     assert message.role == "assistant"
     assert [call.function.name for call in message.tool_calls] == ["weather", "clock"]
     assert isinstance(json.loads(message.tool_calls[0].function.arguments)["city"], str)
+
+
+@check
+def openai_responses() -> None:
+    whole = client.responses.create(model="gemma", input="The capital of France is", max_output_tokens=8)
+    assert whole.output_text
+    assert whole.usage.output_tokens > 0
+    called = client.responses.create(model="tools", input="Weather?", tools=FLAT_TOOLS)
+    assert [item.name for item in called.output if item.type == "function_call"] == ["weather", "clock"]
+
+
+@check
+def openai_responses_stream() -> None:
+    with client.responses.stream(model="gemma", input="The capital of France is", max_output_tokens=8) as stream:
+        kinds = {event.type for event in stream}
+        final = stream.get_final_response()
+    assert {"response.created", "response.output_text.delta", "response.completed"} <= kinds
+    assert final.output_text
+    with client.responses.stream(model="tools", input="Weather?", tools=FLAT_TOOLS) as stream:
+        for _ in stream:
+            pass
+        final = stream.get_final_response()
+    assert [item.name for item in final.output if item.type == "function_call"] == ["weather", "clock"]
 
 
 @check

@@ -1,11 +1,13 @@
-// Vercel's AI SDK, with its providers for OpenAI-compatible servers and for Anthropic.
+// Vercel's AI SDK, with its providers for OpenAI-compatible servers, for OpenAI (the Responses API) and for Anthropic.
 import { createAnthropic } from '@ai-sdk/anthropic';
+import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { APICallError, embedMany, generateText, stepCountIs, streamText, tool } from 'ai';
 import { z } from 'zod';
 import { KEY, URL, assert, raises, run } from './report.mjs';
 
 const gpt = createOpenAICompatible({ name: 'box', baseURL: `${URL}/v1`, apiKey: KEY, includeUsage: true });
+const responses = createOpenAI({ baseURL: `${URL}/v1`, apiKey: KEY });
 const claude = createAnthropic({ baseURL: `${URL}/v1`, apiKey: KEY });
 const plain = { prompt: 'The capital of France is', maxOutputTokens: 8, maxRetries: 0 };
 const weather = tool({
@@ -57,6 +59,16 @@ await run({
     assert.equal(missing.statusCode, 404);
     assert.equal(missing.isRetryable, false);
     await raises(Error, () => streamed(gpt('cut')), '');
+  },
+  async openai_responses() {
+    const result = await generateText({ ...plain, maxOutputTokens: 16, model: responses('gemma') });
+    assert.ok(result.text);
+    assert.ok(result.usage.outputTokens > 0);
+  },
+  async openai_responses_stream() {
+    const { text, usage } = await streamed(responses('gemma'));
+    assert.ok(text);
+    assert.ok(usage.outputTokens > 0);
   },
   async anthropic_messages() {
     const result = await generateText({ ...plain, model: claude('gemma') });
