@@ -19,7 +19,7 @@ from appliance.sse import cut, data_of, event, is_done
 from appliance.wire.texts import answer_object, reply_texts
 
 Key = tuple[object, ...]
-_PLACE = ("output_index", "content_index", "summary_index")  # where a piece belongs
+_WITHIN = ("content_index", "summary_index")  # where in its item a piece belongs
 _LAST = ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "transcript.text.done")
 _encode = msgspec.json.encode
 
@@ -84,7 +84,7 @@ class GuardedEvents(Guarded):
             yield self._written(value)
 
     def _piece(self, kind: str, value: dict[str, Any]) -> Iterator[bytes]:
-        key: Key = (kind, *(value.get(name) for name in _PLACE))
+        key: Key = (kind, _item(value), *(value.get(name) for name in _WITHIN))
         if self._saying not in ((), key) and (other := self._panes.get(self._saying)):
             yield from self._made(self._saying, self._noted(other, other.pause()))
         self._saying = key
@@ -108,8 +108,8 @@ class GuardedEvents(Guarded):
             return list(self._panes)
         if not kind.endswith(".done"):
             return []
-        output = value.get("output_index")
-        return [key for key in self._panes if key[1] == output]
+        item = _item(value)
+        return [key for key in self._panes if key[1] == item]
 
     def _closed(self, keys: list[Key]) -> Iterator[bytes]:
         for key in keys:
@@ -164,3 +164,13 @@ class GuardedEvents(Guarded):
         if pane.block is not None:
             self.block = pane.block
         return left
+
+
+def _item(value: dict[str, Any]) -> object:
+    """What an event is about: a place in the output, or a name where the engine does not number its items."""
+    if "output_index" in value:
+        return value["output_index"]
+    item = value.get("item")
+    if isinstance(item, dict):
+        return item.get("id", item.get("call_id"))
+    return value.get("item_id")

@@ -8,7 +8,7 @@
     overrides        what a model's owner changes in requests for it
     outgoing         the body that an engine gets
     chunk            one event of a streamed chat or completion; `token_shape`: many of them at once
-    response_event   one event of a streamed response
+    response_event   one event of a streamed response; `response_filler` adds what an engine leaves out
     no_route         whether a refusal means that the engine has no such route
     reply            a whole answer
     texts            where the texts of a body are, and a body with other texts

@@ -128,8 +128,8 @@ def test_a_port_that_somebody_else_has_by_then_gets_no_prompt_and_the_next_start
 
 
 def test_a_long_load_with_progress_is_waited_for_and_told(tmp_path: Path) -> None:
-    flags = ("--style", "vllm", "--load-seconds", "4", "--progress")
-    with product(tmp_path, runtime("m", *flags, extra="load_stall = '1s'"), "load_wait = '500ms'") as box:
+    flags = ("--style", "vllm", "--load-seconds", "8", "--progress")
+    with product(tmp_path, runtime("m", *flags, extra="load_stall = '3s'"), "load_wait = '500ms'") as box:
         box.until(lambda: box.row("m")["percent"] is not None, 30)
         reply = ask(box)
         error = reply.json()["error"]

@@ -125,6 +125,21 @@ def test_arguments_of_tools_stay_json() -> None:
         assert json.loads(values(out)[-1]["item"]["arguments"]) == expected
 
 
+def test_items_are_kept_apart_by_their_names_where_an_engine_numbers_nothing() -> None:
+    """As llama-server writes them: what one of them holds back never leaves with the name of another."""
+    kind = "response.output_text.delta"
+    runs = [
+        event(kind, item_id="msg_1", delta="mail bob.smith@exam"),
+        event(kind, item_id="msg_2", delta="ple.com now"),
+    ]
+    runs += [event("response.output_item.done", item={"id": name, "content": []}) for name in ("msg_1", "msg_2")]
+    _, out = through(scanner("redact", "pii"), runs)
+    said = {
+        name: "".join(one["delta"] for one in values(out) if one.get("item_id") == name) for name in ("msg_1", "msg_2")
+    }
+    assert said == {"msg_1": "mail bob.smith@exam", "msg_2": "ple.com now"}
+
+
 def test_an_answer_that_has_to_be_json_stays_json() -> None:
     _, out = through(scanner("redact", "pii"), text([TOOL[:30], TOOL[30:]]), json_content=True)
     assert json.loads(heard(out)) == {"to": "[EMAIL]", "card": "[CARD]"}

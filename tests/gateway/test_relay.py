@@ -294,6 +294,7 @@ class Reference:
         )
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("flood", [1, 500])
 @settings(max_examples=300)
 @given(events=EVENTS, done=st.booleans(), data=st.data())
