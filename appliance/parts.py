@@ -183,7 +183,7 @@ def build(
     hosts = known if admission.open else None
     encryption = encryption_of(config, known)
     account = telling.account(log, pulse.fresh.append, recorder.take)
-    accounts = Accounts(metrics, time.monotonic, _Ids(), account, server.gateway_headers, outcomes)
+    accounts = Accounts(metrics, time.monotonic, date, _Ids(), account, server.gateway_headers, outcomes)
     Told(fleet, catalogue, ledger, encryption, recorder, telling.journal, upstreams, accounts.under_way).listen(metrics)
     listing = Listing(catalogue, fleet, int(time.clock_gettime(time.CLOCK_REALTIME)))
     endpoints = Endpoints(keys, gateway, listing, accounts, ledger, server.max_body)

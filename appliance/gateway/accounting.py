@@ -1,6 +1,5 @@
 """One account per exchange, settled exactly once: metrics and the log line, also when the client leaves."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -275,32 +274,28 @@ class Exchange:
         return status < 300 or code in _ENGINE_WORKED
 
 
-def _unix_seconds() -> int:
-    return int(time.clock_gettime(time.CLOCK_REALTIME))
-
-
 @dataclass(frozen=True, slots=True)
 class Accounts:
     """Opens accounts.
 
     Attributes:
         clock: monotonic seconds.
+        date: Unix seconds.
         new_id: 32 fresh hex digits.
         log: takes the canonical line.
         explain: answers say in their headers how they came about.
         ends: is told how attempts ended.
         under_way: the exchanges that are not settled yet, by our own id; for whoever looks on.
-        date: Unix seconds.
     """
 
     metrics: Metrics
     clock: Callable[[], float]
+    date: Callable[[], float]
     new_id: Callable[[], str]
     log: Callable[[ExchangeRecord], None]
     explain: bool = True
     ends: Ends | None = None
     under_way: dict[str, Exchange] = field(default_factory=dict)
-    date: Callable[[], int] = _unix_seconds
 
     def open(self, operation: Operation, peer: str, request_id: str | None) -> Exchange:
         """A fresh account; `request_id` is the client's own, if it sent a valid one."""

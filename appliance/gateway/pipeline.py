@@ -316,7 +316,7 @@ class Gateway:
         if grammar is Grammar.CHUNKS:
             return Relay(upstream, exchange, hide_usage=not call.wants_usage, on_close=on_close)
         if grammar is Grammar.RESPONSES:
-            return ResponsesRelay(upstream, exchange, created=exchange.accounts.date(), on_close=on_close)
+            return ResponsesRelay(upstream, exchange, created=int(exchange.accounts.date()), on_close=on_close)
         exchange.stream = True
         kind = OpaqueEvents if is_of(upstream, "text/event-stream") else OpaqueBytes
         return kind(upstream, exchange, on_close=on_close)
@@ -337,7 +337,7 @@ class Gateway:
         status = upstream.status
         headers = [header for header in upstream.headers if header[0] in _PASSED_ON]
         if call.operation is Operation.RESPONSES and status < 300:
-            body = filled_body(body, exchange.model, exchange.accounts.date())
+            body = filled_body(body, exchange.model, int(exchange.accounts.date()))
         answer = None
         if guards is not None and status < 300 and self._guarding.looks_at(call, guards):
             answer = self._guarding.clear_answer(body, call, guards, exchange)

@@ -13,7 +13,8 @@ from appliance.observe.metrics import Metrics
 def accounts() -> Accounts:
     ids = count(1)
     ticks = count(0)
-    return Accounts(Metrics(CollectorRegistry()), lambda: float(next(ticks)), lambda: f"{next(ids):032x}", log_exchange)
+    metrics = Metrics(CollectorRegistry())
+    return Accounts(metrics, lambda: float(next(ticks)), lambda: 7.0, lambda: f"{next(ids):032x}", log_exchange)
 
 
 def exchange(model: str = "m") -> Exchange:

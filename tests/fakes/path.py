@@ -84,7 +84,7 @@ class Path:
         self.ledger = Ledger(limits or {}, date=lambda: 1_800_000_000.0)
         self.gateway = Gateway(catalogue, self.fleet, self.attempts, self.ledger, Guardrails(guardrails))
         self.records: list[ExchangeRecord] = []
-        self.accounts = Accounts(self.metrics, clock, lambda: "0" * 32, self._log, ends=self.outcomes)
+        self.accounts = Accounts(self.metrics, clock, lambda: 7.0, lambda: "0" * 32, self._log, ends=self.outcomes)
         self.keys = KeyRing((), [Secret("sk-a")], date=lambda: 1_800_000_000.0)
         listing = Listing(catalogue, self.fleet, 1_700_000_000)
         endpoints = Endpoints(self.keys, self.gateway, listing, self.accounts, self.ledger, 10_000)

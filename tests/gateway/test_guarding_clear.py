@@ -96,7 +96,7 @@ class Desk:
 
     def __init__(self, own: Guards | None = None) -> None:
         self.metrics = Metrics(CollectorRegistry())
-        self.accounts = Accounts(self.metrics, lambda: 1.0, lambda: "0" * 32, lambda _: None)
+        self.accounts = Accounts(self.metrics, lambda: 1.0, lambda: 7.0, lambda: "0" * 32, lambda _: None)
         self.guarding = Guarding(self.metrics, cast("Any", None))
         found = own or guards(list(ALL), ALL)
         assert found is not None

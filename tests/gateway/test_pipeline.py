@@ -132,6 +132,22 @@ async def test_half_an_answer_never_looks_like_success(body: bytes, code: str) -
     assert (reply.status, json.loads(reply.body)["error"]["code"]) == (502, code)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_an_engine_leaves_out_of_a_response_is_filled_in(stream: bool) -> None:
+    whole = b'{"id":"r","status":"completed","model":"own"}'
+    event = b'event: response.completed\ndata: {"type":"response.completed","response":' + whole + b"}\n\n"
+    path = Path(ScriptedUpstreams(ScriptedReply(event) if stream else ScriptedReply(whole, headers=JSON)))
+    reply = await path.ask(
+        "POST", "/v1/responses", json.dumps({"model": "m", "input": "hi", "stream": stream}).encode()
+    )
+    body = reply.body
+    if not isinstance(body, bytes):
+        body = b"".join([piece async for piece in body]).partition(b"data: ")[2]
+    told = json.loads(body)
+    response = told["response"] if stream else told
+    assert (response["model"], response["created_at"], response["output"]) == ("own", 7, [])
+
+
 async def test_a_stream_that_has_not_begun_is_told_when_the_server_goes_away() -> None:
     path = Path(ScriptedUpstreams(Mute()))
     replies = []
