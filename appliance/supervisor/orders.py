@@ -66,7 +66,7 @@ class Operator:
             replica.begin_drain(self._drain, _ORDERED)
         if not force:
             with trio.move_on_after(self._drain):
-                while any(replica.leases for replica in replicas):
+                while any(replica.leases or replica.elsewhere for replica in replicas):
                     await self._supervisor.moved()
         async with trio.open_nursery() as nursery:
             for replica in replicas:
@@ -94,7 +94,7 @@ class Operator:
                 replica.begin_drain(self._drain, _ORDERED)
             else:
                 replica.begin_stop(_ORDERED)
-        busy = sum(len(replica.leases) for replica in replicas)
+        busy = sum(len(replica.leases) + replica.elsewhere for replica in replicas)
         return self._outcome(replicas, ok=True, changed=changed, detail=f"{busy} requests under way" if busy else "")
 
     def log_file(self, replica: str) -> Path:

@@ -107,4 +107,5 @@ def busy_elsewhere(supervisor: Supervisor, replicas: Mapping[str, int]) -> None:
         before, replica.elsewhere = replica.elsewhere, replicas.get(name, 0)
         if before and not replica.elsewhere:
             replica.used = trio.current_time()
+            replica.write(replica.status.state)  # who waits for it to become idle looks again
     supervisor.poke()

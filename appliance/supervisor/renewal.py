@@ -121,7 +121,7 @@ class Renewal:
 
     async def _retire(self, replica: Replica) -> None:
         with trio.move_on_after(self._drain):
-            while replica.leases:
+            while replica.leases or replica.elsewhere:
                 await replica.changed()
         while not await replica.stop():
             _LOG.error("%s does not end; its new configuration waits for that", replica.name)

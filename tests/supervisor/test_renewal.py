@@ -7,6 +7,8 @@ import trio
 
 from appliance.config.units import Seconds
 from appliance.domain.status import ReplicaState
+from appliance.supervisor import passing
+from appliance.supervisor.orders import Operator
 from tests.fakes.supervised import Box, runtime
 
 
@@ -69,3 +71,22 @@ async def test_who_gives_back_a_replica_after_it_was_removed_brings_no_row_back(
         assert not old.leases
         assert box.fleet.snapshot().replicas == before
         assert ("m" in before) is again
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_what_the_process_before_us_still_answers_may_finish(tmp_path: Path, ordered: bool) -> None:
+    """After an upgrade its exchanges use our replica, and a reload or an order ends that in good order all the same."""
+    box = Box(tmp_path, runtime())
+    async with box.running() as supervisor, trio.open_nursery() as nursery:
+        (await supervisor.ensure_ready("m")).release()
+        passing.busy_elsewhere(supervisor, {"m": 1})
+        if ordered:
+            operator = Operator(supervisor, state_dir=tmp_path, patience=5, drain=30)
+            nursery.start_soon(operator.unload, "m")
+        else:
+            supervisor.apply([])
+        await trio.sleep(0.5)
+        assert box.state() is ReplicaState.DRAINING
+        passing.busy_elsewhere(supervisor, {})
+        while (row := box.fleet.snapshot().replicas.get("m")) and row.state is not ReplicaState.STOPPED:
+            await supervisor.moved()
