@@ -71,7 +71,7 @@ def page(title: str, body: str, places: Sequence[tuple[str, str]], here: str) ->
 </head>
 <body>
 <nav aria-label="Documents"><a class="skip" href="#text">To the text</a><a href="/docs"{_current(here == "/docs")}>\
-Appliance</a><ul>{rows}</ul></nav>
+Documents</a> · <a href="/">Console</a><ul>{rows}</ul></nav>
 <main id="text">
 {body}
 </main>

@@ -7,6 +7,7 @@ def test_a_page_says_where_it_is_and_escapes_what_it_is_given() -> None:
     assert '<a href="/docs/a" aria-current="page">A &amp; B</a>' in html
     assert '<a href="/docs/c">C</a>' in html
     assert "<p>body</p>" in html
+    assert '<a href="/">Console</a>' in html
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_runs() -> None:

@@ -153,7 +153,7 @@ const play = document.querySelector("[data-ask]");
 if (play) {
   const field = (name) => play.elements[name].value, one = (name) => document.querySelector(`[data-${name}]`);
   const said = one("said"), facts = one("facts"), raw = one("raw"), stop = one("stop"), send = play.querySelector(".main");
-  let turns = [], ending = null;
+  let turns = [], ending = null, clock = 0;
   const request = (stream) => ({
     model: field("model"),
     messages: [...(field("system") ? [{ role: "system", content: field("system") }] : []), ...turns,
@@ -193,6 +193,8 @@ if (play) {
     place.append(thought, answer);
     raw.textContent = `${JSON.stringify(body, null, 2)}\n\n`;
     ending = new AbortController();
+    clearInterval(clock);
+    clock = setInterval(() => shown(performance.now() - began, first, tokens), 500);  // that it waits must be seen
     const reply = await fetch("/console/playground/chat", {
       method: "POST", body: text, signal: ending.signal,
       headers: { "content-type": "application/json", "x-console-token": body_token },
@@ -237,6 +239,7 @@ if (play) {
       note.textContent = error.name === "AbortError" ? "Stopped." : error.message;
       said.append(note);
     } finally {
+      clearInterval(clock);
       send.disabled = false;
       stop.disabled = true;
       describe();
