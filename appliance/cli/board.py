@@ -5,10 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from appliance.cli.tables import PIPE, Listing, Row, shortened, table
+from appliance.cli.tables import PIPE, Listing, Row, shortened
 
 State = Mapping[str, Any]
 _COLOURS = {
@@ -131,14 +130,17 @@ def gpus(state: State) -> Listing:
     return Listing(("GPU", "NAME", ">MEMORY", ">BUSY", ">TEMP", ">POWER", "STATE"), rows)
 
 
-def requests(state: State, most: int) -> Table:
-    """The oldest requests under way."""
-    found = table("REQUEST", "KEY", "MODEL", "TARGET", "PHASE", ">SECONDS", ">FIRST TOKEN", ">TOKENS")
+def requests(state: State, most: int, width: int = PIPE) -> Listing:
+    """The oldest requests under way; where there is no room, without their targets and with shortened names."""
+    wide = width >= _WIDE
+    id_, key, model = (_SHORT, 24, 32) if wide else (12, 10, 16)
+    rows: list[Row] = []
     for row in state.get("requests", ())[:most]:
-        values = (row["id"][:_SHORT], row["key"], row["model"], row["target"], row["phase"].replace("_", " "))
-        told = (f"{row['seconds']:.1f}", span(row["first_token"]), f"{row['tokens']:,}")
-        found.add_row(*(Text(value, overflow="ellipsis", no_wrap=True) for value in values), *told)
-    return found
+        names = (row["id"][:id_], shortened(row["key"], key), shortened(row["model"], model))
+        told = (f"{row['seconds']:.1f} s", span(row["first_token"]), f"{row['tokens']:,}")
+        rows.append(((*names, row["phase"].replace("_", " "), *told), Text(row["target"])))
+    columns = ("REQUEST", "KEY", "MODEL", "PHASE", ">FOR", ">FIRST", ">TOKENS")
+    return Listing(columns, rows, "TARGET", under=False)
 
 
 def notes(state: State) -> Iterator[str]:

@@ -87,9 +87,9 @@ def screen(state: dict[str, Any], height: int | None, width: int, quit_by: str =
         mine = min(asked, max(height // 4, 1)) + 2 if asked else 0
         parts.append(board.board(state, width, height - mine))
         asked = max(height - tables.height(parts[-1], width) - 2, mine - 2)
-    under_way = board.requests(state, asked)
-    if under_way.row_count:
-        parts += ["", under_way]
+    under_way = board.requests(state, asked, width)
+    if under_way.rows:
+        parts += ["", under_way.shown(width)]
     return Group(*parts)
 
 

@@ -129,10 +129,16 @@ def test_requests_under_way_are_as_many_as_fit() -> None:
         "first_token": None,
         "tokens": 1234,
     }
-    text = shown(requests({"requests": [row] * 9}, 2))
+    text = shown(requests({"requests": [row] * 9}, 2).shown(200))
     assert text.count("req_1") == 2
     assert "first byte" in text
     assert "1,234" in text
+    assert "qwen" in text
+    long = row | {"key": "k" * 70, "model": "m" * 70, "id": "req_0123456789abcdef"}
+    narrow = shown(requests({"requests": [long]}, 2, 80).shown(80), 80)
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert len(narrow.splitlines()) == 2
+    assert "first byte" in narrow
 
 
 def test_short_words_for_numbers() -> None:
