@@ -57,13 +57,13 @@ class Dispatch:
             if not reply.identified:
                 with_ids(reply, self._id(request))
         except GatewayError as error:
-            reply = error_reply(error, self._id(request), dialect_of(request.path))
+            reply = error_reply(error, self._id(request), dialect_of(request))
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
             # The traceback is for the log; the client gets the id to quote.
             request_id = self._id(request)
             _LOG.exception("request %s failed", request_id)
             bug = GatewayError("internal_error", "A bug in the appliance; its log has more.")
-            reply = error_reply(bug, request_id, dialect_of(request.path))
+            reply = error_reply(bug, request_id, dialect_of(request))
         self.metrics.http_request(template, request.method, reply.status)
         if reply.status == 401 and _OURS in reply.headers:
             await trio.sleep(self.pace.wait(request.peer, trio.current_time()))

@@ -29,9 +29,10 @@ class Route:
         return unquote(path[len(stem) :]) if path.startswith(stem) and len(path) > len(stem) else None
 
 
-def dialect_of(path: str) -> Dialect:
-    """What the clients of a path speak, whether or not it is in the table."""
-    return Dialect.MESSAGES if _MESSAGES.search(path) else Dialect.OPENAI
+def dialect_of(request: Request) -> Dialect:
+    """What a client speaks where no endpoint says it: all of Anthropic's clients name the version of their API."""
+    of_messages = _MESSAGES.search(request.path) or request.header("anthropic-version")
+    return Dialect.MESSAGES if of_messages else Dialect.OPENAI
 
 
 class Router:

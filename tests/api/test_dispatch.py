@@ -29,6 +29,15 @@ async def test_a_wrong_address_is_a_json_error_with_an_id(method: str, path: str
     assert 'route="_unknown"' in text_of(box.metrics)
 
 
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/models/nope"])
+async def test_anthropics_clients_read_errors_in_their_shape_on_every_path(path: str) -> None:
+    box = Path()
+    for headers, kind in (([("anthropic-version", "2023-06-01")], "error"), ([], None)):
+        reply = await box.ask("GET", path, headers=headers)
+        assert isinstance(reply.body, bytes)
+        assert (reply.status, json.loads(reply.body).get("type")) == (404, kind)
+
+
 async def test_replies_are_counted_by_route_template_never_by_path() -> None:
     box = Path()
     await box.ask("GET", "/v1/models/some/whispered/name")
