@@ -1,18 +1,22 @@
 """How each client is pointed at this server, ready to paste. No key is written out: clients read it from a variable.
 
 A recipe is text with marks: `@root@` and `@v1@` (the server's URLs), `@model@` and `@body@` (a request) are put there
-in the quotes of the language that the text is in; `@ask@` (a question) and `@key@` (the variable) as they are. Every
-recipe was tried against the product where the client can be installed; `docs/commands.md` says which.
+in the quotes of the language that the text is in; `@ask@` (a question), `@key@` (the variable) and `@port@` (how a
+container gets port 3000 and reaches the server) as they are. Every recipe was tried against the product where the
+client can be installed; `docs/commands.md` says which.
 """
 
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from appliance.config.check import is_loopback
 
 KEY = "APPLIANCE_KEY"
 _ASK = "Write one sentence about the sea."
-_MARK = re.compile(r"@(root|v1|model|body|ask|key)@")
+_MARK = re.compile(r"@(root|v1|model|body|ask|key|port)@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,8 @@ class Step:
         """The part for a server's root URL and a model."""
         body = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": _ASK}]})
         quoted = {"root": url, "v1": f"{url}/v1", "model": model, "body": body}
-        marks = {name: self.quote(value) for name, value in quoted.items()} | {"ask": _ASK, "key": KEY}
+        marks = {name: self.quote(value) for name, value in quoted.items()}
+        marks |= {"ask": _ASK, "key": KEY, "port": _port_3000(url)}
         return Part(*(_MARK.sub(lambda mark: marks[mark[1]], text) for text in (self.about, self.text)))
 
 
@@ -65,6 +70,12 @@ class Recipe:
     def parts(self, url: str, model: str) -> list[Part]:
         """What to paste, for a server's root URL and a model."""
         return [step.filled(url, model) for step in self.steps]
+
+
+def _port_3000(url: str) -> str:
+    """Docker's options; a server on this machine's loopback is out of reach for a network of the container's own."""
+    host = urlsplit(url).hostname or ""
+    return "--network host -e PORT=3000" if is_loopback(host) else "-p 3000:8080"
 
 
 def _sh(text: str) -> str:
@@ -216,7 +227,7 @@ console.log(text);"""),
         "Open WebUI",
         (
             _shell(
-                "docker run -d -p 3000:8080 --name open-webui -v open-webui:/app/backend/data "
+                "docker run -d @port@ --name open-webui -v open-webui:/app/backend/data "
                 "-e ENABLE_OLLAMA_API=false "
                 '-e OPENAI_API_BASE_URL=@v1@ -e OPENAI_API_KEY="$@key@" -e DEFAULT_MODELS=@model@ '
                 "ghcr.io/open-webui/open-webui:main",

@@ -54,7 +54,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "diagnosis": (SETTINGS | {"authority", "gpus", "guardrails", "observe", "supervisor"}, {"trio", "msgspec"}),
     "authority": (SETTINGS | {"durable"}, {"trio", "cryptography"}),
     "durable": (set(), set()),
-    "recipes": (set(), set()),
+    "recipes": ({"config"}, set()),
     "keystore": (SETTINGS | {"access", "durable"}, {"trio", "msgspec"}),
     "observe": (VALUES, {"prometheus_client", "msgspec", "trio"}),
     # the path

@@ -49,3 +49,10 @@ def test_codex_is_given_the_responses_api_and_the_name_of_the_variable() -> None
 def test_claude_code_is_given_the_root() -> None:
     (part,) = RECIPES["claude-code"].parts(URL, "m")
     assert re.search(r"^export ANTHROPIC_BASE_URL=http://gpubox\.lan:8000$", part.text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("url", "loopback"), [(URL, False), ("http://127.0.0.1:8000", True), ("https://[::1]", True)])
+def test_a_container_is_on_the_network_on_which_it_can_reach_the_server(url: str, loopback: bool) -> None:
+    (part,) = RECIPES["open-webui"].parts(url, "m")
+    assert ("--network host -e PORT=3000" in part.text) is loopback
+    assert ("-p 3000:8080" in part.text) is not loopback
