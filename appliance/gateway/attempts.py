@@ -132,7 +132,7 @@ class Attempts:
         lease, clock = exchange.lease, exchange.accounts.clock
         if lease is None or exchange.tried or any(self.outcomes.panel.allows(other, clock()) for other in others):
             return False
-        exchange.phase = "loading"  # nothing was sent
+        exchange.phase, exchange.content = "loading", b""  # nothing was sent
         if not await self.runtime.seen_to_end(lease, _NOTICED):
             return False
         self.metrics.upstream_failed(target.name, "connect")

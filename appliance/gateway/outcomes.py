@@ -50,10 +50,14 @@ class Outcomes:
         if target is None:
             return
         well = outcome == "ok"
-        if code in _BROKEN_OFF and (exchange.content or exchange.trial is not None):
-            self.trials.broke(target.owner, exchange, now)
+        failed = outcome == "backend_error" and status >= 500  # as an engine may answer all it has before it dies
         if exchange.trial is not None:
-            self.trials.over(target.owner, exchange, well=well or (outcome == "backend_error" and status < 500))
+            innocent = well or (outcome == "backend_error" and not failed)
+            if not innocent and exchange.asked is not None:  # also where it left: its engine may die of it yet
+                self.trials.broke(target.owner, exchange, now)
+            self.trials.over(target.owner, exchange, well=innocent)
+        elif exchange.content and (failed or code in _BROKEN_OFF):
+            self.trials.broke(target.owner, exchange, now)
         if exchange.place is not None:
             self.queues.free(exchange, _used(exchange, well=well), now)
         if target.callers or (well and self.panel.empty):

@@ -363,3 +363,15 @@ async def test_a_crash_with_many_inside_opens_no_circuit_whoever_sees_it_first(
     await trio.sleep(5)
     assert (await ask(path, "m"))[0] == 200
     assert path.panel.empty
+
+
+async def test_who_is_answered_500_by_an_engine_that_then_dies_is_a_suspect(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    path = path_to(bad(500))
+    await ask(path, "m")
+    assert not path.trials.suspects.any
+    await trio.sleep(1)
+    path.fleet.set_replica(row(S.BACKOFF))
+    content = digest_of(remembered(path.upstreams.asked[0][1].body))
+    assert path.trials.suspects.opinion("m", content, trio.current_time()) is Opinion.SUSPECT

@@ -229,3 +229,70 @@ async def test_a_suspect_gives_its_slot_to_others_while_it_waits_for_its_turn(
     with pytest.raises(GatewayError, match="one at a time"):
         await trials.turn("m", POISON, waiting)
     assert left == [waiting]
+
+
+class Fragile:
+    """An engine that takes ten seconds for an answer, and dies of a poison after three."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[float, str]] = []
+        self.died = trio.Event()
+
+    def path(self) -> Path:
+        path = Path(self, clock=trio.current_time)  # type: ignore[arg-type]
+        path.fleet.set_replica(replace(row(S.READY), slots=8))
+        self._fleet = path.fleet
+        return path
+
+    def die(self) -> None:
+        self.died.set()
+        self.died = trio.Event()
+        self._fleet.set_replica(row(S.BACKOFF))
+        self._fleet.set_replica(replace(row(S.READY), slots=8))
+
+    async def send(self, _: Any, request: Any, *__: Any, **___: Any) -> ScriptedReply:
+        words = json.loads(request.body)["messages"][0]["content"]
+        self.asked.append((trio.current_time(), words))
+        if words == "poison":
+            trio.lowlevel.spawn_system_task(self._poisoned)
+        died = self.died
+        with trio.move_on_after(10):
+            await died.wait()
+            raise ConnectionLost("reset", before_reply=True)
+        return ScriptedReply(b'{"choices":[]}', headers=[("content-type", "application/json")])
+
+    async def _poisoned(self) -> None:
+        await trio.sleep(3)
+        self.die()
+
+
+async def words_to(path: Path, words: str, patience: float = 1000) -> int:
+    """The status; 499 for a client that had not so much patience."""
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": words}]}).encode()
+    with trio.move_on_after(patience):
+        return (await path.ask("POST", "/v1/chat/completions", body)).status
+    return 499
+
+
+async def test_a_suspect_that_leaves_before_its_engine_dies_of_it_lets_nobody_else_be_taken_for_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    engine = Fragile()
+    path = engine.path()
+    ends: dict[str, int] = {}
+
+    async def client(name: str, words: str, patience: float = 1000) -> None:
+        ends[name] = await words_to(path, words, patience)
+
+    async with trio.open_nursery() as nursery:
+        for words in ("poison", "one", "two"):
+            nursery.start_soon(client, words, words)
+    assert set(ends.values()) == {502}
+    await trio.sleep(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client, "poison again", "poison", 2.5)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(client, "one again", "one")
+        nursery.start_soon(client, "two again", "two")
+    assert (ends["one again"], ends["two again"], ends["poison again"]) == (200, 200, 499)
+    assert [await words_to(path, words) for words in ("poison", "one", "two")] == [422, 200, 200]
