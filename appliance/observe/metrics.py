@@ -80,7 +80,10 @@ class Metrics:
             "appliance_upstream_errors_total", "Failed attempts.", "target", "reason"
         )
         self._retries = self._make.counter(
-            "appliance_retries_total", "Second attempts at another target.", "target", "reason"
+            "appliance_retries_total",
+            "Second attempts, at another target or at the next process of this one.",
+            "target",
+            "reason",
         )
         self._circuit = self._make.gauge(
             "appliance_circuit_state",
