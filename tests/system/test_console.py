@@ -16,6 +16,7 @@ from tests.fakes.product import KEY, Product, product, runtime
 from tests.ops.test_orders import ADMIN, ADMIN_TABLE
 
 pytestmark = IN_A_BROWSER
+LONG = "Qwen3-Coder-480B-A35B-Instruct-FP8-KV-cache-q8-context-262144-trial"
 AXE = Path(__file__).parent / "axe"
 RULES = "{resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}"
 
@@ -24,7 +25,9 @@ RULES = "{resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a',
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     endless = runtime("endless", "--tokens", "100000", "--token-delay", "0.02", extra="slots = 1")
     m = runtime("m", "--tokens", "20", "--token-delay", "0.01", "--says", "Good day to everybody.")
-    with product(tmp_path_factory.mktemp("box"), ADMIN_TABLE + m + SLOW + endless) as running:
+    ill = runtime("ill", "--fail", "architecture")
+    long = runtime(LONG, extra='start = "on-demand"')
+    with product(tmp_path_factory.mktemp("box"), ADMIN_TABLE + m + SLOW + endless + ill + long) as running:
         running.ready("m", "endless")
         yield running
 
@@ -103,6 +106,45 @@ async def test_a_link_logs_in_once_and_the_keyboard_suffices(box: Product, tab: 
     await tab.until("getComputedStyle(document.body).backgroundColor === 'rgb(18, 21, 26)'")
     await tab.open(f"{box.url}/")
     assert await tab.js("document.documentElement.dataset.theme") == "dark"
+
+
+async def test_what_needs_attention_is_first_is_counted_in_the_title_and_can_be_acted_on_there(
+    box: Product, tab: Tab
+) -> None:
+    await log_in(tab, box)
+    await tab.shows("Needs attention 1")
+    await tab.until("document.title.startsWith('(1) Now')")
+    await tab.shows("This engine cannot run this model file")
+    assert await tab.js("document.querySelector('main section h2').innerText") == "Needs attention 1"
+    await tab.click('.alerts a[aria-label="Log of ill"]')
+    await tab.shows("unknown model architecture")
+    await tab.open(f"{box.url}/")
+    await tab.click('.alerts button[aria-label="Load ill"]')
+    await tab.shows("Load ill: ")
+
+
+async def test_logs_are_searched_and_a_name_of_70_characters_leaves_the_page_as_wide_as_it_is(
+    box: Product, tab: Tab
+) -> None:
+    await log_in(tab, box)
+    await tab.look(width=390)
+    for page in ("/", "/console/requests", "/console/playground", "/console/models", "/console/health"):
+        await tab.open(f"{box.url}{page}")
+        assert await tab.js("document.documentElement.scrollWidth") <= 390, page
+    shown = "[...document.querySelectorAll('[data-log] .line')].filter(line => !line.hidden).length"
+    await tab.open(f"{box.url}/console/logs")
+    await tab.until(f"{shown} > 5")
+    await tab.type("[data-sift]", "listening on")
+    await tab.until(f"{shown} === 1")
+
+
+async def test_a_page_whose_session_has_ended_asks_to_log_in(box: Product, tab: Tab) -> None:
+    await log_in(tab, box)
+    await tab.js(
+        "fetch('/console/logout', {method: 'POST', body: new URLSearchParams({token: document.body.dataset.token})}), 0"
+    )
+    await tab.until("location.pathname === '/console/login'")
+    tab.complaints.clear()  # the refusals by which the page has learned it
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,11 @@ function follow(address, take, beat) {
   feed.onmessage = (event) => take(JSON.parse(event.data));
   feed.onerror = () => {
     if (beat) { beat.hidden = false; beat.textContent = "connecting again"; beat.classList.add("off"); }
-    if (feed.readyState === EventSource.CLOSED) setTimeout(() => follow(address, take, beat), 3000);
+    if (feed.readyState === EventSource.CLOSED) setTimeout(async () => {
+      const page = await fetch(location.href, { redirect: "manual" }).catch(() => null);
+      if (page?.type === "opaqueredirect") location.reload();  // logged out, or the server has started anew
+      else follow(address, take, beat);
+    }, 3000);
   };
   return feed;
 }

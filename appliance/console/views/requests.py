@@ -9,7 +9,7 @@ from appliance.console.pulse import Ended
 
 PARTS = ("requests-now", "requests-failed", "requests-recent")
 MOST = 100  # of those that have ended
-MOST_FAILED = 20
+MOST_FAILED = 10
 _PHASES = {
     "request": ("arriving", ""),
     "loading": ("model loads", "busy"),
