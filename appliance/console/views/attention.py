@@ -50,12 +50,17 @@ def _replicas(state: State) -> list[dict[str, Any]]:
 
 
 def _models(state: State) -> list[dict[str, Any]]:
-    """Those that no process of ours is to blame for."""
+    """Those that no process of ours is to blame for, and those that requests wait for while they have no turn."""
     ours = {row["runtime"] for row in state["replicas"]}
     ill = [row for row in state["models"] if tone(row["state"]) == "bad" and not ours & set(row["targets"])]
-    return [
+    rows = [
         _row(row["name"], row["state"], sentence(row["reason"] or "none of its targets can be asked")) for row in ill
     ]
+    for row in state["models"]:
+        if row["state"] == "stopped" and row["reason"] and row.get("waiting"):
+            requests = f"{row['waiting']} requests wait" if row["waiting"] > 1 else "One request waits"
+            rows.append(_row(row["name"], "waits", f"{sentence(row['reason'])} {requests}."))
+    return rows
 
 
 def _backends(state: State) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ _TONES = {
     "draining": "busy",
     "stopping": "busy",
     "backoff": "busy",
+    "waits": "busy",
     "half_open": "busy",
     "unknown": "busy",
     "warning": "busy",

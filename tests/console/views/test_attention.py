@@ -32,6 +32,14 @@ def test_a_replica_that_somebody_has_to_mend_comes_first_with_whom_it_hurts_and_
     assert (row["word"], row["orders"]) == ("unhealthy", [("restart", "Restart")])
 
 
+def test_a_model_that_has_no_turn_while_requests_wait_for_it_is_told() -> None:
+    turn = model("m", state="stopped", reason="waits for n to load", waiting=2)
+    rest = [model("a", state="stopped", waiting=0, reason="x"), model("b", state="stopped", waiting=1)]
+    (row,) = attention(state(models=[turn, *rest]))
+    assert (row["about"], row["word"], row["tone"]) == ("m", "waits", "busy")
+    assert row["text"] == "Waits for n to load. 2 requests wait."
+
+
 def test_what_others_run_gpus_circuits_and_records_are_looked_at_too() -> None:
     backends = [
         {"name": "down", "engine": "tgi", "healthy": False, "reason": "cannot connect to x"},
