@@ -1,7 +1,7 @@
 """Templates to HTML: everything that they are given is escaped, and a name that is not there is a mistake."""
 
 from collections.abc import Iterator
-from importlib.abc import Traversable
+from importlib.resources.abc import Traversable
 from importlib.resources import files
 
 from jinja2 import DictLoader, Environment, StrictUndefined
