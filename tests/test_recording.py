@@ -18,6 +18,7 @@ async def test_an_exchange_is_a_row_of_the_file_of_its_configuration(tmp_path: P
     recorder = recorder_of(Config(server=Server(state_dir=str(tmp_path))))
     recorder.take(RECORD)
     assert await recorder.flush()
+    recorder.close()
     with closing(sqlite3.connect(tmp_path / FILE)) as file:
         row = file.execute("SELECT * FROM exchanges").fetchone()
     assert {"r1", "team", "m", "chat", "b/m", 200, "ok", 9, 4, 2, 1.5, 100} <= set(row)
@@ -30,6 +31,7 @@ async def test_what_is_used_of_quotas_is_what_was_recorded_until_now(tmp_path: P
     recorder.take(RECORD)
     used = {name: Spent(26, 26) for name in ("team",)}
     assert await spendings_now(recorder, tmp_path / FILE, lambda: now) == Spendings(used, {"m": Spent(26, 26)})
+    recorder.close()
     later = spendings(tmp_path / FILE, now + 40 * 86_400)
     assert later == Spendings()
 

@@ -1,8 +1,8 @@
 """Templates to HTML: everything that they are given is escaped, and a name that is not there is a mistake."""
 
 from collections.abc import Iterator
-from importlib.resources.abc import Traversable
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape

@@ -155,7 +155,7 @@ class Writer(Generic[Thing, Row]):
         finally:
             with trio.move_on_after(_LAST_CHANCE, shield=True):
                 await self.flush()
-            self._close()
+            self.close()
 
     async def flush(self) -> bool:
         """Write all that waits; whether that was possible."""
@@ -204,12 +204,12 @@ class Writer(Generic[Thing, Row]):
                 self._tidied = now
                 self._store.forget(before=now - self.keeping.seconds, largest=self.keeping.largest)
         except sqlite3.DatabaseError as error:
-            self._close()  # the next try begins anew
+            self.close()  # the next try begins anew
             if is_broken(error):
                 self._set_aside(str(error))
             return f"{self._path}: {error}"
         except (OSError, Broken) as error:
-            self._close()
+            self.close()
             return f"{self._path}: {error}"
         return ""
 
@@ -227,7 +227,8 @@ class Writer(Generic[Thing, Row]):
             text = "the file with %s is broken (%s); it is kept as %s and a new one begins"
             self._log.error(text, self._words.what, why, aside)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the file; what comes later opens it again."""
         store, self._store = self._store, None
         if store is not None:
             with suppress(sqlite3.Error):

@@ -107,8 +107,8 @@ def test_mistakes_in_the_call_are_told_with_what_there_is(
     with pytest.raises(SystemExit) as caught:
         keys(config, "create", "a", *words)
     assert caught.value.code == 2
-    told = capsys.readouterr().err
-    assert "requests_per_minute, tokens_per_minute, concurrent" in told or "'infer', 'metrics', 'admin'" in told
+    told = capsys.readouterr().err.replace("'", "")  # argparse quotes choices until Python 3.11
+    assert "requests_per_minute, tokens_per_minute, concurrent" in told or "choose from infer, metrics, admin" in told
 
 
 def test_only_printing_stores_nothing(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

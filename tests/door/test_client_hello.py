@@ -39,7 +39,8 @@ def test_every_part_of_a_hello_wants_more_and_what_follows_does_not_matter() -> 
 
 def test_a_hello_in_several_records_is_put_together() -> None:
     body = HELLO[5:]
-    pieces = [body[start : start + 100] for start in range(0, len(body), 100)]
+    size = len(body) // 5 + 1  # with post-quantum keys, as since OpenSSL 3.5, a hello is three times as long
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
     whole = b"".join(record(piece) for piece in pieces)
     assert server_name(whole) == "gpubox.lan"
     assert server_name(whole[:-1]) is None

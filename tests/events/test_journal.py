@@ -1,4 +1,5 @@
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from appliance.events.journal import Journal, Place
 from appliance.storage.writer import Keeping
 
 ALL = Wanted()
+MADE: list[Journal] = []
 
 
 class Clock:
@@ -28,7 +30,16 @@ class Clock:
 def journal(path: Path, clock: Clock | None = None, *, room: int = 10_000, most: int = 10**6) -> Journal:
     own = Journal(path, Keeping(86_400.0, most), clock or Clock(), room=room)
     own.begin()
+    MADE.append(own)
     return own
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """A file that is left to the garbage collector is a warning, in some other test, since Python 3.13."""
+    yield
+    while MADE:
+        MADE.pop().writer.close()
 
 
 async def take(place: Place, count: int) -> list[Event]:

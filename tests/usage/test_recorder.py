@@ -16,10 +16,20 @@ from appliance.usage.store import DAY, Row, Store
 
 ROW = Row(1_800_000_000.0, "r", "alice", "m", "chat", "t", 200, "ok", "", False, 3, 4, 0, False, None, 0.1, 10)
 KEEPING = Keeping(30 * DAY, 2**30)
+MADE: list[Recorder[Row]] = []
 
 
 def recorder(path: Path, *, room: int = 1000, now: Callable[[], float] = lambda: ROW.at) -> Recorder[Row]:
-    return Recorder(path, KEEPING, now, lambda _at, row: row, room=room)
+    MADE.append(Recorder(path, KEEPING, now, lambda _at, row: row, room=room))
+    return MADE[-1]
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """A file that is left to the garbage collector is a warning, in some other test, since Python 3.13."""
+    yield
+    while MADE:
+        MADE.pop().close()
 
 
 def rows(path: Path) -> int:
@@ -132,7 +142,7 @@ async def test_a_file_that_breaks_while_it_is_open(tmp_path: Path) -> None:
     own = recorder(path)
     own.take(ROW)
     await own.flush()
-    own._close()
+    own.close()
     data = bytearray(path.read_bytes())
     data[100:] = b"\xff" * (len(data) - 100)
     path.write_bytes(bytes(data))
