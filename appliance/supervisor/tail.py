@@ -83,28 +83,35 @@ class Tail:
         while True:
             self.poll()
             if self._position >= self._limit:
-                await trio.to_thread.run_sync(self.rotate, limiter=trio.CapacityLimiter(1))
+                unseen = await trio.to_thread.run_sync(self.rotate, limiter=trio.CapacityLimiter(1))
+                if unseen is not None:
+                    self._look(self._older(1), unseen)
             await trio.sleep(POLL)
 
     def poll(self) -> None:
         """One look: read what is new."""
+        self._position = self._look(self._path, self._position)
+
+    def _look(self, path: Path, position: int) -> int:
+        """Read what a file has after that position; how far it has been read then."""
         try:
-            with self._path.open("rb") as file:
+            with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                if size < self._position:  # somebody else cut it
-                    self._position = 0
+                if size < position:  # somebody else cut it
+                    position = 0
                     self._open = b""
-                if size == self._position:
-                    return
-                file.seek(self._position)
-                if size - self._position > _CHUNK:
+                if size == position:
+                    return position
+                file.seek(position)
+                if size - position > _CHUNK:
                     self._pass_over(file, size - _CHUNK)
                 data = file.read(_CHUNK)
-                self._position = file.tell()
+                position = file.tell()
         except OSError:  # not there yet, or removed by hand
-            return
+            return position
         self.last_change = self._clock()
         self._take(data)
+        return position
 
     def _pass_over(self, file: BinaryIO, until: int) -> None:
         """Go on to a later place, which is in the middle of a line; count what is left out."""
@@ -145,22 +152,33 @@ class Tail:
             text = text.replace(secret, "***")
         return text.encode()[:LINE_BYTES].decode("utf-8", "ignore")
 
-    def rotate(self) -> None:
-        """Move the file away and begin again. Blocks for as long as copying takes: call it in a thread."""
-        older = [self._path.with_name(f"{self._path.name}.{number}") for number in range(1, OLDER + 1)]
+    def rotate(self) -> int | None:
+        """Move the file away and begin again. Blocks for as long as copying takes: call it in a thread.
+
+        Returns:
+            From where on the copy has what was written since the last look; None when there is no such copy.
+        """
+        older = [self._older(number) for number in range(1, OLDER + 1)]
         with suppress(OSError):
             older[-1].unlink(missing_ok=True)
         for newer, place in zip(reversed(older[:-1]), reversed(older[1:]), strict=True):
             with suppress(OSError):
                 newer.rename(place)
+        unseen = None
         try:
-            _copy_end(self._path, older[0], self._limit)
+            unseen = max(0, self._position - _copy_end(self._path, older[0], self._limit))
         except OSError:  # on a full disk the copy is given up, and the cut makes room
             with suppress(OSError):
                 older[0].unlink(missing_ok=True)
-        with suppress(OSError):
+        try:
             os.truncate(self._path, 0)
-            self._position = 0
+        except OSError:
+            return None
+        self._position = 0
+        return unseen
+
+    def _older(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +245,10 @@ class Reader:
         return Piece(lines, missed)
 
 
-def _copy_end(source: Path, target: Path, most: int) -> None:
-    """Copy the last bytes of a file to a private one."""
+def _copy_end(source: Path, target: Path, most: int) -> int:
+    """Copy the last bytes of a file to a private one; where in the file they begin."""
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as copy, source.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+        begin = file.seek(max(0, os.fstat(file.fileno()).st_size - most))
         shutil.copyfileobj(file, copy, _CHUNK)
+    return begin

@@ -1,12 +1,15 @@
 import resource
+import shutil
 import stat
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from appliance.domain.secret import Secret
 from appliance.supervisor.process import Process
@@ -83,6 +86,32 @@ async def test_a_big_file_moves_away_and_following_goes_on(tmp_path: Path) -> No
     kept = {older.name: older.read_text() for older in files(tmp_path)}
     assert kept == {"log": "", **{f"log.{6 - number}": f"0123456789 {number}\n"[-10:] for number in (5, 4, 3)}}
     assert {stat.S_IMODE(older.stat().st_mode) for older in files(tmp_path) if older.suffix != ""} == {0o600}
+
+
+async def test_what_is_written_while_the_file_moves_away_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Else an engine that says much and dies would not be heard to say why."""
+    path = tmp_path / "log"
+    path.write_text("")
+    tail, copy = Tail(path, limit=10), shutil.copyfileobj
+
+    def slow(source: BinaryIO, target: BinaryIO, size: int) -> None:
+        with path.open("a") as file:
+            file.write("last words\nand a b")
+        copy(source, target, size)
+
+    monkeypatch.setattr("shutil.copyfileobj", slow)
+    path.write_text("0123456789 much\n")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tail.follow)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    with path.open("a") as file:
+        file.write("reath\n")
+    tail.poll()
+    assert tail.lines() == ["0123456789 much", "last words", "and a breath"]
+    assert tail.count == 3
 
 
 def test_on_a_full_disk_the_cut_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
