@@ -1,9 +1,10 @@
 """For every test: Hypothesis asserts no speed, and after the whole suite nothing of ours is left behind."""
 
+import gc
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,18 @@ settings.register_profile("search", deadline=None, suppress_health_check=[Health
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 _LAST_PROCESSES = 30  # seconds that what is about to end may take on a busy machine
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Nothing is collected while source is read for a report: a finalizer's traceback is read for as well, and in Python
+    3.11 (gh-106905) a parser that runs inside itself ends the whole run.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
