@@ -35,6 +35,7 @@ def values(state: State, recent: Iterable[Ended], wanted: str = "", failed: Iter
     return {
         "wanted": wanted,
         "in_flight": state["in_flight"],
+        "left": max(state["in_flight"] - len(under_way), 0),
         "under_way": [row for row in under_way if _has(row, wanted)],
         "failed": [row for row in map(_ended, failed) if _has(row, wanted)][:MOST_FAILED],
         "ended": ended[:MOST],

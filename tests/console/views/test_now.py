@@ -45,6 +45,15 @@ def test_the_tiles_are_of_the_last_seconds() -> None:
     }
 
 
+def test_what_failed_is_one_click_away() -> None:
+    pulse = Pulse()
+    page = environment().get_template("parts/now-figures.html")
+    assert "#failed" not in page.render(tiles=now.figures(pulse))
+    pulse.fresh.append(msgspec.structs.replace(RECORD, status=502))
+    pulse.beat(0, [], 0, 0)
+    assert 'href="/console/requests#failed">1 failed in 5 min<' in page.render(tiles=now.figures(pulse))
+
+
 def test_before_anything_has_happened_there_is_nothing_wrong() -> None:
     assert [tile["figure"] for tile in now.figures(Pulse())] == ["0", "0", NONE, "0", "0"]
 

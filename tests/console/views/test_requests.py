@@ -42,6 +42,12 @@ def test_what_is_under_way_says_where_it_is_and_how_quick() -> None:
     assert (row["word"], row["first"], row["tokens"], row["rate"], row["key"]) == ("in line", NONE, NONE, NONE, NONE)
 
 
+def test_more_requests_than_are_shown_are_counted() -> None:
+    page = environment().get_template("parts/requests-now.html")
+    assert "12 more are under way" in page.render(requests.values(STATE | {"in_flight": 13}, []))
+    assert "more are under way" not in page.render(requests.values(STATE, []))
+
+
 def test_what_has_ended_says_how() -> None:
     well = ended(ttft_s=0.5, duration_s=2.5, usage=Usage(9, 100), queued_s=0.25)
     gone = ended(outcome="client_gone", status=499, usage=Usage())
