@@ -4,7 +4,7 @@ import argparse
 import gc
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
+from importlib import import_module
 
 from appliance import __version__
 from appliance.cli.commands import COMMANDS, add_commands
@@ -33,7 +33,7 @@ def _no_command(words: Sequence[str]) -> int:
         return 2
     if words[0].startswith("-") or words[0] in COMMANDS:
         return 0
-    meant = get_close_matches(words[0], known, n=1)
+    meant = import_module("difflib").get_close_matches(words[0], known, n=1)  # not at every start
     guess = f"did you mean `appliance {meant[0]}`?" if meant else "`appliance --help` lists all."
     print(f"appliance: there is no command {words[0]!r}; {guess}", file=sys.stderr)
     return 2
