@@ -1,7 +1,6 @@
 """Targets that fail again and again, and requests that kill their engine, as clients see them."""
 
 import json
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,7 +23,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             runtime("ill", "--status", "500"),
             runtime("bad", "--failures", "5"),
             runtime("well"),
-            runtime("mortal", "--poison", POISON, "--token-delay", "0.1", "--tokens", "9"),
+            runtime("mortal", "--poison", POISON, "--token-delay", "0.1", "--tokens", "30"),
             '[[models]]\nname = "both"\ntargets = ["ill", "well"]\n',
             '[[models]]\nname = "one"\ntargets = ["ill"]\n',
         ]
@@ -85,6 +84,11 @@ def starts(box: Product) -> int:
     return int(float(line.split()[-1]))
 
 
+def under_way(box: Product) -> list[dict[str, Any]]:
+    state: dict[str, Any] = box.ops("GET", "/state").json()
+    return [one for one in state["requests"] if one["model"] == "mortal"]
+
+
 def settled(box: Product, restarts: int) -> None:
     box.until(lambda: starts(box) == restarts, 30)
     box.ready("mortal")
@@ -98,7 +102,8 @@ def test_a_request_that_kills_its_engine_is_refused_and_nobody_else(box: Product
 
     with ThreadPoolExecutor(8) as threads:
         begun = [threads.submit(ask, content) for content in bystanders]
-        time.sleep(0.4)
+        box.until(lambda: box.row("mortal")["busy"] == len(bystanders), 30)
+        box.until(lambda: {one["phase"] for one in under_way(box)} == {"first_byte"}, 30)
         poisoned = ask(POISON)
         assert poisoned[0] == 502
         assert {one.result()[0] for one in begun} == {502}
