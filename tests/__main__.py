@@ -15,6 +15,7 @@ _STEPS = (
     ("format", ("ruff", "format", "--check")),
     ("lint", ("ruff", "check")),
     ("types", ("mypy",)),
+    ("types of a newer Python", ("mypy", "--python-version", "3.14", "appliance")),  # what it has removed is not found
     ("tests", (*_TESTS, *_WORKERS)),
 )
 # What failed in the crowd has one more try alone: a failure of its own fails again, a machine too busy does not. Each that
