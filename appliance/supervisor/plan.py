@@ -139,13 +139,17 @@ def _preload(box: Box, view: View) -> None:
 
 
 def _start(box: Box, view: View) -> None:
+    found = room.find(box, view)
+    if found.rank is Rank.NEVER:  # it waits for nobody, so nothing beside it changes what is told of it
+        box.do("block", view, reason=found.reason, hopeless=found.hopeless)
+        box.made.until(box.now + _RECHECK)
+        return
     if (first := box.groups.get(view.exclusive)) is not None and view.exclusive:
         box.do("wait", view, reason=f"waits for its turn after {first} (exclusive)")
         return
     if rivals := _rivals(box, view):
         _take_turns(box, view, rivals)
         return
-    found = room.find(box, view)
     loading = next((other for other in box.others(view) if _in_each_others_way(view, other)), None)
     if found.rank is Rank.FREE and loading is None:
         box.do("wake" if view.state is S.SLEEPING else "start", replace(view, gpus=found.gpus))
@@ -153,11 +157,11 @@ def _start(box: Box, view: View) -> None:
     _make_room(box, view, found)
     if found.rank <= Rank.LOADING and loading is not None:
         box.do("wait", view, reason=f"waits for {loading.name} to load")
-    elif found.rank is Rank.NEVER or (found.rank is Rank.HELD and not found.lags):
-        box.do("block", view, reason=found.reason, hopeless=found.hopeless)
+    elif found.rank is Rank.HELD and not found.lags:
+        box.do("block", view, reason=found.reason)
     else:
         box.do("wait", view, reason=found.reason, rests=_rests(box, view))
-    if found.rank >= Rank.HELD:
+    if found.rank is Rank.HELD:
         box.made.until(box.now + _RECHECK)
 
 

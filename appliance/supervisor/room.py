@@ -148,6 +148,8 @@ def _look(box: Box, view: View, gpu: Gpu) -> _Spot:
     there = [other for other in box.on(gpu.index) if other.name != view.name]
     if not view.need:
         return _alone(box, view, gpu, [other for other in there if other.state is not S.SLEEPING])
+    if view.need > gpu.total:
+        return _Spot(gpu, Rank.NEVER, f"{_short(view, gpu)} of {gib(gpu.total)} in all: it can never fit")
     where = f"GPU {gpu.index}"
     claim, real = box.claim(gpu), box.free(gpu)
     loading = [other for other in there if box.settling(other)]
@@ -187,8 +189,6 @@ def _others_go(box: Box, view: View, gpu: Gpu, there: Sequence[View], after: flo
             going = _needed(chosen, view.need - after) if most is Rank.MAKE else []
             sure = after + sum(_sure_gain(other) for other in chosen)
             return _spot(gpu, most, reason, going, sure - view.need)
-    if view.need > gpu.total:
-        return _Spot(gpu, Rank.NEVER, f"{_short(view, gpu)} of {gib(gpu.total)} in all: it can never fit")
     holders = sorted(gpu.holders, key=lambda holder: -holder.bytes)[:_NAMED]
     if holders:
         return _Spot(gpu, Rank.HELD, f"{_short(view, gpu)}; held by {', '.join(map(str, holders))}")

@@ -215,6 +215,25 @@ def test_what_can_never_fit_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    "other",
+    [
+        view("b", S.LOADING, gpus=(0,), need=8 * GIB),
+        view("b", S.READY, gpus=(0,), need=8 * GIB, since=NOW, exclusive="g"),
+        view("b", S.STOPPING, gpus=(0,), need=8 * GIB),
+        view("b", S.BACKOFF, gpus=(0,), need=8 * GIB, dying=True),
+    ],
+)
+@pytest.mark.parametrize("free", [0, 16, 24])
+def test_and_says_nothing_else_whatever_happens_beside_it(other: View, free: int) -> None:
+    """It waits for nobody, and nobody goes for it: else every move of another one would be told of it too."""
+    hopeless = view("a", S.BLOCKED, asked=1, need=48 * GIB, exclusive="g")
+    for rising in (0, 8 * GIB, 40 * GIB):
+        action = only(other, hopeless, gpus=[gpu(free=free, rising=rising)])
+        assert (action.kind, action.replica, action.hopeless) == ("block", "a", True)
+        assert "can never fit" in action.reason
+
+
+@pytest.mark.parametrize(
     ("bad", "reason"),
     [
         (gpu(fault="Xid 79: it has fallen off the bus"), "GPU 0: Xid 79: it has fallen off the bus"),
