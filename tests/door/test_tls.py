@@ -276,7 +276,9 @@ async def test_large_bodies_go_both_ways_at_once(box: Box, size: int, buffers: i
 
 
 async def test_a_cancelled_send_cannot_be_followed_by_another(box: Box) -> None:
-    async with box.connected(buffers=4096) as (transport, client):
+    context = box.authority.client()
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # Python's own takes an end between two records for a goodbye
+    async with box.connected(context=context, buffers=4096) as (transport, client):
         with trio.move_on_after(0.1) as scope:
             await transport.send(bytes(10_000_000))
         assert scope.cancelled_caught
