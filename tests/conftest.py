@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import resource
 import time
 from collections.abc import Generator, Iterator
 
@@ -17,7 +18,16 @@ settings.register_profile("gate", deadline=None, derandomize=True, suppress_heal
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
+_OPEN_FILES = 20_000  # of a test with a thousand clients, whatever a user's shell begins with (1,024 on Debian)
 _LAST_PROCESSES = 30  # seconds that what is about to end may take on a busy machine
+
+
+def pytest_configure() -> None:
+    """Crowds of clients are sockets of the test's own process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
