@@ -116,10 +116,10 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(values)
 
 
-def with_data(event: bytes, data: bytes) -> bytes:
+def with_data(one: bytes, data: bytes) -> bytes:
     """The event with other data; its other lines stay, and come first."""
-    lines = [line for line in _LINE_END.split(event) if line and line.partition(b":")[0] != b"data"]
-    return b"".join(line + b"\n" for line in lines) + _carrying(data)
+    lines = [line for line in _LINE_END.split(one) if line and line.partition(b":")[0] != b"data"]
+    return b"".join(line + b"\n" for line in lines) + event(data)
 
 
 def is_done(data: bytes) -> bool:
@@ -129,8 +129,4 @@ def is_done(data: bytes) -> bool:
 
 def event(data: bytes) -> bytes:
     """One event that carries these bytes; several lines become several data lines."""
-    return _carrying(data)
-
-
-def _carrying(data: bytes) -> bytes:
     return b"".join(b"data: " + line + b"\n" for line in _LINE_END.split(data)) + b"\n"

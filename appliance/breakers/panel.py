@@ -12,7 +12,7 @@ from appliance.domain.targets import Endpoint, Lease, Target
 from appliance.errors import GatewayError
 
 _MOST = 1024  # targets remembered; the names of a provider's models come from clients
-_NOTICED = 2.0  # seconds in which a supervisor notices that a process has ended, a busy machine's included
+NOTICED = 2.0  # seconds in which a supervisor notices that a process has ended, a busy machine's included
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class Panel:
 
     def _count_ripe(self, now: float) -> None:
         for name, waiting in list(self.unsure.items()):
-            while waiting and now - waiting[0].at >= _NOTICED:
+            while waiting and now - waiting[0].at >= NOTICED:
                 self._count(waiting.popleft())
             if not waiting:
                 self.unsure.pop(name, None)

@@ -55,8 +55,8 @@ _LEAD = r"[\w.-]+(?:=|: ?)"  # what may stand before a mask in a word of a text
 _TOKEN = re.compile(rf"""(["'])((?:{_LEAD})?)\*\*\*(\d{{1,6}})\*\*\*\1""")
 _QUOTE = re.compile(r"\"\"\"\n?|'''\n?|\"|'|")
 _SHOWN: set[ConfigPath] = {("server", "auth"), ("server", "key_prefix")}  # settings whose names only sound so
-# These may look like credentials and are none: names, and what a guardrail looks for.
 _MODEL: ConfigPath = ("models", 0)  # where the settings of a model are, whichever one it is
+# These may look like credentials and are none: names, and what a guardrail looks for.
 _PLAIN = {"name", "model", "models", "targets", "binary", "patterns", "words", "instructions"}
 
 

@@ -13,6 +13,7 @@ from functools import partial
 
 import trio
 
+from appliance.breakers.panel import NOTICED
 from appliance.domain.calls import Call, Operation
 from appliance.domain.engines import ENGINES
 from appliance.domain.http import Headers
@@ -43,7 +44,6 @@ _SENT: Headers = [("content-type", "application/json")]
 _ATTEMPTS = 2
 # Every engine has the first three; of the last one `counting` makes what it can.
 _NEVER_ABSENT = {Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES, Operation.COUNT_TOKENS}
-_NOTICED = 2.0  # seconds for the supervisor to see that a process has ended
 _LARGEST_REFUSAL = 2**20  # bytes of an error reply that we look into
 _TRY_ANOTHER = {502, 503, 504}
 WAITING_CODES = {
@@ -82,8 +82,6 @@ class Attempts:
             try:
                 reply = await self._attempt(call, target, exchange, chosen[number:])
             except UpstreamError as error:
-                if isinstance(error, ConnectFailed):
-                    exchange.content = b""  # the engine never saw it, and did not die of it
                 self.metrics.upstream_failed(target.name, reason_of(error))
                 if last or exchange.tried or not _safe_to_repeat(error):
                     raise exchange.ended or in_gateway_terms(error, target.name) from error
@@ -132,8 +130,8 @@ class Attempts:
         lease, clock = exchange.lease, exchange.accounts.clock
         if lease is None or exchange.tried or any(self.outcomes.panel.allows(other, clock()) for other in others):
             return False
-        exchange.phase, exchange.content = "loading", b""  # nothing was sent
-        if not await self.runtime.seen_to_end(lease, _NOTICED):
+        exchange.phase = "loading"  # nothing was sent
+        if not await self.runtime.seen_to_end(lease, NOTICED):
             return False
         self.metrics.upstream_failed(target.name, "connect")
         self.metrics.retried(target.name, "connect")
@@ -165,6 +163,7 @@ class Attempts:
                 reply = await self.post(target, endpoint, call.operation.engine_path, body, exchange, headers)
                 break
             except ConnectFailed:
+                exchange.content = b""  # the engine never saw it, and did not die of it
                 if not await self.next_life(target, exchange, others):
                     raise
         try:

@@ -1,7 +1,7 @@
 """What follows from the end of an attempt: a slot is free, a trial is over, a target is judged, a suspect is known."""
 
 from appliance.breakers.panel import Panel
-from appliance.breakers.verdict import Verdict, verdict
+from appliance.breakers.verdict import verdict
 from appliance.gateway.accounting import Exchange
 from appliance.gateway.queues import Queues
 from appliance.gateway.trials import Trials
@@ -62,10 +62,9 @@ class Outcomes:
             self.queues.free(exchange, _used(exchange, well=well), now)
         if target.callers or (well and self.panel.empty):
             return  # what one caller's own key meets says nothing to the others
-        said = verdict(outcome, status, code, target.engine)
-        if said is not Verdict.NOTHING:
-            began, why = exchange.asked or exchange.started, _WORDS.get(code, f"status {status}")
-            self.panel.ended(target, said, began, now, why, lease=exchange.lease, broke=code in _BROKEN_OFF)
+        said, why = verdict(outcome, status, code, target.engine), _WORDS.get(code, f"status {status}")
+        began = exchange.asked or exchange.started
+        self.panel.ended(target, said, began, now, why, lease=exchange.lease, broke=code in _BROKEN_OFF)
 
 
 def _used(exchange: Exchange, *, well: bool) -> int | None:

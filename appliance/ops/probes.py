@@ -18,9 +18,8 @@ from appliance.observe.metrics import Metrics
 from appliance.routing.catalogue import Catalogue
 
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))|,|$)", re.IGNORECASE)
-_FASTEST = (
-    1  # of zlib's levels: a fourteenth of the page is left; the best one takes four times as long for a tenth less
-)
+# Of zlib's levels: a fourteenth of the page is left; the best one takes four times as long for a tenth less.
+_FASTEST = 1
 
 
 @dataclass(frozen=True, slots=True)

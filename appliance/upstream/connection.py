@@ -197,7 +197,7 @@ class PlainConnection:
             problem = self._failure(error, "first_byte", deadline)
         except ConnectionLost as lost:
             problem = lost
-        if parser.head is not None:
+        else:
             return parser.head
         # A unix socket tells at once that the other end is gone: then the kernel took no byte of the request.
         unsent = not self._sent or self._writer.unsent >= len(head) + len(request.body)

@@ -54,13 +54,18 @@ def peek_response(data: bytes) -> ResponseEvent:
     try:
         event = _EVENT.decode(data)
     except (ValueError, RecursionError) as error:
-        raise ProtocolViolation(f"an event of the stream is not one of a response: {error}") from error
+        raise unlike(error) from error
     kind = event.type
     if kind.endswith(".delta"):
         return ResponseEvent(brings=True)
     usage = event.response.usage.as_usage() if event.response is not None and event.response.usage else None
     failed = kind in _BAD or kind == "error" or (not kind and bytes(event.error) not in _NO_ERROR)
     return ResponseEvent(last=kind in _LAST, failed=failed, usage=usage, finish=_FINISH.get(kind, ""))
+
+
+def unlike(error: Exception) -> ProtocolViolation:
+    """What it means that an event cannot be read as one of a response."""
+    return ProtocolViolation(f"an event of the stream is not one of a response: {error}")
 
 
 def response_error_event(error: GatewayError, request_id: str, sequence: int) -> bytes:

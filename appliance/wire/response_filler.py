@@ -9,6 +9,7 @@ empty answer. vLLM writes all of them. What an engine did write is never changed
 import msgspec
 
 from appliance.errors import ProtocolViolation
+from appliance.wire.response_event import unlike
 
 _IN_A_PART = ("response.content_part.", "response.output_text.", "response.refusal.", "response.reasoning_text.")
 _IN_A_SUMMARY = "response.reasoning_summary_"
@@ -117,7 +118,7 @@ class ResponseFiller:
             try:
                 return self._items.setdefault(name, msgspec.json.decode(said, type=int))
             except msgspec.DecodeError as error:
-                raise _unlike(error) from error
+                raise unlike(error) from error
         return self._items.setdefault(name, len(self._items))
 
 
@@ -125,7 +126,7 @@ def _object(data: bytes | msgspec.Raw) -> Object:
     try:
         return _OBJECT.decode(data)
     except (ValueError, RecursionError) as error:
-        raise _unlike(error) from error
+        raise unlike(error) from error
 
 
 def _text(members: Object, name: str) -> str:
@@ -134,11 +135,7 @@ def _text(members: Object, name: str) -> str:
     try:
         return msgspec.json.decode(members[name], type=str)
     except ValueError as error:
-        raise _unlike(error) from error
-
-
-def _unlike(error: Exception) -> ProtocolViolation:
-    return ProtocolViolation(f"an event of the stream is not one of a response: {error}")
+        raise unlike(error) from error
 
 
 def _raw(value: object) -> msgspec.Raw:
