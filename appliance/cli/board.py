@@ -39,7 +39,7 @@ def board(state: State, width: int = PIPE, most: int | None = None) -> Group:
     With `most` lines, as many rows as fit, the worst and the busiest first, each of them one line.
     """
     tables = [one for one in (models(state), processes(state, width), backends(state), gpus(state)) if one.rows]
-    rooms = [sum(one.lines(row, width) for row in one.rows) for one in tables]
+    rooms = [sum(one.lines(width)) for one in tables]
     if most is not None:
         rooms = shares(rooms, most - 2 * len(tables))
     parts: list[RenderableType] = []
@@ -204,8 +204,8 @@ def _state(state: str, percent: float | None = None) -> Text:
 def _worst(listing: Listing, room: int, width: int) -> list[Row]:
     """As many rows as fit into so many lines: those that somebody has to act on, then those that change."""
     found = []
-    for row in sorted(listing.rows, key=_rank):
-        room -= listing.lines(row, width)
+    for row, lines in sorted(zip(listing.rows, listing.lines(width), strict=True), key=lambda one: _rank(one[0])):
+        room -= lines
         if room < 0:
             break
         found.append(_one_line(row, width))

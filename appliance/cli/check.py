@@ -51,11 +51,12 @@ def _report(file: Path, problems: list[Problem]) -> dict[str, object]:
 
 def shown(text: str) -> list[str]:
     """The lines of a configuration without its secrets; of a text that is no TOML, what stands before the values."""
+    given = text.splitlines()
     try:
         lines = masked(text).text.splitlines()
     except ValueError:
-        return [name + (equals and "= …") for name, equals, _ in (line.partition("=") for line in text.splitlines())]
-    return lines if len(lines) == len(text.splitlines()) else []  # a secret had several lines: numbers would be wrong
+        return [name + (equals and "= …") for name, equals, _ in (line.partition("=") for line in given)]
+    return lines if len(lines) == len(given) else []  # a secret had several lines: numbers would be wrong
 
 
 def for_a_person(file: str, problem: Problem, lines: Sequence[str]) -> Iterator[str]:
@@ -69,7 +70,9 @@ def for_a_person(file: str, problem: Problem, lines: Sequence[str]) -> Iterator[
 def _print(file: Path, text: str, problems: list[Problem]) -> None:
     quoted = shlex.quote(str(file))
     if sys.stdout.isatty():
-        print("\n".join(line for problem in problems for line in for_a_person(str(file), problem, shown(text))))
+        lines = shown(text) if problems else []
+        for problem in problems:
+            print(*for_a_person(str(file), problem, lines), sep="\n")
     else:
         for problem in problems:
             print(problem.render(str(file)))

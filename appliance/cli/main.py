@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return mistake
     gc.disable()  # what is imported stays: to look for garbage among it again and again is a part of every start
     try:
-        args = build_parser(wanted=words[0] if words else "").parse_args(words)
+        args = build_parser(wanted=words[0]).parse_args(words)
     finally:
         gc.freeze()  # nor when it is enabled: the first look would be at all of it, a tenth of a server's start
         gc.enable()

@@ -72,8 +72,7 @@ class Listing:
     def shown(self, width: int) -> RenderableType:
         """In so many columns. A name for which there is no room goes on in the next line."""
         widths = self._widths(width)
-        longest = max((text.cell_len for _, text in self.rows), default=0)
-        beside = self._room(widths, width) >= min(_WORDS, longest)
+        longest, beside = self._longest, self._beside(widths, width)
         titles = [Text(name.removeprefix(">"), style="bold") for name in self.columns]
         parts: list[RenderableType] = [self._line(titles, Text(self.title if longest else "", "bold"), widths, beside)]
         for cells, text in self.rows:
@@ -82,10 +81,18 @@ class Listing:
                 parts.append(Padding(text, (0, 0, 0, _GAP)))
         return Group(*parts)
 
-    def lines(self, row: Row, width: int) -> int:
-        """How many a row needs whose words are cut to one."""
-        beside = self._room(self._widths(width), width) >= _WORDS
-        return 2 if row[1] and self.under and not beside else 1
+    def lines(self, width: int) -> list[int]:
+        """How many each row needs whose words are cut to one."""
+        under = self.under and not self._beside(self._widths(width), width)
+        return [2 if text and under else 1 for _, text in self.rows]
+
+    @property
+    def _longest(self) -> int:
+        return max((text.cell_len for _, text in self.rows), default=0)
+
+    def _beside(self, widths: Sequence[int], width: int) -> bool:
+        """Whether there is room for the words beside their rows."""
+        return width - sum(widths) - _GAP * len(widths) >= min(_WORDS, self._longest)
 
     def _widths(self, width: int) -> list[int]:
         widths = [
@@ -94,10 +101,6 @@ class Listing:
         ]
         left = width - sum(widths[1:]) - _GAP * (len(widths) - 1)
         return [min(widths[0], max(width // 3, _NAME, left)), *widths[1:]]
-
-    @staticmethod
-    def _room(widths: Sequence[int], width: int) -> int:
-        return width - sum(widths) - _GAP * len(widths)
 
     def _line(self, cells: Sequence[str | Text], words: Text, widths: Sequence[int], beside: bool) -> Table:  # noqa: FBT001 - one of two shapes
         line = Table.grid(padding=(0, _GAP, 0, 0))

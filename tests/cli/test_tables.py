@@ -34,8 +34,8 @@ def test_words_stand_beside_where_there_is_room_and_under_elsewhere() -> None:
     assert shown(FIGURES.shown(200), 200)[0].split() == ["NAME", "STATE", "BUSY", "WHY"]
     assert shown(FIGURES.shown(110), 110)[2] == f"  {WHY}"
     assert len(shown(Listing(("A",), [(("a",), Text())]).shown(80), 80)) == 2
-    assert FIGURES.lines(FIGURES.rows[0], 80) == 2
-    assert FIGURES.lines(FIGURES.rows[1], 80) == 1
+    assert FIGURES.lines(80)[0] == 2
+    assert FIGURES.lines(80)[1] == 1
 
 
 def test_words_that_can_be_left_out_are_no_line_of_their_own() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from appliance.console.figures import sentence, span
-from appliance.console.views.tones import tone
+from appliance.console.views.tones import tone, word_of
 
 State = Mapping[str, Any]
 _ORDERS = {"quarantined": [("load", "Load")], "blocked": [("load", "Load")], "unhealthy": [("restart", "Restart")]}
@@ -26,7 +26,7 @@ def _row(about: str, word: str, text: str, advice: str = "", **more: Any) -> dic
 def _replicas(state: State) -> list[dict[str, Any]]:
     rows = []
     for row in state["replicas"]:
-        word = row["state"] if row["healthy"] or row["state"] != "ready" else "unhealthy"
+        word = word_of(row)
         if tone(word) != "bad" and word != "backoff":
             continue
         hurt = [

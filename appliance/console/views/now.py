@@ -8,7 +8,7 @@ from appliance.console.figures import NONE, ago, count, rate, size, span
 from appliance.console.pulse import SECONDS, Pulse
 from appliance.console.sparkline import sparkline
 from appliance.console.views.attention import attention
-from appliance.console.views.tones import tone
+from appliance.console.views.tones import tone, word_of
 from appliance.domain.events import Event
 
 State = Mapping[str, Any]
@@ -94,8 +94,8 @@ def replicas(state: State) -> list[dict[str, Any]]:
     return [
         {
             "replica": row["replica"],
-            "state": _word(row),
-            "tone": tone(_word(row)),
+            "state": word_of(row),
+            "tone": tone(word_of(row)),
             "since": span(row["seconds"]),
             "engine": row["engine"],
             "gpus": ", ".join(map(str, row["gpus"])) or NONE,
@@ -108,7 +108,7 @@ def replicas(state: State) -> list[dict[str, Any]]:
             "percent": row["percent"],
             "orders": _orders(row["state"]),
         }
-        for row in sorted(state["replicas"], key=lambda row: _RANK[tone(_word(row))])
+        for row in sorted(state["replicas"], key=lambda row: _RANK[tone(word_of(row))])
     ]
 
 
@@ -157,10 +157,6 @@ def _line(seconds: Sequence[Any], member: str) -> object:
 
 def _few(failed: int) -> str:
     return f"{count(failed)} failed in {SECONDS // 60} min" if failed else ""
-
-
-def _word(row: Mapping[str, Any]) -> str:
-    return "unhealthy" if row["state"] == "ready" and not row["healthy"] else str(row["state"])
 
 
 def _words(row: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from appliance.console.figures import NONE, count, rate, span
@@ -31,14 +32,13 @@ def values(state: State, recent: Iterable[Ended], wanted: str = "", failed: Iter
         wanted: a text that shown rows have somewhere; "" for all.
     """
     under_way = [_under_way(row) for row in state["requests"]]
-    ended = [row for row in map(_ended, recent) if _has(row, wanted)]
     return {
         "wanted": wanted,
         "in_flight": state["in_flight"],
         "left": max(state["in_flight"] - len(under_way), 0),
         "under_way": [row for row in under_way if _has(row, wanted)],
-        "failed": [row for row in map(_ended, failed) if _has(row, wanted)][:MOST_FAILED],
-        "ended": ended[:MOST],
+        "failed": _first(MOST_FAILED, failed, wanted),
+        "ended": _first(MOST, recent, wanted),
     }
 
 
@@ -83,6 +83,11 @@ def _ended(one: Ended) -> dict[str, Any]:
         "tokens": f"{count(usage.input)} / {count(usage.output)}" if usage.input or usage.output else NONE,
         "rate": rate(usage.output / streaming) if streaming > 0.05 and usage.output > 1 else NONE,
     }
+
+
+def _first(most: int, ended: Iterable[Ended], wanted: str) -> list[dict[str, Any]]:
+    """As many rows as are shown, and none beside them: a page that is looked at is made anew each second."""
+    return list(islice((row for row in map(_ended, ended) if _has(row, wanted)), most))
 
 
 def _has(row: Mapping[str, Any], wanted: str) -> bool:

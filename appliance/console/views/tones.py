@@ -1,5 +1,8 @@
 """Which colour a state has: "good", "busy" (it will pass), "bad" (somebody has to act) or "" (nothing to say)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 _TONES = {
     "ready": "good",
     "ok": "good",
@@ -22,6 +25,11 @@ _TONES = {
     "fault": "bad",
     "failed": "bad",
 }
+
+
+def word_of(replica: Mapping[str, Any]) -> str:
+    """The state of a process as it is shown: one that is ready and does not answer its health probe is unhealthy."""
+    return "unhealthy" if replica["state"] == "ready" and not replica["healthy"] else str(replica["state"])
 
 
 def tone(state: str) -> str:
