@@ -25,6 +25,15 @@ async function streamed(model) {
   return { text, usage: await result.usage };
 }
 
+function said({ text, usage }) {
+  assert.ok(text);
+  assert.ok(usage.outputTokens > 0);
+}
+
+const answers = async (model, maxOutputTokens = plain.maxOutputTokens) =>
+  said(await generateText({ ...plain, maxOutputTokens, model }));
+const streams = async (model) => said(await streamed(model));
+
 async function uses(model) {
   const result = await generateText({
     ...plain, model, maxOutputTokens: 512, tools: { weather }, stopWhen: stepCountIs(2),
@@ -34,16 +43,8 @@ async function uses(model) {
 }
 
 await run({
-  async openai_chat() {
-    const result = await generateText({ ...plain, model: gpt('gemma') });
-    assert.ok(result.text);
-    assert.ok(result.usage.outputTokens > 0);
-  },
-  async openai_stream() {
-    const { text, usage } = await streamed(gpt('gemma'));
-    assert.ok(text);
-    assert.ok(usage.outputTokens > 0);
-  },
+  openai_chat: () => answers(gpt('gemma')),
+  openai_stream: () => streams(gpt('gemma')),
   openai_tools: () => uses(gpt('tools')),
   async openai_reasoning() {
     for (const model of ['thinks', 'thinks-vllm'])
@@ -60,26 +61,10 @@ await run({
     assert.equal(missing.isRetryable, false);
     await raises(Error, () => streamed(gpt('cut')), '');
   },
-  async openai_responses() {
-    const result = await generateText({ ...plain, maxOutputTokens: 16, model: responses('gemma') });
-    assert.ok(result.text);
-    assert.ok(result.usage.outputTokens > 0);
-  },
-  async openai_responses_stream() {
-    const { text, usage } = await streamed(responses('gemma'));
-    assert.ok(text);
-    assert.ok(usage.outputTokens > 0);
-  },
-  async anthropic_messages() {
-    const result = await generateText({ ...plain, model: claude('gemma') });
-    assert.ok(result.text);
-    assert.ok(result.usage.outputTokens > 0);
-  },
-  async anthropic_stream() {
-    const { text, usage } = await streamed(claude('gemma'));
-    assert.ok(text);
-    assert.ok(usage.outputTokens > 0);
-  },
+  openai_responses: () => answers(responses('gemma'), 16),
+  openai_responses_stream: () => streams(responses('gemma')),
+  anthropic_messages: () => answers(claude('gemma')),
+  anthropic_stream: () => streams(claude('gemma')),
   anthropic_tools: () => uses(claude('tools')),
   async anthropic_errors() {
     const missing = await raises(APICallError, () => generateText({ ...plain, model: claude('nope') }), 'No active model');
