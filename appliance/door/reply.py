@@ -32,11 +32,12 @@ class Clock:
 
 
 def _lines(headers: Headers) -> str:
-    text = "\r\n".join(map(": ".join, headers))
-    between = len(headers) - 1
-    if text.count("\r\n") != between or text.count("\r") != between or text.count("\n") != between or "\0" in text:
-        return "".join([f"{name}: {value.translate(_BREAKS)}\r\n" for name, value in headers])
-    return text + "\r\n"
+    lines = list(map(": ".join, headers))
+    text = "".join(lines)  # to look for one character is quick, to count the ends of lines is not
+    if "\r" in text or "\n" in text or "\0" in text:
+        lines = [line.translate(_BREAKS) for line in lines]
+    lines.append("")  # the last one ends as well
+    return "\r\n".join(lines)
 
 
 def render(reply: Reply, *, date: str, keep: bool, http10: bool, head_only: bool) -> bytes:

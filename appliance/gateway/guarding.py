@@ -26,7 +26,7 @@ from appliance.guardrails.window import PIECE, Window, pieces
 from appliance.observe.metrics import Metrics
 from appliance.translate.messages_request import parse_count, parse_messages
 from appliance.wire.form import prompt_of, with_prompt
-from appliance.wire.run_together import Answer, answer_together, ordinary_answer, request_together
+from appliance.wire.run_together import Answer, answer_together, is_odd, ordinary_answer, run_together
 from appliance.wire.texts import (
     Text,
     answer_object,
@@ -39,6 +39,7 @@ from appliance.wire.texts import (
 )
 
 _LOG = logging.getLogger("appliance.guardrails")
+_TALKS = {Operation.CHAT, Operation.MESSAGES}  # whose requests often have no odd member; those of others always do
 _CHATS = {Operation.CHAT, Operation.COMPLETION, Operation.MESSAGES}
 _HEARS = {Operation.TRANSCRIPTION, Operation.TRANSLATION}
 _WRITES = {*_CHATS, *_HEARS, Operation.RESPONSES}  # whose answers are texts
@@ -73,8 +74,13 @@ class Guarding:
             return False
         clock = exchange.accounts.clock
         started = clock()
-        run = request_together(call.body)
-        if run is None or (guards.input is not None and guards.input.suspects_within(run)):
+        run = run_together(call.body)
+        if run is None:
+            return False
+        scanner = guards.input
+        if (scanner is None or call.operation not in _TALKS or scanner.suspects_or_odd(run)) and (
+            is_odd(call.body, run) or (scanner is not None and scanner.suspects_within(run))
+        ):
             return False
         self.metrics.guardrails_passed(guards.inputs, "input", clock() - started)
         return True

@@ -163,34 +163,32 @@ class Account:
             self._look(date)
         if reserved > self._free:
             self._check_quotas(reserved, date)
-        fits = self._places > 0
-        requests, bucket = self.requests, self.tokens
+        if self._places <= 0:
+            raise self._refused(reserved, tick)
+        requests, tokens = self.requests, self.tokens
         # `Bucket.try_take`, written out for both: nothing is taken from one before the other has been looked at.
         requests_full = tokens_full = taken = 0
         if requests is not None:
-            step = tick * requests.capacity
             requests_full = requests.full_at
-            if requests_full < step:  # noqa: PLR1730 - max() takes four times as long
+            step = tick * requests.capacity
+            if requests_full < step:
                 requests_full = step
+            elif requests_full > step + requests.room - MINUTE:
+                raise self._refused(reserved, tick)
             requests_full += MINUTE
-            if requests_full > step + requests.room:
-                fits = False
-        if bucket is not None:
-            step = tick * bucket.capacity
-            tokens_full = bucket.full_at
-            if tokens_full < step:  # noqa: PLR1730 - as above
-                tokens_full = step
+        if tokens is not None:
+            tokens_full = tokens.full_at
+            step = tick * tokens.capacity
             # What is more than all of it could never be admitted.
-            taken = reserved if reserved < bucket.capacity else bucket.capacity  # noqa: FURB136 - as in `buckets`
+            taken = reserved if reserved < tokens.capacity else tokens.capacity  # noqa: FURB136 - as in `buckets`
+            if tokens_full < step:
+                tokens_full = step
+            elif tokens_full > step + tokens.room - taken * MINUTE:
+                raise self._refused(reserved, tick)
             tokens_full += taken * MINUTE
-            if tokens_full > step + bucket.room:
-                fits = False
-        if not fits:
-            raise self._refused(taken, tick)
+            tokens.full_at = tokens_full
         if requests is not None:
             requests.full_at = requests_full
-        if bucket is not None:
-            bucket.full_at = tokens_full
         self._free -= reserved
         self._places -= 1
         if self.told is not None:
@@ -272,8 +270,9 @@ class Account:
             what = f"{what}, and this request may need {needed}. It has them again {words}, at 00:00 UTC"
             raise self._refusal(limit, f"{what}; a smaller `max_tokens` needs less", seconds, "insufficient_quota")
 
-    def _refused(self, needed: int, tick: int) -> GatewayError:
+    def _refused(self, reserved: int, tick: int) -> GatewayError:
         """The limit that takes longest to have room again is the one to name."""
+        needed = reserved if self.tokens is None else min(reserved, self.tokens.capacity)
         request_wait = 0 if self.requests is None else self.requests.wait_for(1, tick)
         token_wait = 0 if self.tokens is None else self.tokens.wait_for(needed, tick)
         if not request_wait and not token_wait:

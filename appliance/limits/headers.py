@@ -1,35 +1,45 @@
 """What is left of a key's limits, as the headers that OpenAI sends and its clients read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from appliance.domain.http import Headers
 from appliance.limits.buckets import TICKS, Bucket
 
 
 class Shown:
-    """The headers of one limit a minute: of a key's, of a model's, or of whichever of both has less left."""
+    """The headers for a key and a model: of each limit a minute the key's bucket or the model's, whichever has less."""
 
-    __slots__ = ("_buckets", "_full", "_names")
+    __slots__ = ("_buckets", "_full", "_limits")
 
-    def __init__(self, name: str, buckets: Sequence[Bucket]) -> None:
-        """`name` is "requests" or "tokens"; where none of the buckets has less than the first, it is shown."""
-        self._buckets = buckets
-        self._names = [f"x-ratelimit-{what}-{name}" for what in ("limit", "remaining", "reset")]
-        smallest = min(bucket.capacity for bucket in buckets)
-        self._full = self._told(smallest, smallest, 0)
+    def __init__(self, limits: Mapping[str, Sequence[Bucket]]) -> None:
+        """The buckets of each limit, "requests" or "tokens"; where none has less than the first, that one is shown."""
+        self._limits = {_names(name): buckets for name, buckets in limits.items() if buckets}
+        self._buckets = [bucket for buckets in self._limits.values() for bucket in buckets]
+        self._full: Headers = []
+        for names, buckets in self._limits.items():
+            smallest = min(bucket.capacity for bucket in buckets)
+            self._full += _told(names, smallest, smallest, 0)
 
     def at(self, tick: int) -> Headers:
-        """Limit, remainder and time until full. Nobody changes the list: a full bucket, as most are, has it ready."""
+        """Limits, remainders, times until full. Nobody changes the list: of full buckets, as most are, it is ready."""
         for bucket in self._buckets:
             if bucket.full_at > tick * bucket.capacity:
                 break
         else:
             return self._full
-        least = min(self._buckets, key=lambda bucket: bucket.standing(tick)[0])
-        return self._told(least.capacity, *least.standing(tick))
+        headers: Headers = []
+        for names, buckets in self._limits.items():
+            least = min(buckets, key=lambda bucket: bucket.standing(tick)[0])
+            headers += _told(names, least.capacity, *least.standing(tick))
+        return headers
 
-    def _told(self, limit: int, left: int, wait: int) -> Headers:
-        return list(zip(self._names, (str(limit), str(left), duration(wait)), strict=True))
+
+def _names(name: str) -> tuple[str, ...]:
+    return tuple(f"x-ratelimit-{what}-{name}" for what in ("limit", "remaining", "reset"))
+
+
+def _told(names: Sequence[str], limit: int, left: int, wait: int) -> Headers:
+    return list(zip(names, (str(limit), str(left), duration(wait)), strict=True))
 
 
 def duration(ticks: int) -> str:

@@ -65,7 +65,7 @@ class Ledger:
         self._date = date
         self._keys: dict[str, Account] = {}
         self._models: dict[str, Account] = {}
-        self._shown: dict[tuple[str, str], list[Shown]] = {}  # by key and model
+        self._shown: dict[tuple[str, str], Shown] = {}  # by key and model
         self.change(keys, models, spent)
 
     def change(
@@ -138,25 +138,17 @@ class Ledger:
 
     def headers(self, key: str, model: str, now: float) -> Headers:
         """What is left a minute, of the key's limit or the model's, whichever is less; nothing where there is none."""
-        shown = self._shown.get((key, model))
-        if shown is None:
-            shown = self._shown_to(key, model)
-        if not shown:
-            return []
-        tick = to_ticks(now)
-        headers: Headers = []
-        for limit in shown:
-            headers += limit.at(tick)
-        return headers
+        shown = self._shown.get((key, model)) or self._shown_to(key, model)
+        return shown.at(to_ticks(now))
 
-    def _shown_to(self, key: str, model: str) -> list[Shown]:
+    def _shown_to(self, key: str, model: str) -> Shown:
         """Which limits a minute there are for a key and a model; the same until they change."""
         if len(self._shown) >= _MOST_PAIRS:
             self._shown.clear()
         accounts = [account for account in (self._keys.get(key), self._models.get(model)) if account is not None]
-        kinds = {
+        limits = {
             "requests": [account.requests for account in accounts if account.requests is not None],
             "tokens": [account.tokens for account in accounts if account.tokens is not None],
         }
-        shown = self._shown[key, model] = [Shown(name, buckets) for name, buckets in kinds.items() if buckets]
+        shown = self._shown[key, model] = Shown(limits)
         return shown

@@ -143,6 +143,27 @@ class Numbers(Family[Cell]):
         part.add_sample(self._sample, labels, cell.value)
 
 
+class Grouped(Numbers):
+    """A counter of what often happens to several of its series at once.
+
+    Attributes:
+        together: how often it happened to all of a group since the last look, by their label values: one number for all
+            of them.
+    """
+
+    def __init__(self, name: str, text: str, labels: Sequence[str]) -> None:
+        super().__init__("counter", name, text, labels)
+        self.together: dict[tuple[tuple[str, ...], ...], Cell] = {}
+
+    def parts(self, at_most: int) -> Iterator[Metric]:
+        """As any family, with what happened to groups spread over their series."""
+        for group, cell in self.together.items():
+            for labels in group:
+                self.series[labels].value += cell.value
+            cell.value = 0
+        return super().parts(at_most)
+
+
 class Watched(Numbers):
     """A counter or a gauge without labels whose number somebody else keeps.
 

@@ -13,7 +13,7 @@ from appliance.domain.status import BackendStatus
 from appliance.errors import TABLE
 from appliance.observe.exchange_metrics import CODES, ExchangeMetrics
 from appliance.observe.exposition import AnyFamily, render
-from appliance.observe.families import Buckets, Cell, Watched
+from appliance.observe.families import Buckets, Cell, Grouped, Watched
 from appliance.observe.gpu_metrics import GpuMetrics
 from appliance.observe.host import HostMetrics
 from appliance.observe.log import ExchangeRecord
@@ -60,14 +60,13 @@ class Metrics:
         self.standing = Standing(self._make)
 
     def _guarding(self) -> None:
-        self._evaluations = self._make.counter(
+        self._evaluations = Grouped(
             "appliance_guardrail_evaluations_total",
             "Texts that a guardrail looked at, and what it did.",
-            "guardrail",
-            "on",
-            "action",
+            ("guardrail", "on", "action"),
         )
-        self._passed: dict[tuple[tuple[str, ...], str], tuple[list[Cell], Buckets]] = {}
+        self._make.add(self._evaluations)
+        self._passed: dict[tuple[tuple[str, ...], str], tuple[Cell, Buckets]] = {}
         self._findings = self._make.counter(
             "appliance_guardrail_findings_total", "What guardrails found.", "guardrail", "on", "category"
         )
@@ -161,19 +160,19 @@ class Metrics:
 
     def guardrail_looked(self, guardrail: str, side: str, action: str) -> None:
         """A guardrail has looked at all of a request's "input" or "output"; "pass", what it did, or "error"."""
-        self._evaluations[guardrail, side, action].value += 1
+        self._evaluations.series[guardrail, side, action].value += 1
 
     def guardrails_passed(self, guardrails: tuple[str, ...], side: str, seconds: float) -> None:
         """All of a model's guardrails have looked at once and found nothing, and it took so long."""
         passed, looking = self._passed.get((guardrails, side)) or self._passing(guardrails, side)
-        for cell in passed:
-            cell.value += 1
+        passed.value += 1
         looking.observe(seconds)
 
-    def _passing(self, guardrails: tuple[str, ...], side: str) -> tuple[list[Cell], Buckets]:
+    def _passing(self, guardrails: tuple[str, ...], side: str) -> tuple[Cell, Buckets]:
         """Where that is counted."""
-        cells = [self._evaluations[name, side, "pass"] for name in guardrails]
-        found = self._passed[guardrails, side] = cells, self._looking["text", side]
+        group = tuple((name, side, "pass") for name in guardrails)
+        cell = self._evaluations.together[group] = Cell()
+        found = self._passed[guardrails, side] = cell, self._looking["text", side]
         return found
 
     def guardrail_found(self, guardrail: str, side: str, category: str, times: int) -> None:

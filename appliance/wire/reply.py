@@ -34,6 +34,15 @@ class _Reply(_Odd, gc=False):
     choices: list[_Choice] | None = None
 
 
+class _Counted(msgspec.Struct, gc=False):
+    """The same of an answer whose usage is, too: of nearly all."""
+
+    usage: TokenCount | None = None
+    request_id: msgspec.Raw = msgspec.Raw()
+    choices: list[_Choice] | None = None
+
+
+_COUNTED = msgspec.json.Decoder(_Counted)
 _REPLY = msgspec.json.Decoder(_Reply)
 _ODD = msgspec.json.Decoder(_Odd)
 _USAGE = msgspec.json.Decoder(TokenCount | None)
@@ -70,12 +79,14 @@ def examine(body: bytes, request_id: str, answer: Answer | None = None) -> tuple
     return body, _usage(seen.usage), _finish(choices)
 
 
-def _look(body: bytes) -> tuple[_Odd, Sequence[_Ended]]:
-    try:
-        reply = _REPLY.decode(body)
-    except msgspec.ValidationError:
-        return _ODD.decode(body), ()
-    return reply, reply.choices or ()
+def _look(body: bytes) -> tuple[_Odd | _Counted, Sequence[_Ended]]:
+    for decoder in (_COUNTED, _REPLY):
+        try:
+            reply = decoder.decode(body)
+        except msgspec.ValidationError:
+            continue
+        return reply, reply.choices or ()
+    return _ODD.decode(body), ()
 
 
 def usage_in(body: bytes) -> Usage | None:
@@ -99,11 +110,10 @@ def _is_array(body: bytes) -> bool:
     return True
 
 
-def _usage(raw: msgspec.Raw) -> Usage | None:
-    if not len(raw):
-        return None
-    try:
-        count = _USAGE.decode(raw)
-    except (ValueError, RecursionError):
-        return None
-    return count.as_usage() if count else None
+def _usage(count: msgspec.Raw | TokenCount | None) -> Usage | None:
+    if isinstance(count, msgspec.Raw):
+        try:
+            count = _USAGE.decode(count) if len(count) else None
+        except (ValueError, RecursionError):
+            return None
+    return None if count is None else count.as_usage()

@@ -13,20 +13,19 @@ from typing import Annotated, Any
 
 import msgspec
 
+from appliance.domain.odd_members import ARGUMENTS, INPUT, PROMPT, TEXT
+from appliance.wire.chunk import TokenCount
+
 _STRING = msgspec.json.Decoder(str)
-_PROMPT, _INPUT = b'"prompt', b'"input"'  # so begins every member that may hold numbers of tokens
-# Of those members all that are not certain to be text: numbers or embeddings in place of text cannot be looked at.
+# All of `prompt` and `input` that is not certain to be text: numbers or embeddings in its place cannot be looked at.
 _MAY_BE_NUMBERS = re.compile(
     rb'"(?:prompt|input)"\s*+(?!:\s*+(?:"|\{|\[\s*+["{]))|"prompt_(?:embeds|token_ids)"',
 )
-_TEXT = b'"text"'  # so is the text of a part of a message called
 _A_TEXT = re.compile(rb'"text"\s*+:\s*+"')
 # One that is the last part of its message; that two of them are one text to the model is no question then.
 _LAST_TEXT = re.compile(
     rb'"text"\s*+:\s*+"(?:[^"\\]++|\\.)*+"\s*+(?:,\s*+"type"\s*+:\s*+"[a-z_]*+"\s*+)?\}\s*+\]',
 )
-_ARGUMENTS = b'"arguments"'  # JSON in a text, with escapes of its own
-_CHOICES = b'"choices"'
 _Empty = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
 
 
@@ -80,7 +79,7 @@ class Answer(_Strict):
     model: msgspec.Raw = msgspec.Raw()
     system_fingerprint: msgspec.Raw = msgspec.Raw()
     service_tier: msgspec.Raw = msgspec.Raw()
-    usage: msgspec.Raw = msgspec.Raw()
+    usage: TokenCount | None = None
     timings: msgspec.Raw = msgspec.Raw()
     request_id: msgspec.Raw = msgspec.Raw()
     provider: msgspec.Raw = msgspec.Raw()
@@ -110,16 +109,19 @@ def run_together(body: bytes) -> bytes | None:
         return None
 
 
-def request_together(body: bytes) -> bytes | None:
-    """The same for a request, all of whose texts are to be looked at; None also where some of it may be no text, and
-    where a message has texts in several parts, which its model reads as one.
+def is_odd(body: bytes, run: bytes) -> bool:
+    """Whether some of a request may be no text, or a message may have texts in several parts, which its model reads as
+    one. Only where it has an odd member (see `domain.odd_members`).
+
+    Args:
+        body: of the request.
+        run: the same, as `run_together` gives it.
     """
-    run = run_together(body)
-    if run is None or ((run.find(_PROMPT) >= 0 or run.find(_INPUT) >= 0) and _MAY_BE_NUMBERS.search(run)):
-        return None
-    if run.find(_TEXT) >= 0 and len(_A_TEXT.findall(run)) != len(_LAST_TEXT.findall(body)):
-        return None
-    return None if run.find(_ARGUMENTS) >= 0 and b"\\" in run else run
+    if (run.find(PROMPT) >= 0 or run.find(INPUT) >= 0) and _MAY_BE_NUMBERS.search(run):
+        return True
+    if run.find(TEXT) >= 0 and len(_A_TEXT.findall(run)) != len(_LAST_TEXT.findall(body)):
+        return True
+    return run.find(ARGUMENTS) >= 0 and b"\\" in run
 
 
 def ordinary_answer(body: bytes) -> Answer | None:
@@ -134,8 +136,9 @@ def answer_together(body: bytes, answer: Answer) -> bytes | None:
     """The same as `run_together` for the body of an ordinary answer; None also where a text has escapes of its own, as
     it may be JSON.
     """
-    timings = bytes(answer.timings)
-    if timings.find(b'"') > 0:  # of others the same digits might be in a text as well
-        body = body.replace(timings, b"0")  # they have as many digits as a card
+    if len(answer.timings):
+        timings = bytes(answer.timings)
+        if timings.find(b'"') > 0:  # of others the same digits might be in a text as well
+            body = body.replace(timings, b"0")  # they have as many digits as a card
     run = run_together(body)
     return None if run is None or (run is not body and b"\\" in run) else run

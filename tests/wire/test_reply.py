@@ -52,11 +52,20 @@ def test_any_object_keeps_its_members(members: dict[str, object], indent: int | 
     assert json.loads(body) == members | {"request_id": "r1"}
 
 
+def test_odd_usage_does_not_hide_why_an_answer_ended_nor_odd_choices_what_it_cost() -> None:
+    odd_usage = examine(b'{"choices":[{"finish_reason":"stop"}],"usage":5}', "r1")
+    assert odd_usage is not None
+    assert odd_usage[1:] == (None, "stop")
+    odd_choices = examine(b'{"choices":5,"usage":{"prompt_tokens":3}}', "r1")
+    assert odd_choices is not None
+    assert odd_choices[1:] == (Usage(3), "")
+
+
 @pytest.mark.parametrize(
     "body",
     [
         b'{"choices":[{"text":"a","finish_reason":"length"}],"usage":{"prompt_tokens":3}} ',
-        b'{"choices":[{"message":{"content":"a"},"finish_reason":null}],"request_id":"theirs","usage":5}',
+        b'{"choices":[{"message":{"content":"a"},"finish_reason":null}],"request_id":"theirs","usage":null}',
         b'{"choices":[]}',
     ],
 )
