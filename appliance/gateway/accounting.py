@@ -219,8 +219,11 @@ class Exchange:
             self.usage = usage = Usage(self.input_estimate, usage.output, usage.cached, estimated=True)
         if self.aim is not None and self.accounts.ends is not None:
             self.accounts.ends.ended(self, outcome, status, code, now)
-        if self.permit is not None:
-            self._settle_permit(self.permit, usage, code, now)
+        if self.permit is not None:  # it is charged what the ledger of usage gets
+            if self.phase in _REACHED and code not in _NEVER_REACHED:
+                self.permit.settle(usage.input + usage.output, now)
+            else:  # what never reached a model server costs nothing
+                self.permit.cancel()
         ttft = None if self.first_token is None else self.first_token - self.started
         gaps = self.gaps if ttft is not None else None
         record = ExchangeRecord(
@@ -258,13 +261,6 @@ class Exchange:
         if self.answered is not None:
             seconds += now - self.answered
         return seconds if seconds > 0 else 0.0  # guard models are waited for side by side
-
-    def _settle_permit(self, permit: Permit, usage: Usage, code: str, now: float) -> None:
-        """Charge what the ledger of usage gets; what never reached a model server costs nothing."""
-        if self.phase in _REACHED and code not in _NEVER_REACHED:
-            permit.settle(usage.input + usage.output, now)
-        else:
-            permit.cancel()
 
     def _engine_worked(self, status: int, outcome: str, code: str) -> bool:
         if outcome == "client_gone" or code == "cancelled":

@@ -86,16 +86,15 @@ class Guarding:
         return True
 
     def clear_answer(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> Answer | None:
-        """The same for a whole answer that they look at: what it says, where it is clear; `whole` looks closer."""
+        """The same for a whole answer that has just come: what it says, where it is clear; `whole` looks closer."""
         scanner = guards.output
         if scanner is None or guards.output_models or call.operation not in _CHATS or len(body) > AT_ONCE:
             return None
-        clock = exchange.accounts.clock
-        started = clock()
         answer = ordinary_answer(body)
         if answer is None or (run := answer_together(body, answer)) is None or scanner.suspects_within(run):
             return None
-        self.metrics.guardrails_passed(guards.outputs, "output", clock() - started)
+        now = exchange.accounts.clock()
+        self.metrics.guardrails_passed(guards.outputs, "output", now - (exchange.answered or now))
         return answer
 
     async def checked(self, call: Call, guards: Guards, exchange: Exchange) -> Call:
