@@ -82,7 +82,7 @@ class Guarding:
             is_odd(call.body, run) or (scanner is not None and scanner.suspects_within(run))
         ):
             return False
-        self.metrics.guardrails_passed(guards.inputs, "input", clock() - started)
+        exchange.passed = [(guards.inputs, "input", clock() - started)]
         return True
 
     def clear_answer(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> Answer | None:
@@ -94,7 +94,11 @@ class Guarding:
         if answer is None or (run := answer_together(body, answer)) is None or scanner.suspects_within(run):
             return None
         now = exchange.accounts.clock()
-        self.metrics.guardrails_passed(guards.outputs, "output", now - (exchange.answered or now))
+        passed = guards.outputs, "output", now - (exchange.answered or now)
+        if exchange.passed is None:
+            exchange.passed = [passed]
+        else:
+            exchange.passed.append(passed)
         return answer
 
     async def checked(self, call: Call, guards: Guards, exchange: Exchange) -> Call:

@@ -106,10 +106,16 @@ class Desk:
         return self.accounts.open(Operation.CHAT, "127.0.0.1", None)
 
     def clear(self, call: Call) -> bool:
-        return self.guarding.clear(call, self.guards, self.exchange())
+        exchange = self.exchange()
+        found = self.guarding.clear(call, self.guards, exchange)
+        exchange.done(200)
+        return found
 
     def clear_answer(self, body: bytes, call: Call) -> bool:
-        return self.guarding.clear_answer(body, call, self.guards, self.exchange()) is not None
+        exchange = self.exchange()
+        found = self.guarding.clear_answer(body, call, self.guards, exchange)
+        exchange.done(200)
+        return found is not None
 
 
 DESK = Desk()
