@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from appliance.guardrails.rules import AT_ONCE, Guards, Side
 from appliance.guardrails.scanner import Scanner
 from appliance.guardrails.verdict import Block, Finding, blocked
 from appliance.guardrails.window import PIECE, Window, pieces
+from appliance.observe.families import Passing
 from appliance.observe.metrics import Metrics
 from appliance.translate.messages_request import parse_count, parse_messages
 from appliance.wire.form import prompt_of, with_prompt
@@ -46,6 +47,7 @@ _WRITES = {*_CHATS, *_HEARS, Operation.RESPONSES}  # whose answers are texts
 _CONTEXT = 8_000  # characters of a request, its end, that a guard model is shown with the answer
 _QUICKER = 32  # times, where nothing looks like a match
 _RETRY = 5  # seconds
+_MOST_GUARDS = 1_000  # that are remembered, those of configurations gone by included
 _LONGEST_ANSWER = 512  # tokens of a guard model; some think before they say a word
 Conversation = list[dict[str, str]]
 Ask = Callable[[Guardrail, Conversation, Exchange], Awaitable[str]]
@@ -62,6 +64,7 @@ class Guarding:
 
     metrics: Metrics
     ask: Ask
+    _passing: dict[Side, dict[Guards, Passing]] = field(default_factory=lambda: {"input": {}, "output": {}})
 
     def clear(self, call: Call, guards: Guards, exchange: Exchange) -> bool:
         """Whether a request has certainly nothing that a guardrail of its model could find, as one look at it shows.
@@ -82,7 +85,8 @@ class Guarding:
             is_odd(call.body, run) or (scanner is not None and scanner.suspects_within(run))
         ):
             return False
-        exchange.passed = [(guards.inputs, "input", clock() - started)]
+        passing = self._passing["input"].get(guards) or self._passes(guards, "input")
+        exchange.passed = [(passing, clock() - started)]
         return True
 
     def clear_answer(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> Answer | None:
@@ -94,12 +98,21 @@ class Guarding:
         if answer is None or (run := answer_together(body, answer)) is None or scanner.suspects_within(run):
             return None
         now = exchange.accounts.clock()
-        passed = guards.outputs, "output", now - (exchange.answered or now)
+        passing = self._passing["output"].get(guards) or self._passes(guards, "output")
+        passed = passing, now - (exchange.answered or now)
         if exchange.passed is None:
             exchange.passed = [passed]
         else:
             exchange.passed.append(passed)
         return answer
+
+    def _passes(self, guards: Guards, side: Side) -> Passing:
+        """Where it is counted that they found nothing."""
+        known = self._passing[side]
+        if len(known) >= _MOST_GUARDS:
+            known.clear()
+        found = known[guards] = self.metrics.passing(guards.inputs if side == "input" else guards.outputs, side)
+        return found
 
     async def checked(self, call: Call, guards: Guards, exchange: Exchange) -> Call:
         """The call as its model may see it.

@@ -339,9 +339,9 @@ class Gateway:
         if call.operation is Operation.RESPONSES and status < 300:
             body = filled_body(body, exchange.model, int(exchange.accounts.date()))
         answer = None
-        if guards is not None and status < 300 and self._guarding.looks_at(call, guards):
+        if guards is not None and status < 300:
             answer = self._guarding.clear_answer(body, call, guards, exchange)
-            if answer is None:
+            if answer is None and self._guarding.looks_at(call, guards):
                 body = await self._looked_through(body, call, guards, exchange)
         seen = examine(body, exchange.request_id, answer) if status < 300 and call.foreign is None else None
         if call.foreign is not None:

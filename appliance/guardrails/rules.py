@@ -17,9 +17,9 @@ _TOO_LONG = "too_long"
 _MOST_NAMES = 10_000  # of models that are remembered; a client of a provider may name any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Guards:
-    """What is checked for one model.
+    """What is checked for one model. Known by identity, so that others can quickly look up what they keep of it.
 
     Attributes:
         input: scans the texts of a request; None when nothing looks at them.

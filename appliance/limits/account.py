@@ -167,7 +167,7 @@ class Account:
             raise self._refused(reserved, tick)
         requests, tokens = self.requests, self.tokens
         # `Bucket.try_take`, written out for both: nothing is taken from one before the other has been looked at.
-        requests_full = tokens_full = taken = 0
+        requests_full = taken = 0
         if requests is not None:
             requests_full = requests.full_at
             step = tick * requests.capacity
@@ -178,15 +178,15 @@ class Account:
             requests_full += MINUTE
         if tokens is not None:
             tokens_full = tokens.full_at
-            step = tick * tokens.capacity
+            capacity = tokens.capacity
+            step = tick * capacity
             # What is more than all of it could never be admitted.
-            taken = reserved if reserved < tokens.capacity else tokens.capacity  # noqa: FURB136 - as in `buckets`
+            taken = reserved if reserved < capacity else capacity  # noqa: FURB136 - as in `buckets`
             if tokens_full < step:
                 tokens_full = step
             elif tokens_full > step + tokens.room - taken * MINUTE:
                 raise self._refused(reserved, tick)
-            tokens_full += taken * MINUTE
-            tokens.full_at = tokens_full
+            tokens.full_at = tokens_full + taken * MINUTE
         if requests is not None:
             requests.full_at = requests_full
         self._free -= reserved

@@ -5,6 +5,7 @@ Prometheus's own objects cost five times as much. A family is a collector like a
 """
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
@@ -153,7 +154,7 @@ class Grouped(Numbers):
 
     def __init__(self, name: str, text: str, labels: Sequence[str]) -> None:
         super().__init__("counter", name, text, labels)
-        self.together: dict[tuple[tuple[str, ...], ...], Cell] = {}
+        self.together: dict[tuple[tuple[str, ...], ...], Cell] = defaultdict(Cell)
 
     def parts(self, at_most: int) -> Iterator[Metric]:
         """As any family, with what happened to groups spread over their series."""
@@ -162,6 +163,28 @@ class Grouped(Numbers):
                 self.series[labels].value += cell.value
             cell.value = 0
         return super().parts(at_most)
+
+
+class Passing:
+    """Where something is counted that took a while: the number, and the distribution of the times.
+
+    Attributes:
+        passed: how often.
+        took: the seconds.
+    """
+
+    __slots__ = ("passed", "took")
+
+    def __init__(self, passed: Cell, took: Buckets) -> None:
+        self.passed = passed
+        self.took = took
+
+    def note(self, seconds: float) -> None:
+        """Once more; `Buckets.observe`, written out, as this happens twice to nearly every exchange with guardrails."""
+        took = self.took
+        took.counts[bisect_left(took.bounds, seconds)] += 1
+        took.total += seconds
+        self.passed.value += 1
 
 
 class Watched(Numbers):

@@ -5,7 +5,6 @@ request id, address or text of a user is ever a label. Names of the OpenTelemetr
 """
 
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -14,7 +13,7 @@ from appliance.domain.status import BackendStatus
 from appliance.errors import TABLE
 from appliance.observe.exchange_metrics import CODES, ExchangeMetrics
 from appliance.observe.exposition import AnyFamily, render
-from appliance.observe.families import Buckets, Cell, Grouped, Watched
+from appliance.observe.families import Grouped, Passing, Watched
 from appliance.observe.gpu_metrics import GpuMetrics
 from appliance.observe.host import HostMetrics
 from appliance.observe.log import ExchangeRecord
@@ -67,7 +66,6 @@ class Metrics:
             ("guardrail", "on", "action"),
         )
         self._make.add(self._evaluations)
-        self._passed: dict[str, dict[tuple[str, ...], tuple[Cell, Buckets]]] = {"input": {}, "output": {}}
         self._findings = self._make.counter(
             "appliance_guardrail_findings_total", "What guardrails found.", "guardrail", "on", "category"
         )
@@ -163,19 +161,10 @@ class Metrics:
         """A guardrail has looked at all of a request's "input" or "output"; "pass", what it did, or "error"."""
         self._evaluations.series[guardrail, side, action].value += 1
 
-    def guardrails_passed(self, guardrails: tuple[str, ...], side: str, seconds: float) -> None:
-        """All of a model's guardrails have looked at once and found nothing, and it took so long."""
-        passed, took = self._passed[side].get(guardrails) or self._passing(guardrails, side)
-        passed.value += 1
-        took.counts[bisect_left(took.bounds, seconds)] += 1  # `Buckets.observe`, written out: nearly all texts pass
-        took.total += seconds
-
-    def _passing(self, guardrails: tuple[str, ...], side: str) -> tuple[Cell, Buckets]:
-        """Where that is counted."""
-        group = tuple((name, side, "pass") for name in guardrails)
-        cell = self._evaluations.together[group] = Cell()
-        found = self._passed[side][guardrails] = cell, self._looking["text", side]
-        return found
+    def passing(self, guardrails: Sequence[str], side: str) -> Passing:
+        """Where it is counted that all of a model's guardrails have looked at once and found nothing."""
+        passed = self._evaluations.together[tuple((name, side, "pass") for name in guardrails)]
+        return Passing(passed, self._looking["text", side])
 
     def guardrail_found(self, guardrail: str, side: str, category: str, times: int) -> None:
         """A guardrail found something of a category."""

@@ -9,7 +9,18 @@ from prometheus_client import Histogram as LibraryHistogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.samples import Exemplar
 
-from appliance.observe.families import Asked, Buckets, Cell, Family, Histogram, Numbers, Traceable, Traced, Watched
+from appliance.observe.families import (
+    Asked,
+    Buckets,
+    Cell,
+    Family,
+    Grouped,
+    Histogram,
+    Numbers,
+    Traceable,
+    Traced,
+    Watched,
+)
 
 BOUNDS = (0.1, 1.0, 10.0)
 
@@ -111,3 +122,14 @@ def test_series_of_somebody_else_are_read_at_each_scrape_and_the_greatest_are_to
     assert {sample.labels["x"] for sample in family.collect()[0].samples} == {"2", "3"}
     family.read = lambda: {("4",): 0.0}
     assert [(sample.labels["x"], sample.value) for sample in family.collect()[0].samples] == [("4", 0.0)]
+
+
+def test_what_happens_to_several_series_at_once_is_told_of_each_of_them_once() -> None:
+    family = Grouped("n_total", "Help.", ["x"])
+    family.series["a",].value += 1
+    family.together[("a",), ("b",)].value += 2
+    family.together[(("b",),)].value += 1
+    for _ in range(2):
+        assert 'n_total{x="a"} 3.0\nn_total{x="b"} 3.0\n' in page(family)
+    family.together[(("b",),)].value += 1
+    assert 'n_total{x="b"} 4.0\n' in page(family)

@@ -101,8 +101,8 @@ def test_guardrails_that_found_nothing_are_counted_one_by_one_and_timed_together
     metrics: Metrics, registry: CollectorRegistry
 ) -> None:
     metrics.guardrail_looked("pii", "input", "pass")
-    metrics.guardrails_passed(("pii", "words"), "input", 0.001)
-    metrics.guardrails_passed(("pii",), "input", 0.001)
+    metrics.passing(("pii", "words"), "input").note(0.001)
+    metrics.passing(("pii",), "input").note(0.001)
     found = {
         name: registry.get_sample_value(
             "appliance_guardrail_evaluations_total", {"guardrail": name, "on": "input", "action": "pass"}
