@@ -57,10 +57,12 @@ class _Slots:
     Attributes:
         ready: slots of each replica that is ready.
         each: slots of the last replica that was.
+        known: replicas that there are, ready or not.
     """
 
     each: int
     ready: dict[str, int] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
 
 
 class Queues:
@@ -202,6 +204,7 @@ class Queues:
                 return
             slots = self._slots[after.runtime] = _Slots(after.slots)
             self._lines[after.runtime] = Line(after.slots, self._rules.size, self._rules.wait / 2)
+        slots.known.add(after.replica)
         if ready:
             slots.ready[after.replica] = slots.each = after.slots
         else:
@@ -211,12 +214,15 @@ class Queues:
     def replica_dropped(self, replica: str) -> None:
         """There is no such replica any more; a watcher of the fleet table."""
         for runtime, slots in self._slots.items():
-            if slots.ready.pop(replica, None) is not None:
-                self._resize(runtime, slots)
+            if replica in slots.known:
+                slots.known.remove(replica)
+                if slots.ready.pop(replica, None) is not None or not slots.known:
+                    self._resize(runtime, slots)
                 return
 
     def _resize(self, runtime: str, slots: _Slots) -> None:
-        if not all(slots.ready.values()):  # one does not say how much it takes: then all take what comes
+        # One does not say how much it takes: then all take what comes. Or the runtime is gone: all hear of that.
+        if not all(slots.ready.values()) or not slots.known:
             del self._slots[runtime]
             self._call(self._lines.pop(runtime).resize(sys.maxsize, self._clock()))
             return

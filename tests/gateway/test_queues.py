@@ -200,6 +200,25 @@ async def test_replicas_come_and_go(autojump_clock: trio.testing.MockClock) -> N
     assert scene.served == ["late"]
 
 
+@pytest.mark.parametrize("states", [(), (S.DRAINING,), (S.DRAINING, S.STOPPED)])
+async def test_of_a_runtime_that_is_taken_away_no_line_is_left(
+    states: tuple[ReplicaState, ...], autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene()
+    holder = scene.taken()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.stand, "late")
+        await trio.sleep(1)
+        before = row()
+        for state in states:
+            scene.queues.replica_changed(before, before := row(state))
+        scene.queues.replica_dropped("m")
+    assert scene.served == ["late"], "whoever waited goes on, and hears that it is gone"
+    assert scene.queues.report() == []
+    scene.free(holder)
+    assert scene.queues.report() == []
+
+
 async def test_one_that_does_not_say_how_much_it_takes_ends_the_line(autojump_clock: trio.testing.MockClock) -> None:
     scene = Scene()
     holder = scene.taken()
