@@ -43,7 +43,7 @@ def test_settings_reach_what_they_are_about_now_and_later(caplog: pytest.LogCapt
     assert outcomes.panel.empty
     assert "the circuit breaker of box/x is closed" in caplog.text
     fleet.drop_replica("m")
-    assert outcomes.queues._slots["m"].ready == {}
+    assert outcomes.queues.report() == []
 
 
 def test_the_keys_shares_and_parameters_come_together() -> None:
