@@ -19,7 +19,7 @@ from appliance.config.schema import Key, Limits, Model
 from appliance.domain.http import Headers
 from appliance.errors import GatewayError
 from appliance.limits.account import Account, Permit, Spent
-from appliance.limits.buckets import TICKS
+from appliance.limits.buckets import to_ticks
 from appliance.limits.headers import Shown
 
 
@@ -124,7 +124,7 @@ class Ledger:
             account, shared = shared, None
             if account is None:
                 return None
-        tick = round(now * TICKS)  # `to_ticks`, written out: this and the next are for every request
+        tick = to_ticks(now)
         reserved = tokens if tokens > 0 else 1
         date = self._date()
         taken = account.take(reserved, tick, date)
@@ -139,7 +139,7 @@ class Ledger:
     def headers(self, key: str, model: str, now: float) -> Headers:
         """What is left a minute, of the key's limit or the model's, whichever is less; nothing where there is none."""
         shown = self._shown.get((key, model)) or self._shown_to(key, model)
-        return shown.at(round(now * TICKS))
+        return shown.at(to_ticks(now))
 
     def _shown_to(self, key: str, model: str) -> Shown:
         """Which limits a minute there are for a key and a model; the same until they change."""

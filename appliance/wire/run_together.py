@@ -140,7 +140,5 @@ def answer_together(body: bytes, answer: Answer) -> bytes | None:
         timings = bytes(answer.timings)
         if timings.find(b'"') > 0:  # of others the same digits might be in a text as well
             body = body.replace(timings, b"0")  # they have as many digits as a card
-    if body.find(b"\\") < 0 and body.isascii():  # `run_together` for nearly all
-        return body
     run = run_together(body)
     return None if run is None or (run is not body and b"\\" in run) else run
