@@ -29,6 +29,7 @@ from appliance.errors import GatewayError, OperatorError
 from appliance.fleet.table import FleetTable
 from appliance.garbage import collect, seldom
 from appliance.handing_over import Estate
+from appliance.large_pages import keep as keep_in_large_pages
 from appliance.observe.log import ExchangeRecord, log_exchange
 from appliance.parts import Parts, build
 from appliance.reload import Reloader
@@ -162,6 +163,7 @@ async def _serve(
             task_status.started(Running(listener.host, listener.port, parts.fleet))
             watched.manager.ready()
             core.start_soon(_collect, parts, name="garbage")
+            core.start_soon(keep_in_large_pages, name="large pages")
             if signals is not None:
                 await _until_the_end(parts, watched.manager, signals, core)
                 await _stop(parts, listener, config.server.drain, signals, watched.manager)

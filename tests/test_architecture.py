@@ -92,6 +92,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "scripted": (set(), {"trio", "httptools", "trio_websocket"}),
     # assembly
     "garbage": (set(), {"trio"}),
+    "large_pages": (set(), {"trio"}),
     "reload": ({"*"}, {"trio"}),
     "editing": (SETTINGS | {"reload"}, {"trio", "msgspec"}),
     "private_door": ({"*"}, {"trio"}),
@@ -157,6 +158,7 @@ MAY_TOUCH_MACHINE = {
     "authority",
     "encryption",
     "keystore",
+    "large_pages",
     "recording",
     "operating",
     "console_parts",

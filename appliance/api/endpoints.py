@@ -113,7 +113,7 @@ class Endpoints:
         else:
             with_ids(reply, exchange.request_id)
         if exchange.key:
-            reply.headers += self.ledger.headers(exchange.key, exchange.model, self.accounts.clock())
+            reply.ready = self.ledger.headers(exchange.key, exchange.model, self.accounts.clock())
         return reply
 
     async def _answer(self, parse: Parse, request: Request, exchange: Exchange) -> Reply:

@@ -29,7 +29,9 @@ class Handshake:
 
     async def refuse(self, reply: Reply) -> None:
         """Answer the handshake with something else."""
-        headers = [*reply.headers, ("content-length", str(len(reply.body)))] if isinstance(reply.body, bytes) else []
+        headers = (
+            [*reply.all_headers(), ("content-length", str(len(reply.body)))] if isinstance(reply.body, bytes) else []
+        )
         start = {"type": "websocket.http.response.start", "status": reply.status, "headers": _encoded(headers)}
         await self._send(start)
         await self._send({"type": "websocket.http.response.body", "body": reply.body})

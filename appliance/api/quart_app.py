@@ -143,7 +143,9 @@ def build_app(
             return Response(b"", error.code or 400)
         reply = await dispatch(_from_quart(cast("Scope", request.scope), body_timeout))
         return (
-            Response(cast("bytes", reply.body), reply.status, dict(reply.headers)) if error.code else Response(b"", 400)
+            Response(cast("bytes", reply.body), reply.status, dict(reply.all_headers()))
+            if error.code
+            else Response(b"", 400)
         )
 
     app.add_url_rule("/", "root", carry, methods=_METHODS, provide_automatic_options=False)
@@ -168,7 +170,7 @@ def _to_quart(reply: Reply, owned: AsyncExitStack, scope: Scope) -> Response:
         response = Response(stream, reply.status)
         response.timeout = None
     response.headers.clear()
-    for name, value in reply.headers:
+    for name, value in reply.all_headers():
         response.headers.add(name, value)
     if isinstance(reply.body, bytes):
         response.headers["content-length"] = str(len(reply.body))

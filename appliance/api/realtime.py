@@ -100,7 +100,7 @@ class RealtimeEndpoint:
             return _AGREED
         reply = error_reply(error, exchange.request_id)
         if exchange.key:
-            reply.headers += self.ledger.headers(exchange.key, exchange.model, self.accounts.clock())
+            reply.ready = self.ledger.headers(exchange.key, exchange.model, self.accounts.clock())
         if error.code == "invalid_api_key":
             await trio.sleep(self.pace.wait(handshake.request.peer, trio.current_time()))
         await handshake.refuse(reply)

@@ -10,8 +10,29 @@ from typing import Any, Protocol
 from appliance.errors import GatewayError
 
 Headers = list[tuple[str, str]]
+_BREAKS = str.maketrans({"\r": " ", "\n": " ", "\0": " "})  # a header of ours or of an engine can never end a line
 VERSION = "x-appliance-version"
 """The header that tells commands of which version a server is."""
+
+
+def lines_of(headers: Headers) -> str:
+    """Headers as they are sent, each as a line with its end."""
+    lines = list(map(": ".join, headers))
+    text = "".join(lines)  # to look for one character is quick, to count the ends of lines is not
+    if "\r" in text or "\n" in text or "\0" in text:
+        lines = [line.translate(_BREAKS) for line in lines]
+    lines.append("")  # the last one ends as well
+    return "\r\n".join(lines)
+
+
+class Ready:
+    """Headers that many replies have, together with the lines that they are sent as. Nobody changes them."""
+
+    __slots__ = ("headers", "lines")
+
+    def __init__(self, headers: Headers) -> None:
+        self.headers = headers
+        self.lines = lines_of(headers)
 
 
 class BodyReader(Protocol):
@@ -95,12 +116,18 @@ class Reply:
         headers: names in lower case; the door adds framing and date.
         body: all of it, or a stream that the door must close.
         identified: the headers hold the request's id.
+        ready: more headers, behind the others; None where there are none.
     """
 
     status: int
     headers: Headers = field(default_factory=list)
     body: bytes | ReplyStream = b""
     identified: bool = False
+    ready: Ready | None = None
+
+    def all_headers(self) -> Headers:
+        """Those that are ready included."""
+        return self.headers if self.ready is None else self.headers + self.ready.headers
 
 
 class Application(Protocol):

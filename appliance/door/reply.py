@@ -4,13 +4,12 @@ from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 
-from appliance.domain.http import Headers, Reply
+from appliance.domain.http import Reply, lines_of
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _NO_BODY = {204, 304}
-_BREAKS = str.maketrans({"\r": " ", "\n": " ", "\0": " "})  # a header of ours or of an engine can never end a line
 
 
 class Clock:
@@ -31,15 +30,6 @@ class Clock:
         return self._line
 
 
-def _lines(headers: Headers) -> str:
-    lines = list(map(": ".join, headers))
-    text = "".join(lines)  # to look for one character is quick, to count the ends of lines is not
-    if "\r" in text or "\n" in text or "\0" in text:
-        lines = [line.translate(_BREAKS) for line in lines]
-    lines.append("")  # the last one ends as well
-    return "\r\n".join(lines)
-
-
 def render(reply: Reply, *, date: str, keep: bool, http10: bool, head_only: bool) -> bytes:
     """The whole of a reply whose body is bytes.
 
@@ -55,12 +45,13 @@ def render(reply: Reply, *, date: str, keep: bool, http10: bool, head_only: bool
         raise TypeError("a stream is not rendered whole")
     status = reply.status
     connection = "" if keep and not http10 else _connection(keep=keep, http10=http10)
+    lines = lines_of(reply.headers)
+    if reply.ready is not None:
+        lines += reply.ready.lines
+    first = f"{_LINES.get(status) or _status_line(status)}{lines}{date}"
     if status in _NO_BODY:
-        return f"{_status_line(status)}{_lines(reply.headers)}{date}{connection}\r\n".encode("latin-1", "replace")
-    head = (
-        f"{_LINES.get(status) or _status_line(status)}{_lines(reply.headers)}{date}content-length: {len(body)}\r\n"
-        f"{connection}\r\n"
-    )
+        return f"{first}{connection}\r\n".encode("latin-1", "replace")
+    head = f"{first}content-length: {len(body)}\r\n{connection}\r\n"
     encoded = head.encode("latin-1", "replace")
     return encoded if head_only else encoded + body
 
@@ -69,7 +60,8 @@ def render_stream_head(reply: Reply, *, date: str, keep: bool, http10: bool) -> 
     """The head of a reply whose length is not known; an HTTP/1.0 client gets it until the connection closes."""
     framing = "" if http10 else "transfer-encoding: chunked\r\n"
     connection = _connection(keep=keep and not http10, http10=http10)
-    head = f"{_status_line(reply.status)}{_lines(reply.headers)}{date}{framing}{connection}\r\n"
+    ready = "" if reply.ready is None else reply.ready.lines
+    head = f"{_status_line(reply.status)}{lines_of(reply.headers)}{ready}{date}{framing}{connection}\r\n"
     return head.encode("latin-1", "replace")
 
 

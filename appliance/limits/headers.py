@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from appliance.domain.http import Headers
+from appliance.domain.http import Headers, Ready
 from appliance.limits.buckets import TICKS, Bucket
 
 
@@ -15,23 +15,24 @@ class Shown:
         """The buckets of each limit, "requests" or "tokens"; where none has less than the first, that one is shown."""
         self._limits = {_names(name): buckets for name, buckets in limits.items() if buckets}
         self._buckets = [bucket for buckets in self._limits.values() for bucket in buckets]
-        self._full: Headers = []
+        full: Headers = []
         for names, buckets in self._limits.items():
             smallest = min(bucket.capacity for bucket in buckets)
-            self._full += _told(names, smallest, smallest, 0)
+            full += _told(names, smallest, smallest, 0)
+        self._full = Ready(full)
 
-    def at(self, tick: int) -> Headers:
-        """Limits, remainders, times until full. Nobody changes the list: of full buckets, as most are, it is ready."""
+    def at(self, tick: int) -> Ready:
+        """Limits, remainders, times until full."""
         for bucket in self._buckets:
             if bucket.full_at > tick * bucket.capacity:
                 break
         else:
-            return self._full
+            return self._full  # as most are
         headers: Headers = []
         for names, buckets in self._limits.items():
             least = min(buckets, key=lambda bucket: bucket.standing(tick)[0])
             headers += _told(names, least.capacity, *least.standing(tick))
-        return headers
+        return Ready(headers)
 
 
 def _names(name: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from appliance.config.schema import Key, Limits, Model
-from appliance.domain.http import Headers
+from appliance.domain.http import Ready
 from appliance.errors import GatewayError
 from appliance.limits.account import Account, Permit, Spent
 from appliance.limits.buckets import to_ticks
@@ -32,6 +32,7 @@ class Spendings:
 
 
 _NOTHING = Spendings()
+_Pair = tuple[Account | None, Account | None, Shown]
 _NO_LIMITS: Mapping[str, Limits] = {}
 _MOST_PAIRS = 10_000  # of a key and a model that are remembered; a client of a provider may name any model
 
@@ -44,7 +45,7 @@ def limits_of(sections: Sequence[Key] | Sequence[Model]) -> dict[str, Limits]:
 class Ledger:
     """The accounts of all keys and models that have limits; one for the whole process."""
 
-    __slots__ = ("_date", "_keys", "_models", "_shown")
+    __slots__ = ("_date", "_keys", "_models", "_pairs")
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class Ledger:
         self._date = date
         self._keys: dict[str, Account] = {}
         self._models: dict[str, Account] = {}
-        self._shown: dict[tuple[str, str], Shown] = {}  # by key and model
+        self._pairs: dict[tuple[str, str], _Pair] = {}  # by key and model: who pays, who pays as well, what is shown
         self.change(keys, models, spent)
 
     def change(
@@ -77,7 +78,7 @@ class Ledger:
         """
         self._keys = self._changed("key", self._keys, keys, spent.keys)
         self._models = self._changed("model", self._models, models, spent.models)
-        self._shown.clear()
+        self._pairs.clear()
 
     def accounts(self) -> list[Account]:
         """All of them, of keys and models."""
@@ -118,12 +119,9 @@ class Ledger:
         Raises:
             GatewayError: `rate_limit_exceeded` or `insufficient_quota`; nothing was charged.
         """
-        account = self._keys.get(key)
-        shared = self._models.get(model) if self._models else None
+        account, shared, _ = self._pairs.get((key, model)) or self._pair_of(key, model)
         if account is None:
-            account, shared = shared, None
-            if account is None:
-                return None
+            return None
         tick = to_ticks(now)
         reserved = tokens if tokens > 0 else 1
         date = self._date()
@@ -136,19 +134,20 @@ class Ledger:
             account.undo(taken, reserved)
             raise
 
-    def headers(self, key: str, model: str, now: float) -> Headers:
+    def headers(self, key: str, model: str, now: float) -> Ready:
         """What is left a minute, of the key's limit or the model's, whichever is less; nothing where there is none."""
-        shown = self._shown.get((key, model)) or self._shown_to(key, model)
+        _, _, shown = self._pairs.get((key, model)) or self._pair_of(key, model)
         return shown.at(to_ticks(now))
 
-    def _shown_to(self, key: str, model: str) -> Shown:
-        """Which limits a minute there are for a key and a model; the same until they change."""
-        if len(self._shown) >= _MOST_PAIRS:
-            self._shown.clear()
+    def _pair_of(self, key: str, model: str) -> _Pair:
+        """The accounts of a key and a model, those that there are, the key's first; the same until limits change."""
+        if len(self._pairs) >= _MOST_PAIRS:
+            self._pairs.clear()
         accounts = [account for account in (self._keys.get(key), self._models.get(model)) if account is not None]
         limits = {
             "requests": [account.requests for account in accounts if account.requests is not None],
             "tokens": [account.tokens for account in accounts if account.tokens is not None],
         }
-        shown = self._shown[key, model] = Shown(limits)
-        return shown
+        first, second, *_ = *accounts, None, None
+        pair = self._pairs[key, model] = first, second, Shown(limits)
+        return pair

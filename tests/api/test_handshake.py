@@ -2,7 +2,7 @@
 
 from appliance.api.handshake import Handshake
 from appliance.api.socket_app import NoBody, request_of
-from appliance.domain.http import Reply
+from appliance.domain.http import Ready, Reply
 from tests.fakes.asgi import Socket
 
 
@@ -32,7 +32,8 @@ async def test_it_is_accepted_talked_over_and_closed() -> None:
 
 async def test_a_refusal_is_an_answer_with_its_length() -> None:
     socket = Socket("/x")
-    await handshake(socket).refuse(Reply(403, [("content-type", "text/plain")], b"no"))
+    await handshake(socket).refuse(Reply(403, [("content-type", "text/plain")], b"no", ready=Ready([("x-a", "1")])))
     start, body = socket.sent
-    assert (start["status"], dict(start["headers"])[b"content-length"]) == (403, b"2")
+    headers = dict(start["headers"])
+    assert (start["status"], headers[b"content-length"], headers[b"x-a"]) == (403, b"2", b"1")
     assert body["body"] == b"no"

@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from appliance.api.reply import error_reply
-from appliance.domain.http import Reply, Request
+from appliance.domain.http import Ready, Reply, Request
 from appliance.door.surroundings import Patience
 from appliance.errors import GatewayError
 from tests.fakes.doors import Pieces, Which, served, until
@@ -28,6 +28,19 @@ async def test_the_request_arrives_as_it_was_sent(which: Which) -> None:
     assert got.startswith(b"HTTP/1.1 201")
     assert b"x-b: 2" in got
     assert b"content-length: 4" in got
+
+
+@BOTH
+async def test_headers_that_are_ready_arrive_with_the_others(which: Which) -> None:
+    async def answer(request: Request) -> Reply:
+        body = Pieces(b"a") if request.path == "/stream" else b"done"
+        return Reply(200, [("x-a", "1")], body, ready=Ready([("x-b", "2"), ("x-c", "3")]))
+
+    async with served(answer, which=which) as server, await server.connect() as stream:
+        for path, end in (("/", b"done"), ("/stream", b"0\r\n\r\n")):
+            await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            got = await until(stream, end)
+            assert all(header in got for header in (b"x-a: 1\r\n", b"x-b: 2\r\n", b"x-c: 3\r\n"))
 
 
 @BOTH

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.domain.http import Reply
+from appliance.domain.http import Ready, Reply
 from appliance.door.reply import LAST_CHUNK, Clock, chunk, render, render_stream_head
 from tests.fakes.doors import Pieces
 
@@ -25,6 +25,15 @@ def test_a_reply_is_status_headers_framing_and_body() -> None:
         + DATE.encode()
         + b"content-length: 5\r\n\r\nhello"
     )
+
+
+def test_headers_that_are_ready_are_sent_with_the_others() -> None:
+    ready = Ready([("x-b", "2"), ("x-c", "3")])
+    head = render(Reply(200, [("x-a", "1")], b"", ready=ready), date=DATE, keep=True, http10=False, head_only=False)
+    lines = b"HTTP/1.1 200 OK\r\nx-a: 1\r\nx-b: 2\r\nx-c: 3\r\n" + DATE.encode()
+    assert head == lines + b"content-length: 0\r\n\r\n"
+    stream = Reply(200, [("x-a", "1")], Pieces(), ready=ready)
+    assert render_stream_head(stream, date=DATE, keep=True, http10=False).startswith(lines)
 
 
 @pytest.mark.parametrize(

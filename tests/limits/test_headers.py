@@ -31,7 +31,7 @@ def test_a_time_is_written_as_openai_does(seconds: float, text: str) -> None:
 
 
 def told(name: str, bucket: Bucket, tick: int) -> Headers:
-    return Shown({name: [bucket]}).at(tick)
+    return Shown({name: [bucket]}).at(tick).headers
 
 
 def test_a_bucket_is_three_headers() -> None:
@@ -61,23 +61,23 @@ def test_of_two_buckets_the_one_with_less_left_is_told_of_and_of_equals_the_firs
     small, large = Bucket(60), Bucket(100)
     shown = Shown({"requests": [large, small]})
     limit = "x-ratelimit-limit-requests"
-    assert dict(shown.at(0))[limit] == "60"
+    assert dict(shown.at(0).headers)[limit] == "60"
     large.take(50, 0)
-    assert dict(shown.at(0)) == {
+    assert dict(shown.at(0).headers) == {
         limit: "100",
         "x-ratelimit-remaining-requests": "50",
         "x-ratelimit-reset-requests": "30s",
     }
     large.give_back(10)
-    assert dict(shown.at(0))[limit] == "100", "both have sixty"
+    assert dict(shown.at(0).headers)[limit] == "100", "both have sixty"
     large.give_back(40)
-    assert dict(shown.at(0))[limit] == "60"
+    assert dict(shown.at(0).headers)[limit] == "60"
 
 
 def test_full_buckets_are_told_of_as_full_also_where_they_were_not_at_first() -> None:
     bucket = Bucket(60)
     bucket.take(60, 0)
     shown = Shown({"tokens": [bucket]})
-    assert dict(shown.at(0))["x-ratelimit-remaining-tokens"] == "0"
-    assert dict(shown.at(60 * TICKS))["x-ratelimit-remaining-tokens"] == "60"
-    assert dict(shown.at(60 * TICKS))["x-ratelimit-reset-tokens"] == "0s"
+    assert dict(shown.at(0).headers)["x-ratelimit-remaining-tokens"] == "0"
+    assert dict(shown.at(60 * TICKS).headers)["x-ratelimit-remaining-tokens"] == "60"
+    assert dict(shown.at(60 * TICKS).headers)["x-ratelimit-reset-tokens"] == "0s"

@@ -54,14 +54,14 @@ def refused(
 
 
 def left(book: Ledger, what: str, now: float = 0.0) -> int:
-    return int(dict(book.headers("alice", "m", now))[f"x-ratelimit-remaining-{what}"])
+    return int(dict(book.headers("alice", "m", now).headers)[f"x-ratelimit-remaining-{what}"])
 
 
 def test_a_key_without_limits_has_nothing_to_settle_and_no_headers() -> None:
     book = Ledger({"free": Limits()}, date=lambda: NOON)
     for key in ("free", "env-1"):
         assert book.admit(key, "m", 10**9, 0.0) is None
-        assert book.headers(key, "m", 0.0) == []
+        assert book.headers(key, "m", 0.0).headers == []
 
 
 def test_keys_do_not_share_their_limits() -> None:
@@ -202,11 +202,11 @@ def test_a_refusal_names_the_limit_that_takes_longest_its_value_and_whose_it_is(
 
 
 def test_the_headers_are_those_of_the_limits_that_there_are() -> None:
-    assert ledger(concurrent=1).headers("alice", "m", 0.0) == []
-    both = dict(ledger(requests=5, tokens=50).headers("alice", "m", 0.0))
+    assert ledger(concurrent=1).headers("alice", "m", 0.0).headers == []
+    both = dict(ledger(requests=5, tokens=50).headers("alice", "m", 0.0).headers)
     assert len(both) == 6
     assert (both["x-ratelimit-limit-requests"], both["x-ratelimit-limit-tokens"]) == ("5", "50")
-    assert len(ledger(tokens=50).headers("alice", "m", 0.0)) == 3
+    assert len(ledger(tokens=50).headers("alice", "m", 0.0).headers) == 3
 
 
 def test_a_huge_jump_of_the_clock_fills_the_bucket_once() -> None:
@@ -332,14 +332,14 @@ def test_what_the_model_refuses_costs_the_key_nothing() -> None:
 def test_headers_tell_the_limit_with_less_left() -> None:
     own, shared = Limits(requests_per_minute=5, tokens_per_minute=50), Limits(requests_per_minute=3)
     book = Ledger({"alice": own}, {"m": shared}, date=lambda: NOON)
-    told = dict(book.headers("alice", "m", 0.0))
+    told = dict(book.headers("alice", "m", 0.0).headers)
     assert (told["x-ratelimit-limit-requests"], told["x-ratelimit-limit-tokens"]) == ("3", "50")
-    assert dict(book.headers("alice", "other", 0.0))["x-ratelimit-limit-requests"] == "5"
-    assert dict(book.headers("bob", "m", 0.0)).keys() == {f"x-ratelimit-{w}-requests" for w in WHAT}
-    assert book.headers("bob", "other", 0.0) == []
+    assert dict(book.headers("alice", "other", 0.0).headers)["x-ratelimit-limit-requests"] == "5"
+    assert dict(book.headers("bob", "m", 0.0).headers).keys() == {f"x-ratelimit-{w}-requests" for w in WHAT}
+    assert book.headers("bob", "other", 0.0).headers == []
     book.change({"alice": Limits(requests_per_minute=7)}, {})
-    assert dict(book.headers("alice", "m", 0.0))["x-ratelimit-limit-requests"] == "7"
-    assert book.headers("bob", "m", 0.0) == []
+    assert dict(book.headers("alice", "m", 0.0).headers)["x-ratelimit-limit-requests"] == "7"
+    assert book.headers("bob", "m", 0.0).headers == []
 
 
 def test_a_change_keeps_what_is_used_and_what_is_under_way() -> None:
