@@ -36,10 +36,11 @@ async def test_headers_that_are_ready_arrive_with_the_others(which: Which) -> No
         body = Pieces(b"a") if request.path == "/stream" else b"done"
         return Reply(200, [("x-a", "1")], body, ready=Ready([("x-b", "2"), ("x-c", "3")]))
 
-    async with served(answer, which=which) as server, await server.connect() as stream:
+    async with served(answer, which=which) as server:
         for path, end in (("/", b"done"), ("/stream", b"0\r\n\r\n")):
-            await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            got = await until(stream, end)
+            async with await server.connect() as stream:
+                await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                got = await until(stream, end)
             assert all(header in got for header in (b"x-a: 1\r\n", b"x-b: 2\r\n", b"x-c: 3\r\n"))
 
 
