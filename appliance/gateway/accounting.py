@@ -10,7 +10,6 @@ from appliance.domain.targets import Lease, Target
 from appliance.errors import GatewayError
 from appliance.guardrails.verdict import Finding, told
 from appliance.limits.account import Permit
-from appliance.observe.families import Passing
 from appliance.observe.log import ExchangeRecord
 from appliance.observe.metrics import Metrics
 from appliance.queueing.line import Ticket
@@ -79,7 +78,6 @@ class Exchange:
         trial: digest of that, while it is let in as the one suspect of a crash.
         swallowed: content chunks that a guardrail held back or joined to others, less those that it made.
         findings: what guardrails found, and how often; None where none looked closely.
-        passed: where to count guardrails that found nothing at one look, and its seconds; None where there are none.
         stays: nothing of it may leave the box.
         in_chat: its answer has to be in chat terms on the way, because guardrails look at it.
         gaps: the pauses of the answer that it gets from an engine; None while there is none.
@@ -127,7 +125,6 @@ class Exchange:
     trial: bytes | None = None
     swallowed: int = 0
     findings: dict[Finding, int] | None = None
-    passed: list[tuple[Passing, float]] | None = None
     stays: bool = False
     in_chat: bool = False
     gaps: Gaps | None = None
@@ -227,9 +224,6 @@ class Exchange:
                 self.permit.settle(usage.input + usage.output, now)
             else:  # what never reached a model server costs nothing
                 self.permit.cancel()
-        if self.passed is not None:  # told here, both sides at once, while what counts them is in the processor's cache
-            for passing, seconds in self.passed:
-                passing.note(seconds)
         ttft = None if self.first_token is None else self.first_token - self.started
         gaps = self.gaps if ttft is not None else None
         record = ExchangeRecord(

@@ -86,7 +86,7 @@ class Guarding:
         ):
             return False
         passing = self._passing["input"].get(guards) or self._passes(guards, "input")
-        exchange.passed = [(passing, clock() - started)]
+        passing.note(clock() - started)
         return True
 
     def clear_answer(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> Answer | None:
@@ -99,11 +99,7 @@ class Guarding:
             return None
         now = exchange.accounts.clock()
         passing = self._passing["output"].get(guards) or self._passes(guards, "output")
-        passed = passing, now - (exchange.answered or now)
-        if exchange.passed is None:
-            exchange.passed = [passed]
-        else:
-            exchange.passed.append(passed)
+        passing.note(now - (exchange.answered or now))
         return answer
 
     def _passes(self, guards: Guards, side: Side) -> Passing:

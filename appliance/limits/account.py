@@ -166,29 +166,29 @@ class Account:
         if self._places <= 0:
             raise self._refused(reserved, tick)
         requests, tokens = self.requests, self.tokens
-        # `Bucket.try_take`, written out for both: nothing is taken from one before the other has been looked at.
-        requests_full = taken = 0
+        # `Bucket.try_take`, written out for both.
+        taken = before = 0
         if requests is not None:
-            requests_full = requests.full_at
+            before = full_at = requests.full_at
             step = tick * requests.capacity
-            if requests_full < step:
-                requests_full = step
-            elif requests_full > step + requests.room - MINUTE:
+            if full_at < step:
+                full_at = step
+            elif full_at > step + requests.room - MINUTE:
                 raise self._refused(reserved, tick)
-            requests_full += MINUTE
+            requests.full_at = full_at + MINUTE
         if tokens is not None:
-            tokens_full = tokens.full_at
+            full_at = tokens.full_at
             capacity = tokens.capacity
             step = tick * capacity
             # What is more than all of it could never be admitted.
             taken = reserved if reserved < capacity else capacity  # noqa: FURB136 - as in `buckets`
-            if tokens_full < step:
-                tokens_full = step
-            elif tokens_full > step + tokens.room - taken * MINUTE:
+            if full_at < step:
+                full_at = step
+            elif full_at > step + tokens.room - taken * MINUTE:
+                if requests is not None:
+                    requests.full_at = before
                 raise self._refused(reserved, tick)
-            tokens.full_at = tokens_full + taken * MINUTE
-        if requests is not None:
-            requests.full_at = requests_full
+            tokens.full_at = full_at + taken * MINUTE
         self._free -= reserved
         self._places -= 1
         if self.told is not None:
@@ -308,16 +308,15 @@ class Account:
 class Permit:
     """An exchange under way. It is settled or cancelled; what comes first counts, the rest is harmless."""
 
-    __slots__ = ("_account", "_over", "_reserved", "_shared", "_taken", "_taken_shared")
+    __slots__ = ("_account", "_reserved", "_shared", "_taken", "_taken_shared")
 
     def __init__(self, account: Account, taken: int, reserved: int, shared: Account | None, taken_shared: int) -> None:
         """So many tokens are taken from the minute of its account, and of the one that it shares with others."""
-        self._account = account
+        self._account: Account | None = account  # None when it is over
         self._taken = taken
         self._reserved = reserved
         self._shared = shared
         self._taken_shared = taken_shared
-        self._over = False
 
     def settle(self, tokens: int, now: float) -> None:
         """End it with what it used.
@@ -326,10 +325,10 @@ class Permit:
             tokens: input and output, as the engine counted them; 0 when it did not work.
             now: monotonic seconds.
         """
-        if self._over:
-            return
-        self._over = True
         account, shared, reserved = self._account, self._shared, self._reserved
+        if account is None:
+            return
+        self._account = None
         date = account.date()
         tokens = tokens if tokens > 0 else 0  # noqa: FURB136 - as in `buckets`; an engine may report anything
         account.end(self._taken, reserved, tokens, now, date)
@@ -338,10 +337,10 @@ class Permit:
 
     def cancel(self) -> None:
         """End it as if it had never been: no model server was asked."""
-        if self._over:
+        account, self._account = self._account, None
+        if account is None:
             return
-        self._over = True
-        self._account.undo(self._taken, self._reserved)
+        account.undo(self._taken, self._reserved)
         if self._shared is not None:
             self._shared.undo(self._taken_shared, self._reserved)
 

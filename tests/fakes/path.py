@@ -103,4 +103,4 @@ class Path:
 
 
 def header(reply: Reply, name: str) -> str | None:
-    return next((value for key, value in reply.headers if key == name), None)
+    return next((value for key, value in reply.all_headers() if key == name), None)
