@@ -23,7 +23,7 @@ from appliance.guardrails.rules import AT_ONCE, Guards, Side
 from appliance.guardrails.scanner import Scanner
 from appliance.guardrails.verdict import Block, Finding, blocked
 from appliance.guardrails.window import PIECE, Window, pieces
-from appliance.observe.families import Passing
+from appliance.observe.families import Cell
 from appliance.observe.metrics import Metrics
 from appliance.translate.messages_request import parse_count, parse_messages
 from appliance.wire.form import prompt_of, with_prompt
@@ -64,9 +64,9 @@ class Guarding:
 
     metrics: Metrics
     ask: Ask
-    _passing: dict[Side, dict[Guards, Passing]] = field(default_factory=lambda: {"input": {}, "output": {}})
+    _passed: dict[Side, dict[Guards, Cell]] = field(default_factory=lambda: {"input": {}, "output": {}})
 
-    def clear(self, call: Call, guards: Guards, exchange: Exchange) -> bool:
+    def clear(self, call: Call, guards: Guards) -> bool:
         """Whether a request has certainly nothing that a guardrail of its model could find, as one look at it shows.
 
         True settles it, and the call may go on as it is. False says nothing: `checked` has to look closer.
@@ -75,8 +75,6 @@ class Guarding:
             return True
         if len(call.body) > guards.clear_below or call.operation.form:
             return False
-        clock = exchange.accounts.clock
-        started = clock()
         run = run_together(call.body)
         if run is None:
             return False
@@ -85,11 +83,11 @@ class Guarding:
             is_odd(call.body, run) or (scanner is not None and scanner.suspects_within(run))
         ):
             return False
-        passing = self._passing["input"].get(guards) or self._passes(guards, "input")
-        passing.note(clock() - started)
+        passed = self._passed["input"].get(guards) or self._passes(guards, "input")
+        passed.value += 1
         return True
 
-    def clear_answer(self, body: bytes, call: Call, guards: Guards, exchange: Exchange) -> Answer | None:
+    def clear_answer(self, body: bytes, call: Call, guards: Guards) -> Answer | None:
         """The same for a whole answer that has just come: what it says, where it is clear; `whole` looks closer."""
         scanner = guards.output
         if scanner is None or guards.output_models or call.operation not in _CHATS or len(body) > AT_ONCE:
@@ -97,17 +95,16 @@ class Guarding:
         answer = ordinary_answer(body)
         if answer is None or (run := answer_together(body, answer)) is None or scanner.suspects_within(run):
             return None
-        now = exchange.accounts.clock()
-        passing = self._passing["output"].get(guards) or self._passes(guards, "output")
-        passing.note(now - (exchange.answered or now))
+        passed = self._passed["output"].get(guards) or self._passes(guards, "output")
+        passed.value += 1
         return answer
 
-    def _passes(self, guards: Guards, side: Side) -> Passing:
+    def _passes(self, guards: Guards, side: Side) -> Cell:
         """Where it is counted that they found nothing."""
-        known = self._passing[side]
+        known = self._passed[side]
         if len(known) >= _MOST_GUARDS:
             known.clear()
-        found = known[guards] = self.metrics.passing(guards.inputs if side == "input" else guards.outputs, side)
+        found = known[guards] = self.metrics.passed(guards.inputs if side == "input" else guards.outputs, side)
         return found
 
     async def checked(self, call: Call, guards: Guards, exchange: Exchange) -> Call:

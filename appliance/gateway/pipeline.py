@@ -105,7 +105,7 @@ class Gateway:
         guards = self.guardrails.of(model.name)
         if guards is not None:
             exchange.in_chat = bool(guards.outputs)
-            if not self._guarding.clear(call, guards, exchange):
+            if not self._guarding.clear(call, guards):
                 call = await self._guarding.checked(call, guards, exchange)
                 model, targets = self._choice(call, caller, byok)  # that may have taken a while
         if targets is None:
@@ -340,7 +340,7 @@ class Gateway:
             body = filled_body(body, exchange.model, int(exchange.accounts.date()))
         answer = None
         if guards is not None and status < 300:
-            answer = self._guarding.clear_answer(body, call, guards, exchange)
+            answer = self._guarding.clear_answer(body, call, guards)
             if answer is None and self._guarding.looks_at(call, guards):
                 body = await self._looked_through(body, call, guards, exchange)
         seen = examine(body, exchange.request_id, answer) if status < 300 and call.foreign is None else None

@@ -165,26 +165,6 @@ class Grouped(Numbers):
         return super().parts(at_most)
 
 
-class Passing:
-    """Where something is counted that took a while: the number, and the distribution of the times.
-
-    Attributes:
-        passed: how often.
-        took: the seconds.
-    """
-
-    __slots__ = ("passed", "took")
-
-    def __init__(self, passed: Cell, took: Buckets) -> None:
-        self.passed = passed
-        self.took = took
-
-    def note(self, seconds: float) -> None:
-        """Once more."""
-        self.passed.value += 1
-        self.took.observe(seconds)
-
-
 class Watched(Numbers):
     """A counter or a gauge without labels whose number somebody else keeps.
 

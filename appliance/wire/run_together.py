@@ -69,14 +69,14 @@ class _Choice(_Strict):
     token_ids: None = None
 
 
-class Answer(_Strict):
+class Answer(_Strict, kw_only=True):
     """A whole chat or completion answer that has nothing beside its texts but figures and names."""
 
-    choices: list[_Choice]
     id: msgspec.Raw = msgspec.Raw()
     object: msgspec.Raw = msgspec.Raw()
     created: msgspec.Raw = msgspec.Raw()
     model: msgspec.Raw = msgspec.Raw()
+    choices: list[_Choice]
     system_fingerprint: msgspec.Raw = msgspec.Raw()
     service_tier: msgspec.Raw = msgspec.Raw()
     usage: TokenCount | None = None
