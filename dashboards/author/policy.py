@@ -34,7 +34,7 @@ _GUARDRAILS = Row(
         ),
         Panel(
             "Time for looking, p95",
-            "Of one request: text is all patterns together, the others are guard models.",
+            "Of a close look at one request: text is all patterns together, the others are guard models.",
             quantiles("appliance_guardrail_seconds", "check, on", shares=(0.95,)),
             unit="s",
             width=12,
