@@ -157,7 +157,7 @@ def replaced(running: Box, old: int) -> None:
         time.sleep(0.05)
     assert not _alive(old), running.log.read_text()[-4000:]
     if old == running.process.pid:
-        assert running.process.wait() == 0
+        assert running.process.wait() == 0, running.log.read_text()[-4000:]
 
 
 def counted(running: Box) -> int:
