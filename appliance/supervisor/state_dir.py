@@ -55,7 +55,7 @@ def locked(state_dir: Path, inherited: int | None = None) -> Iterator[int]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            pid, *_ = os.pread(lock, 20, 0).decode("ascii", "replace").split() or ["unknown"]
             raise OperatorError(
                 f"another appliance (pid {pid}) uses {state_dir}: stop it first, or name another state_dir"
             ) from None
@@ -66,10 +66,11 @@ def locked(state_dir: Path, inherited: int | None = None) -> Iterator[int]:
 
 
 def sign(lock: int) -> None:
-    """Write into the lock who holds it."""
+    """Write into the lock who holds it; its first line always says so, as after an upgrade it has been held before."""
+    name = f"{os.getpid()}\n".encode()
     with suppress(OSError):  # on a full disk the lock holds all the same
-        os.truncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(lock, name, 0)
+        os.truncate(lock, len(name))
 
 
 def known_instance(state_dir: Path) -> str | None:

@@ -40,7 +40,7 @@ class Box(Product):
 
     def server(self) -> int:
         """The pid of whoever holds the state directory."""
-        return int((self.state / "s" / "lock").read_text())
+        return int((self.state / "s" / "lock").read_text().split()[0])
 
     def until(self, condition: Any, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -194,7 +194,7 @@ def under_load(
             running.until(lambda: running.row("slow")["busy"] == streams or any(one.done() for one in flowing), 60)
             told = running.upgrade(running.new())
             assert told.returncode == 0, (told, running.log.read_text()[-4000:])
-            assert running.server() != old
+            running.until(lambda: running.server() != old, 10)
             lasted = not all(one.done() for one in flowing)
             streamed = [one.result(120) for one in flowing]
             replaced(running, old)

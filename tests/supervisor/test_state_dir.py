@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import OperatorError
-from appliance.supervisor.state_dir import instance_of, known_instance, locked
+from appliance.supervisor.state_dir import instance_of, known_instance, locked, sign
 
 
 def test_a_state_directory_is_private_and_held_by_one(tmp_path: Path) -> None:
@@ -16,6 +16,25 @@ def test_a_state_directory_is_private_and_held_by_one(tmp_path: Path) -> None:
             raise AssertionError("held twice")
     with locked(state):
         assert (state / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_whoever_reads_the_lock_in_the_middle_of_a_change_reads_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "lock"
+    lock.write_text("123456789\n")
+    truncate, seen = os.truncate, []
+
+    def look(file: int, length: int) -> None:
+        seen.append(lock.read_text())
+        truncate(file, length)
+        seen.append(lock.read_text())
+
+    monkeypatch.setattr(os, "truncate", look)
+    with lock.open("r+b") as file:
+        sign(file.fileno())
+    assert [text.split()[0] for text in seen] == [str(os.getpid())] * 2
+    assert lock.read_text() == f"{os.getpid()}\n"
 
 
 @pytest.mark.parametrize("held", [(), ("instance", "usage.db"), ("lock", "logs", "run")])
