@@ -68,7 +68,11 @@ async def test_the_deadline_of_a_waiting_request_says_what_the_model_does(tmp_pa
 
 
 async def test_a_model_that_will_not_be_back_in_time_is_refused_at_once(tmp_path: Path) -> None:
-    async with Box(tmp_path, runtime(BROKEN), load_wait=1.5).running() as supervisor:
+    box = Box(tmp_path, runtime(BROKEN), load_wait=0.5)
+    async with box.running() as supervisor, trio.open_nursery() as nursery:
+        nursery.start_soon(refused, supervisor)  # starts it; what this one hears depends on how quickly it crashes
+        while box.state() is not S.BACKOFF:
+            await trio.sleep(0.02)
         error = await refused(supervisor)
         assert error.code == "model_crashed"
         assert error.extras == {"state": "backoff", "reason": "exit code 1: error: bad model", "progress": ""}
