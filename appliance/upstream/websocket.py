@@ -115,7 +115,7 @@ async def open_websocket(
     headers = [(b"authorization", f"Bearer {credential.reveal}".encode())] if credential else []
     reading = _Reading(nursery)
     try:
-        with trio.move_on_after(deadlines.first_byte or math.inf), reading.agreeing:
+        with trio.move_on_after(deadlines.first_byte or math.inf) as waiting, reading.agreeing:
             connection = await wrap_client_stream(
                 cast("trio.Nursery", reading),
                 stream,
@@ -133,9 +133,10 @@ async def open_websocket(
     await _closed(stream)
     if isinstance(reading.problem, ConnectionRejected):
         raise Rejected(reading.problem.status_code, bytes(reading.problem.body or b"")) from reading.problem
-    if reading.problem is not None:
-        raise ConnectionLost(f"no websocket with {address}", before_reply=True) from reading.problem
-    raise UpstreamTimeout("first_byte", deadlines.first_byte)
+    if waiting.cancelled_caught:
+        raise UpstreamTimeout("first_byte", deadlines.first_byte)
+    # Of a connection that ends in the handshake the reader makes no error, it just returns.
+    raise ConnectionLost(f"no websocket with {address}", before_reply=True) from reading.problem
 
 
 class _Reading:
