@@ -105,8 +105,8 @@ async def open_websocket(
         deadlines: of connecting, and for the answer.
 
     Raises:
-        ConnectFailed: nothing was sent.
-        ConnectionLost: the connection broke.
+        ConnectFailed: nothing was sent but the handshake.
+        ConnectionLost: the answer to the handshake is none.
         UpstreamTimeout: a deadline passed.
         Rejected: the server did not agree.
     """
@@ -135,8 +135,10 @@ async def open_websocket(
         raise Rejected(reading.problem.status_code, bytes(reading.problem.body or b"")) from reading.problem
     if waiting.cancelled_caught:
         raise UpstreamTimeout("first_byte", deadlines.first_byte)
-    # Of a connection that ends in the handshake the reader makes no error, it just returns.
-    raise ConnectionLost(f"no websocket with {address}", before_reply=True) from reading.problem
+    if reading.problem is not None:
+        raise ConnectionLost(f"no websocket with {address}", before_reply=True) from reading.problem
+    # It ended in the handshake, of which the reader makes no error. Nothing of the client's was sent.
+    raise ConnectFailed(f"cannot connect to {address}: it hung up")
 
 
 class _Reading:

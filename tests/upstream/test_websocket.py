@@ -81,7 +81,7 @@ async def test_nobody_there_cannot_be_connected_to() -> None:
 
 
 @pytest.mark.parametrize("reset", [True, False])
-async def test_a_connection_that_breaks_in_the_handshake_is_lost_and_no_deadline_has_passed(reset: bool) -> None:
+async def test_a_connection_that_breaks_in_the_handshake_was_none_and_no_deadline_has_passed(reset: bool) -> None:
     async def serve(stream: trio.SocketStream) -> None:
         async with stream:
             await stream.receive_some(1 if reset else 65536)  # what was not read makes the kernel reset it
@@ -89,9 +89,8 @@ async def test_a_connection_that_breaks_in_the_handshake_is_lost_and_no_deadline
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(functools.partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         endpoint = Endpoint(Address("http", "127.0.0.1", listener.socket.getsockname()[1]))
-        with trio.fail_after(10), pytest.raises(ConnectionLost) as lost:
+        with trio.fail_after(10), pytest.raises(ConnectFailed, match="hung up"):
             await opened(nursery, endpoint)
-        assert lost.value.before_reply
         nursery.cancel_scope.cancel()
 
 
