@@ -45,7 +45,7 @@ def worth_it(smaps: str, page: int) -> list[Span]:
     """
     spans = []
     for area, figures in _areas(smaps):
-        begin, end = (-(-area[0] // page) * page, area[1] // page * page)
+        begin, end = -(-area[0] // page) * page, area[1] // page * page
         if begin < end and figures["Rss"] >= _IN_USE * (area[1] - area[0]) and figures["AnonHugePages"] < end - begin:
             spans.append((begin, end))
     return spans
