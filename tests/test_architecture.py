@@ -35,7 +35,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "access": (SETTINGS, set()),
     "routing": (SETTINGS | {"fleet", "wire"}, set()),
     "limits": (SETTINGS, set()),
-    "guardrails": (SETTINGS, {"re2", "stdnum", "msgspec"}),
+    "guardrails": (SETTINGS, {"re2", "pydantic_core", "stdnum", "msgspec"}),
     "queueing": (set(), set()),
     "parameters": (SETTINGS, {"msgspec"}),
     "breakers": (VALUES, set()),

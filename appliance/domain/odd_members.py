@@ -3,9 +3,9 @@
 As they stand in JSON. Those who look through a body as a whole have to look closer where one of them is.
 """
 
-PROMPT = b'"prompt'  # so begins every one that may hold numbers of tokens, but for the next
-INPUT = b'"input"'
-TEXT = b'"text"'  # of a part of a message, which may have several
-ARGUMENTS = b'"arguments"'  # JSON in a text, with escapes of its own
+PROMPT = '"prompt'  # so begins every one that may hold numbers of tokens, but for the next
+INPUT = '"input"'
+TEXT = '"text"'  # of a part of a message, which may have several
+ARGUMENTS = '"arguments"'  # JSON in a text, with escapes of its own
 
 ODD_MEMBERS = (PROMPT, INPUT, TEXT, ARGUMENTS)

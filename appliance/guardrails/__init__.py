@@ -4,6 +4,7 @@
     prefixes   from a pattern to the pattern of everything that could still become a match of it
     detectors  personal data and secrets: patterns, checksums, placeholders
     words      one pattern for a list of words
+    engines    what patterns run in, and a glance: whether a text may hold a match at all
     scanner    many patterns over one text: the next finding, and where an unfinished one may begin
     rules      the guardrails of a configuration, compiled
     check      what is wrong with them
@@ -15,6 +16,6 @@
 Text in, text and findings out: no clock, no task, no socket. What does not belong here: which fields of a body hold
 text (`wire` knows that), and asking a guard model, which takes a model server and is the gateway's work.
 
-Every pattern runs in RE2, whose time grows with the text and never with the pattern's shape, so no text and no
-configured pattern can hold up the loop for others.
+Every pattern runs in engines whose time grows with the text and never with the pattern's shape, so no text and no
+configured pattern can hold up the loop for others. What a match is, RE2 says.
 """

@@ -6,9 +6,9 @@ from appliance.config.check import Finding, any_of, nearest
 from appliance.config.locate import ConfigPath, dotted
 from appliance.config.schema import Config, Guardrail
 from appliance.guardrails.detectors import DETECTORS
+from appliance.guardrails.engines import compiled
 from appliance.guardrails.prefixes import PatternError, beginnings, bounded
 from appliance.guardrails.rules import Guardrails
-from appliance.guardrails.scanner import compiled
 
 # Which kinds a setting is for; the others would ignore it.
 _OF_KIND = {

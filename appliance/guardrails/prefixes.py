@@ -5,8 +5,9 @@ card number. What has to wait is the longest end of the text that some match beg
 itself, and its pattern is built here from the pattern of the matches, so that it can never be forgotten or be wrong
 for one of them.
 
-Patterns are read with the standard library's parser and written back in RE2's syntax; both agree on everything that
-is accepted here. Lookaround, back-references and possessive repeats are refused: RE2 has none of them.
+Patterns are read with the standard library's parser and written back in RE2's syntax, or in Rust's for who only takes a
+glance; all three agree on everything that is accepted here. Lookaround, back-references and possessive repeats are
+refused: RE2 has none of them.
 """
 
 import re
@@ -19,13 +20,14 @@ from typing import Any
 LONGEST = 4096  # characters that a match on a stream may have: what waits is never more than this
 _COUNTED = 40  # repeats up to here are counted; more would make RE2's automaton too big to be fast
 _MOST_REPEATS = 1000  # RE2's own bound
-_CLASSES = {
-    ops.CATEGORY_DIGIT: r"\d",
-    ops.CATEGORY_NOT_DIGIT: r"\D",
-    ops.CATEGORY_SPACE: r"\s",
-    ops.CATEGORY_NOT_SPACE: r"\S",
-    ops.CATEGORY_WORD: r"\w",
-    ops.CATEGORY_NOT_WORD: r"\W",
+_DEEPEST = 100  # things inside one another; what is written back calls itself a few times for each
+_CLASSES = {  # inside brackets, of ASCII only; spelt so that RE2 and Rust read the same
+    ops.CATEGORY_DIGIT: r"[:digit:]",
+    ops.CATEGORY_NOT_DIGIT: r"[:^digit:]",
+    ops.CATEGORY_SPACE: r"\t\n\f\r\x20",
+    ops.CATEGORY_NOT_SPACE: r"[:^space:]\v",
+    ops.CATEGORY_WORD: r"[:word:]",
+    ops.CATEGORY_NOT_WORD: r"[:^word:]",
 }
 _PLACES = {
     ops.AT_BEGINNING: "^",  # both of a line, where the pattern says so
@@ -36,6 +38,10 @@ _PLACES = {
     ops.AT_END_STRING: r"\z",
 }
 _ANYWHERE = _PLACES | dict.fromkeys((ops.AT_BEGINNING, ops.AT_BEGINNING_STRING, ops.AT_END, ops.AT_END_STRING), "")
+_ANYWHERE_IN_RUST = _ANYWHERE | {
+    ops.AT_BOUNDARY: r"(?-u:\b)",  # between ASCII letters and the rest, as everywhere in RE2
+    ops.AT_NON_BOUNDARY: "",  # it could be between the bytes of a character
+}
 _FLAGS = (("i", re.IGNORECASE), ("m", re.MULTILINE), ("s", re.DOTALL))
 _OF_SEVERAL = {ops.BRANCH, ops.SUBPATTERN, ops.MAX_REPEAT, ops.MIN_REPEAT}  # nodes that others are inside
 _FROM_NOTHING = re.compile(r"(?<!\\)(?:\\\\)*\{,\d+\}")
@@ -92,6 +98,16 @@ def anywhere(pattern: str) -> str:
     return f"(?{_flags(tree)}:{_whole(tree, _ANYWHERE)})"
 
 
+def anywhere_in_rust(pattern: str) -> str:
+    """The same in the syntax of Rust's `regex`. It finds no less: in a few places more, where words border.
+
+    Raises:
+        PatternError: see `beginnings`.
+    """
+    tree = _parse(pattern)
+    return f"(?{_flags(tree)}:{_whole(tree, _ANYWHERE_IN_RUST)})"
+
+
 def _flags(tree: Any) -> str:
     return "".join(letter for letter, flag in _FLAGS if tree.state.flags & flag)
 
@@ -102,13 +118,31 @@ def _parse(pattern: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", FutureWarning)
-            return parser.parse(pattern)
+            tree = parser.parse(pattern)
     except FutureWarning as error:
         raise PatternError(
             f"it has a class inside a class, or what looks like one: write [0-9] for [[:digit:]] ({error})"
         ) from error
     except (re.error, OverflowError, RecursionError) as error:
         raise PatternError(f"it is not a regular expression: {error}") from error
+    if _deeper(tree, _DEEPEST):
+        raise PatternError(f"it has more than {_DEEPEST} brackets and repeats inside one another")
+    return tree
+
+
+def _deeper(tree: Any, most: int) -> bool:
+    """Whether more things than that are inside one another."""
+    level = [tree]
+    for _ in range(most + 1):
+        level = [inner for nodes in level for node in nodes for inner in _inside(node)]
+    return bool(level)
+
+
+def _inside(node: Node) -> list[Any]:
+    op, value = node
+    if op is ops.BRANCH:
+        return list(value[1])
+    return [value[-1]] if op in _OF_SEVERAL else []
 
 
 def _begin(nodes: list[Node]) -> str:
@@ -116,13 +150,12 @@ def _begin(nodes: list[Node]) -> str:
 
     One end for all would be a place where all beginnings meet, and such places make RE2 slow to compile.
     """
-    if not nodes:
-        return r"\z"
-    first, *rest = nodes
-    partly = _begin_one(first)
-    if not rest and first[0] in _OF_SEVERAL:
-        return partly  # the whole of it is one of its beginnings
-    return f"(?:{_whole_one(first)}{_begin(rest)}|{partly})"
+    begun = r"\z"
+    for behind, node in enumerate(reversed(nodes)):  # no call for each: a row may be longer than calls can be nested
+        partly = _begin_one(node)
+        last_of_several = behind == 0 and node[0] in _OF_SEVERAL  # the whole of it is one of its beginnings
+        begun = partly if last_of_several else f"(?:{_whole_one(node)}{begun}|{partly})"
+    return begun
 
 
 def _begin_one(node: Node) -> str:

@@ -3,17 +3,12 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import re2
 
 from appliance.domain.odd_members import ODD_MEMBERS
 from appliance.guardrails.detectors import Detector
-from appliance.guardrails.prefixes import PatternError, anywhere, beginnings, bounded, loosened
+from appliance.guardrails.engines import Glance, compiled
+from appliance.guardrails.prefixes import beginnings, bounded, loosened
 from appliance.guardrails.verdict import Action, Finding
-
-_ODD = "|".join(member.decode() for member in ODD_MEMBERS)
-_UNANCHORED = re2._Anchor.UNANCHORED  # noqa: SLF001 - see `Scanner`
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +33,6 @@ class Match:
     end: int
 
 
-def compiled(pattern: str) -> Any:
-    """The pattern, compiled by RE2.
-
-    Raises:
-        PatternError: RE2 cannot read it, or it would need too much memory.
-    """
-    options = re2.Options()
-    options.log_errors = False
-    options.never_capture = True
-    options.max_mem = 64 * 2**20  # unions of all detectors need more than the 8 MiB that one pattern gets
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0]
-        raise PatternError(reason.decode() if isinstance(reason, bytes) else str(reason)) from error
-
-
 class Scanner:
     """Finds the leftmost match of any rule, and where an unfinished match may begin. Texts are UTF-8.
 
@@ -66,6 +44,10 @@ class Scanner:
 
     Attributes:
         only_looks: no rule changes a text or stops it, so that nothing has to wait for what is found.
+        suspects_within: whether anything in any of the texts of a run may be a match; a run is many texts, each between
+            two characters that are no part of a word, such as quotes.
+        suspects_or_odd: the same of a request, and whether one of its members is odd (`domain.odd_members`): one look
+            for both.
 
     Raises:
         PatternError: one of the patterns cannot be used.
@@ -76,32 +58,14 @@ class Scanner:
         patterns = [rule.detector.pattern for rule in rules]
         self._rules = [(rule, compiled(rule.detector.pattern), _stretch(rule)) for rule in rules]
         self._longest = max(stretch for _, _, stretch in self._rules)
-        loose_any = "|".join(dict.fromkeys(map(loosened, patterns)))
-        self._any = compiled(loose_any)
-        anywhere_any = "|".join(dict.fromkeys(map(anywhere, patterns)))
-        # Of these the inner part: what wraps it takes three times as long as it.
-        anywhere_one = self._any if anywhere_any == loose_any else compiled(anywhere_any)
-        self._anywhere = anywhere_one._regexp.Match  # noqa: SLF001 - see above
-        self._anywhere_or_odd = compiled(f"{anywhere_any}|{_ODD}")._regexp.Match  # noqa: SLF001 - see above
+        self._any = compiled("|".join(dict.fromkeys(map(loosened, patterns))))
+        self.suspects_within = Glance(patterns).suspects
+        self.suspects_or_odd = Glance(patterns, ODD_MEMBERS).suspects
         self._begun = compiled("|".join(dict.fromkeys(map(beginnings, patterns))))
 
     def suspects(self, text: str) -> bool:
         """Whether anything in a whole text may be a match; quick where, as nearly always, nothing is."""
         return self._any.search(text.encode("utf-8", "replace")) is not None
-
-    def suspects_within(self, run: bytes) -> bool:
-        """Whether anything in any of the texts of a run may be a match.
-
-        Args:
-            run: many texts, each between two characters that are no part of a word, such as quotes.
-        """
-        found: int = self._anywhere(_UNANCHORED, run, 0, len(run))[0][0]
-        return found >= 0
-
-    def suspects_or_odd(self, run: bytes) -> bool:
-        """The same of a request, and whether one of its members is odd (`domain.odd_members`): one look for both."""
-        found: int = self._anywhere_or_odd(_UNANCHORED, run, 0, len(run))[0][0]
-        return found >= 0
 
     def next(self, text: bytes, at: int, before: int) -> Match | None:
         """The leftmost match that begins at `at` or later and in front of `before`; None when there is none."""

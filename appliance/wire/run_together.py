@@ -19,9 +19,9 @@ from appliance.wire.chunk import TokenCount
 _STRING = msgspec.json.Decoder(str)
 # All of `prompt` and `input` that is not certain to be text: numbers or embeddings in its place cannot be looked at.
 _MAY_BE_NUMBERS = re.compile(
-    rb'"(?:prompt|input)"\s*+(?!:\s*+(?:"|\{|\[\s*+["{]))|"prompt_(?:embeds|token_ids)"',
+    r'"(?:prompt|input)"\s*+(?!:\s*+(?:"|\{|\[\s*+["{]))|"prompt_(?:embeds|token_ids)"', re.ASCII
 )
-_A_TEXT = re.compile(rb'"text"\s*+:\s*+"')
+_A_TEXT = re.compile(r'"text"\s*+:\s*+"', re.ASCII)
 # One that is the last part of its message; that two of them are one text to the model is no question then.
 _LAST_TEXT = re.compile(
     rb'"text"\s*+:\s*+"(?:[^"\\]++|\\.)*+"\s*+(?:,\s*+"type"\s*+:\s*+"[a-z_]*+"\s*+)?\}\s*+\]',
@@ -91,25 +91,24 @@ class Answer(_Strict, kw_only=True):
 _ANSWER = msgspec.json.Decoder(Answer)
 
 
-def run_together(body: bytes) -> bytes | None:
-    """Every string of a sound JSON body, names of members included, each in one piece between two quotes, as UTF-8.
+def run_together(body: bytes) -> str | None:
+    """Every string of a sound JSON body, names of members included, each in one piece between two quotes.
 
     None where that is not certain.
     """
     try:
-        if not body.isascii():
-            body.decode()
-        if body.find(b"\\") < 0:  # `in` makes an error first each time, as it would take a number too
-            return body
+        text = body.decode()
+        if "\\" not in text:
+            return text
         # With all its quotes escaped the whole body is one JSON string. Pairs of backslashes come first, as a reader
         # takes them from the left, so that each that is left begins an escape.
-        inside = body.replace(b"\\\\", b"\\u005c").replace(b'\\"', b"\\u0022").replace(b'"', b'\\"')
-        return _STRING.decode(b'"' + inside + b'"').encode()
+        inside = text.replace("\\\\", "\\u005c").replace('\\"', "\\u0022").replace('"', '\\"')
+        return _STRING.decode(f'"{inside}"')
     except ValueError:  # not UTF-8, half a character, or lines between the members
         return None
 
 
-def is_odd(body: bytes, run: bytes) -> bool:
+def is_odd(body: bytes, run: str) -> bool:
     """Whether some of a request may be no text, or a message may have texts in several parts, which its model reads as
     one. Only where it has an odd member (see `domain.odd_members`).
 
@@ -117,11 +116,11 @@ def is_odd(body: bytes, run: bytes) -> bool:
         body: of the request.
         run: the same, as `run_together` gives it.
     """
-    if (run.find(PROMPT) >= 0 or run.find(INPUT) >= 0) and _MAY_BE_NUMBERS.search(run):
+    if (PROMPT in run or INPUT in run) and _MAY_BE_NUMBERS.search(run):
         return True
-    if run.find(TEXT) >= 0 and len(_A_TEXT.findall(run)) != len(_LAST_TEXT.findall(body)):
+    if TEXT in run and len(_A_TEXT.findall(run)) != len(_LAST_TEXT.findall(body)):
         return True
-    return run.find(ARGUMENTS) >= 0 and b"\\" in run
+    return ARGUMENTS in run and "\\" in run
 
 
 def ordinary_answer(body: bytes) -> Answer | None:
@@ -132,7 +131,7 @@ def ordinary_answer(body: bytes) -> Answer | None:
         return None
 
 
-def answer_together(body: bytes, answer: Answer) -> bytes | None:
+def answer_together(body: bytes, answer: Answer) -> str | None:
     """The same as `run_together` for the body of an ordinary answer; None also where a text has escapes of its own, as
     it may be JSON.
     """
@@ -141,4 +140,4 @@ def answer_together(body: bytes, answer: Answer) -> bytes | None:
         if timings.find(b'"') > 0:  # of others the same digits might be in a text as well
             body = body.replace(timings, b"0")  # they have as many digits as a card
     run = run_together(body)
-    return None if run is None or (run is not body and b"\\" in run) else run
+    return None if run is None or "\\" in run else run

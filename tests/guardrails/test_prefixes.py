@@ -5,7 +5,15 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.guardrails.prefixes import LONGEST, PatternError, anywhere, beginnings, bounded, loosened
+from appliance.guardrails.prefixes import (
+    LONGEST,
+    PatternError,
+    anywhere,
+    anywhere_in_rust,
+    beginnings,
+    bounded,
+    loosened,
+)
 
 PATTERNS = [
     r"foo",
@@ -99,6 +107,8 @@ def test_the_longest_match_is_known() -> None:
         (r"(", "not a regular expression"),
         (r"[[:digit:]]{3}", "class inside a class"),
         (r"a{,3}b", "write {0,9}"),
+        ("(" * 101 + "a" + ")" * 101, "100 brackets"),
+        ("(" * 9999 + "a" + ")" * 9999, "not a regular expression"),
     ],
 )
 def test_what_has_no_bounds_is_refused(pattern: str, why: str) -> None:
@@ -110,3 +120,10 @@ def test_what_has_no_bounds_is_refused(pattern: str, why: str) -> None:
 def test_what_re2_does_not_have_is_refused(pattern: str) -> None:
     with pytest.raises(PatternError):
         beginnings(pattern)
+
+
+def test_a_long_row_and_many_brackets_are_read() -> None:
+    for pattern, text in (("ab" * (LONGEST // 2), "ab" * (LONGEST // 2)), ("(" * 100 + "a" + ")" * 100, "a")):
+        assert bounded(pattern) == len(text)
+        for written in (beginnings(pattern), loosened(pattern), anywhere(pattern), anywhere_in_rust(pattern)):
+            assert holds(written.replace("(?-u:", "(?:"), text)

@@ -1,8 +1,5 @@
-import pytest
-
 from appliance.guardrails.detectors import Detector
-from appliance.guardrails.prefixes import PatternError
-from appliance.guardrails.scanner import Match, Rule, Scanner, compiled
+from appliance.guardrails.scanner import Match, Rule, Scanner
 
 
 def rule(pattern: str, name: str = "r") -> Rule:
@@ -58,14 +55,8 @@ def test_matches_of_many_bytes() -> None:
     assert Scanner([umlauts]).next(text, 0, len(text)) == Match(umlauts, 1, len(text))
 
 
-@pytest.mark.parametrize("pattern", [r"(", r"(?=a)", "a{1001}"])
-def test_what_re2_cannot_read_is_refused(pattern: str) -> None:
-    with pytest.raises(PatternError):
-        compiled(pattern)
-
-
 def test_a_run_of_texts_is_suspected_wherever_the_suspicious_one_stands() -> None:
     scanner = Scanner([rule(r"^ab$")])
-    assert scanner.suspects_within(b'{"a":"x","b":"ab"}')
-    assert not scanner.suspects_within(b'{"a":"x","b":"b"}')
+    assert scanner.suspects_within('{"a":"x","b":"ab"}')
+    assert not scanner.suspects_within('{"a":"x","b":"b"}')
     assert not scanner.suspects("x\nab")  # a text of its own has a beginning
