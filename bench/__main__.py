@@ -109,7 +109,7 @@ def measure(row: str, args: argparse.Namespace, gateways: dict[str, Gateway], fi
         return work, guarded_rounds(args.cmd, flood, args.rounds)
     if row == "policies":
         requests = known["requests"]
-        about = f"{requests.about}: with every policy configured, with none, with keys only, with guardrails too"
+        about = f"{requests.about}: with every policy configured, with none, without guardrails, with keys only"
         work = Work(row, about, (), requests.columns, requests.ratios)
         return work, policy_rounds(args.cmd, requests, args.rounds)
     if row == "memory":

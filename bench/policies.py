@@ -1,4 +1,4 @@
-"""What do policies cost? Ours alone: with every one of them, with none, with keys only, and with guardrails as well.
+"""What do policies cost? Ours alone: with every one of them, with none, without guardrails, and with keys only.
 
 The model server is a runtime here, as only those have lines to wait in. There is a slot for every client: what is
 measured is the work of deciding, not waiting.
@@ -84,10 +84,10 @@ class Policed(Appliance):
 def variants(serve: str) -> dict[str, Policed]:
     """What is compared; `serve` is another build of ours, or ""."""
     return {
-        "policies": Policed(serve, _ALL, slots=True),
+        "all": Policed(serve, _GUARDED, slots=True),
         "none": Policed(serve, _NONE, slots=False),
+        "no guardrails": Policed(serve, _ALL, slots=True),
         "keys": Policed(serve, _KEY + _NONE, slots=False),
-        "and guardrails": Policed(serve, _GUARDED, slots=True),
     }
 
 

@@ -8,9 +8,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from appliance.guardrails.prefixes import PatternError
+
 _SPACE = r"\s{1,8}"
 _MEMBER = re.compile(r"\w", re.ASCII)
 _END = ""
+_DEEPEST = 100  # words that begin alike, each with more letters than the one before; `prefixes` reads no more
 
 
 def any_word(words: Iterable[str]) -> str:
@@ -18,6 +21,9 @@ def any_word(words: Iterable[str]) -> str:
 
     In any case, with any space between their parts; whole words only where they begin and end with a letter or digit.
     Of several that begin at the same place the longest counts.
+
+    Raises:
+        PatternError: too many words begin alike.
     """
     trees: dict[str, dict[str, Any]] = {}
     for word in words:
@@ -42,13 +48,15 @@ def _border(step: str) -> str:
     return r"\b" if _MEMBER.fullmatch(step) else ""
 
 
-def _pattern(tree: dict[str, Any]) -> str:
+def _pattern(tree: dict[str, Any], left: int = _DEEPEST) -> str:
     """Longer words first; a row without branches stays one."""
+    if left < 0:
+        raise PatternError(f"more than {_DEEPEST} words begin alike, each longer than the one before")
     row = ""
     while len(tree) == 1 and _END not in tree:
         ((step, tree),) = tree.items()
         row += step
-    branches = [step + _pattern(rest) for step, rest in tree.items() if step]
+    branches = [step + _pattern(rest, left - 1) for step, rest in tree.items() if step]
     if _END in tree:
         branches.append(tree[_END])
     return row + (branches[0] if len(branches) == 1 else "(?:" + "|".join(branches) + ")")

@@ -24,7 +24,7 @@ def test_the_configuration_is_valid(name: str, tmp_path: Path) -> None:
     assert problems == []
     assert config is not None
     guarded = {model.name for model in config.models if model.guardrails}
-    assert guarded == ({"guarded"} if name == "guarded" else {"mock"} if "guardrails" in name else set())
-    if name in ("policies", "and guardrails"):
+    assert guarded == ({"guarded"} if name == "guarded" else {"mock"} if name == "all" else set())
+    if name in ("all", "no guardrails"):
         assert config.keys[0].limits is not None
         assert config.runtimes[0].slots

@@ -103,3 +103,14 @@ def test_a_llama_server_that_judges_answers_is_told_not_to_go_on_with_them(targe
 def test_a_mistake_never_repeats_a_pattern() -> None:
     ((_, _, told),) = problems(HEAD + G + 'kind = "regex"\npatterns = ["(canary"]')
     assert "canary" not in told
+
+
+def test_what_is_too_much_for_one_model_is_told() -> None:
+    words = ", ".join(f'"{"ab" * times}"' for times in range(1, 500))
+    ((setting, _, told),) = problems(f'{HEAD}guardrails = ["g"]\n{G}kind = "keywords"\nwords = [{words}]')
+    assert setting == "guardrails"
+    assert "begin alike" in told
+
+
+def test_a_pattern_may_be_as_long_as_its_matches_may_be() -> None:
+    assert problems(f'{HEAD}guardrails = ["g"]\n{G}kind = "regex"\npatterns = ["{"ab" * 2048}"]') == []

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.guardrails.detectors import Detector
-from appliance.guardrails.prefixes import bounded
+from appliance.guardrails.prefixes import PatternError, bounded
 from appliance.guardrails.scanner import Rule, Scanner
 from appliance.guardrails.window import Window
 from appliance.guardrails.words import any_word
@@ -48,3 +48,11 @@ def test_a_long_list_is_one_small_pattern() -> None:
     assert bounded(pattern) == 8
     assert len(pattern) < 10 * len(words)
     assert found(words, "mx7word, mx7words") == "[K], mx7words"
+
+
+def test_words_that_begin_alike_are_read_up_to_a_hundred_and_refused_beyond() -> None:
+    words = ["ab" * times for times in range(1, 102)]
+    assert found(words[:100], "ab" * 100) == "[K]"
+    for many in (words, ["ab" * times for times in range(1, 1000)]):
+        with pytest.raises(PatternError, match="begin alike"):
+            any_word([*many, "ab" * 1000 + "c"])
