@@ -18,4 +18,4 @@ def deeper_than(raw: bytes, most: int) -> bool:
         brackets = brackets.replace(b"{}", b"")  # the innermost of each
         if not brackets:
             return False
-    return True
+    return bool(brackets)

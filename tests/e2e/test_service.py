@@ -32,6 +32,8 @@ def test_ready_is_told_when_it_answers_then_a_pulse_the_state_a_reload_and_the_e
     with contextlib.closing(ear.socket), product(tmp_path / "p", runtime("m"), environment=environment) as box:
         ear.listen(lambda heard: "READY=1" in heard)
         box.ready("m")
+        (engine,) = box.engines()
+        assert b"NOTIFY_SOCKET" not in Path(f"/proc/{engine}/environ").read_bytes()
         ear.listen(lambda heard: any(line.startswith("STATUS=1 of 1 model processes ready") for line in heard))
         pulses = ear.heard.count("WATCHDOG=1")
         ear.listen(lambda heard: heard.count("WATCHDOG=1") >= pulses + 3)
@@ -42,9 +44,6 @@ def test_ready_is_told_when_it_answers_then_a_pulse_the_state_a_reload_and_the_e
         box.terminate()
         ear.listen(lambda heard: "STOPPING=1" in heard)
         assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in ear.heard)
-        (engine,) = box.engines()
-        with contextlib.suppress(OSError):
-            assert b"NOTIFY_SOCKET" not in Path(f"/proc/{engine}/environ").read_bytes()
 
 
 def test_a_loop_that_stands_still_gets_no_pulse(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import itertools
 import re
 import sys
 from typing import Any
@@ -64,6 +65,17 @@ def test_a_letter_in_any_case_is_the_same_in_both() -> None:
         glance = Glance([f"(?i:{letter})"])
         for other in re2.findall(f"(?i:{letter})", cased):
             assert glance.suspects(other), (letter, other)
+
+
+@pytest.mark.parametrize("negated", ["", "^"])
+@pytest.mark.parametrize("flags", ["i", ""])
+def test_classes_in_any_case_have_no_fewer_characters(flags: str, negated: str) -> None:
+    characters = [*map(chr, range(0x180)), "\u017f", "\u212a", "\u212b", "ς", "🎉"]
+    for members in itertools.combinations([*MEMBERS, "\u017f", "\u212a", "ß", "å"], 2):
+        pattern = f"(?{flags}:[{negated}{''.join(members)}])"
+        glance = Glance([pattern])
+        found = set(re2.findall(pattern, "".join(characters)))
+        assert [character for character in characters if character in found and not glance.suspects(character)] == []
 
 
 @pytest.mark.parametrize("character", [*map(chr, range(128)), "ä", "€", "🎉"])

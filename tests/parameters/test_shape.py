@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.parameters.shape import deeper_than
@@ -22,6 +22,7 @@ def depth(value: Any) -> int:
     return 0
 
 
+@example("[", 0, None)
 @given(VALUES, st.integers(0, 8), st.sampled_from([None, 2]))
 def test_it_is_as_deep_as_its_value_is(value: Any, most: int, indent: int | None) -> None:
     assert deeper_than(json.dumps(value, indent=indent).encode(), most) == (depth(value) > most)
