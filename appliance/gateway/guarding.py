@@ -17,6 +17,7 @@ from appliance.gateway.guarded_events import GuardedEvents
 from appliance.gateway.guarded_reply import GuardedReply
 from appliance.gateway.guarded_stream import GuardedStream
 from appliance.guardrails.answer import UnreadableError, judged
+from appliance.guardrails.engines import SHORT
 from appliance.guardrails.json_text import JsonText
 from appliance.guardrails.parts import Parts
 from appliance.guardrails.rules import AT_ONCE, Guards, Side
@@ -27,7 +28,7 @@ from appliance.observe.families import Cell
 from appliance.observe.metrics import Metrics
 from appliance.translate.messages_request import parse_count, parse_messages
 from appliance.wire.form import prompt_of, with_prompt
-from appliance.wire.run_together import Answer, answer_together, is_odd, ordinary_answer, run_together
+from appliance.wire.run_together import Answer, is_odd, ordinary_answer, run_together
 from appliance.wire.texts import (
     Text,
     answer_object,
@@ -79,8 +80,9 @@ class Guarding:
         if run is None:
             return False
         scanner = guards.input
-        if (scanner is None or call.operation not in _TALKS or scanner.suspects_or_odd(run)) and (
-            is_odd(call.body, run) or (scanner is not None and scanner.suspects_within(run))
+        look = None if scanner is None or call.operation not in _TALKS else scanner.within_or_odd
+        if (look is None or (look.short if len(run) <= SHORT else look.long)(run)) and (
+            is_odd(call.body, run) or (scanner is not None and scanner.within.suspects(run))
         ):
             return False
         passed = self._passed["input"].get(guards) or self._passes(guards, "input")
@@ -92,8 +94,12 @@ class Guarding:
         scanner = guards.output
         if scanner is None or guards.output_models or call.operation not in _CHATS or len(body) > AT_ONCE:
             return None
-        answer = ordinary_answer(body)
-        if answer is None or (run := answer_together(body, answer)) is None or scanner.suspects_within(run):
+        read = ordinary_answer(body)
+        if read is None:
+            return None
+        answer, run = read
+        look = scanner.within
+        if (look.short if len(run) <= SHORT else look.long)(run):
             return None
         passed = self._passed["output"].get(guards) or self._passes(guards, "output")
         passed.value += 1

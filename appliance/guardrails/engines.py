@@ -19,7 +19,7 @@ _UNANCHORED = re2._Anchor.UNANCHORED  # noqa: SLF001 - see `Glance`
 # Rust's engine keeps 2 MiB of what it has learnt of its patterns, and where that is too little it is a hundred times
 # slower: with 1,500 words beside all personal data (13,000 instructions) it is, with 800 (8,000) it is not.
 _LARGE = 6_000  # instructions of all patterns, as RE2 counts them
-_SHORT = 2**12  # characters of a text; in longer ones RE2 is as quick, and what it costs to be wrong above is bounded
+SHORT = 2**12  # characters of a text; in longer ones RE2 is as quick, and what it costs to be wrong above is bounded
 
 
 def compiled(pattern: str) -> Any:
@@ -46,26 +46,34 @@ class Glance:
         patterns: as `prefixes` reads them.
         words: to look for as well, letters and quotes only.
 
+    Attributes:
+        short: False where there is certainly no match in a text of at most `SHORT` characters; True says that there may
+            be one.
+        long: the same for any text.
+
     Raises:
         PatternError: one of the patterns cannot be used.
     """
 
-    __slots__ = ("_quick", "_thorough")
+    __slots__ = ("long", "short")
 
     def __init__(self, patterns: Sequence[str], words: Sequence[str] = ()) -> None:
-        thorough = compiled(_any(map(anywhere, patterns), words))._regexp  # noqa: SLF001 - see below
-        self._thorough = thorough.Match  # what wraps it takes three times as long as it
-        self._quick: Callable[[str], bool] | None = None
+        thorough = compiled(_any(map(anywhere, patterns), words))._regexp  # noqa: SLF001 - what wraps it takes three
+        match = thorough.Match  # times as long as it
+
+        def long(text: str) -> bool:
+            data = text.encode()
+            found: int = match(_UNANCHORED, data, 0, len(data))[0][0]
+            return found >= 0
+
+        self.long: Callable[[str], bool] = long
+        self.short: Callable[[str], bool] = long
         if thorough.ProgramSize() <= _LARGE:
-            self._quick = _quick(_any(map(anywhere_in_rust, patterns), words))
+            self.short = _quick(_any(map(anywhere_in_rust, patterns), words)) or long
 
     def suspects(self, text: str) -> bool:
-        """False where there is certainly no match; True says that there may be one."""
-        if self._quick is not None and len(text) <= _SHORT:
-            return self._quick(text)
-        data = text.encode()
-        found: int = self._thorough(_UNANCHORED, data, 0, len(data))[0][0]
-        return found >= 0
+        """The same for any text; who looks at every request asks `short` and `long` himself."""
+        return self.short(text) if len(text) <= SHORT else self.long(text)
 
 
 def _any(patterns: Iterable[str], words: Iterable[str]) -> str:

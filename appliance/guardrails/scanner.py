@@ -44,10 +44,10 @@ class Scanner:
 
     Attributes:
         only_looks: no rule changes a text or stops it, so that nothing has to wait for what is found.
-        suspects_within: whether anything in any of the texts of a run may be a match; a run is many texts, each between
-            two characters that are no part of a word, such as quotes.
-        suspects_or_odd: the same of a request, and whether one of its members is odd (`domain.odd_members`): one look
-            for both.
+        within: whether anything in any of the texts of a run may be a match; a run is many texts, each between two
+            characters that are no part of a word, such as quotes.
+        within_or_odd: the same of a request, and whether one of its members is odd (`domain.odd_members`): one look for
+            both.
 
     Raises:
         PatternError: one of the patterns cannot be used.
@@ -59,8 +59,8 @@ class Scanner:
         self._rules = [(rule, compiled(rule.detector.pattern), _stretch(rule)) for rule in rules]
         self._longest = max(stretch for _, _, stretch in self._rules)
         self._any = compiled("|".join(dict.fromkeys(map(loosened, patterns))))
-        self.suspects_within = Glance(patterns).suspects
-        self.suspects_or_odd = Glance(patterns, ODD_MEMBERS).suspects
+        self.within = Glance(patterns)
+        self.within_or_odd = Glance(patterns, ODD_MEMBERS)
         self._begun = compiled("|".join(dict.fromkeys(map(beginnings, patterns))))
 
     def suspects(self, text: str) -> bool:

@@ -98,14 +98,16 @@ def run_together(body: bytes) -> str | None:
     """
     try:
         text = body.decode()
-        if "\\" not in text:
-            return text
-        # With all its quotes escaped the whole body is one JSON string. Pairs of backslashes come first, as a reader
-        # takes them from the left, so that each that is left begins an escape.
-        inside = text.replace("\\\\", "\\u005c").replace('\\"', "\\u0022").replace('"', '\\"')
-        return _STRING.decode(f'"{inside}"')
+        return text if "\\" not in text else _unescaped(text)
     except ValueError:  # not UTF-8, half a character, or lines between the members
         return None
+
+
+def _unescaped(text: str) -> str:
+    # With all its quotes escaped the whole body is one JSON string. Pairs of backslashes come first, as a reader takes
+    # them from the left, so that each that is left begins an escape.
+    inside = text.replace("\\\\", "\\u005c").replace('\\"', "\\u0022").replace('"', '\\"')
+    return _STRING.decode(f'"{inside}"')
 
 
 def is_odd(body: bytes, run: str) -> bool:
@@ -123,21 +125,21 @@ def is_odd(body: bytes, run: str) -> bool:
     return ARGUMENTS in run and "\\" in run
 
 
-def ordinary_answer(body: bytes) -> Answer | None:
-    """A whole answer, read; None where there may be something that has to be taken out (see `texts`)."""
+def ordinary_answer(body: bytes) -> tuple[Answer, str] | None:
+    """A whole answer, read, and the same as `run_together` for it.
+
+    None where there may be something that has to be taken out (see `texts`), also a text that may be JSON, as it has
+    escapes of its own.
+    """
     try:
-        return _ANSWER.decode(body)
+        answer = _ANSWER.decode(body)
+        if len(answer.timings):
+            timings = bytes(answer.timings)
+            if timings.find(b'"') > 0:  # of others the same digits might be in a text as well
+                body = body.replace(timings, b"0")  # they have as many digits as a card
+        run = body.decode()
+        if "\\" in run and "\\" in (run := _unescaped(run)):
+            return None
     except (ValueError, RecursionError):
         return None
-
-
-def answer_together(body: bytes, answer: Answer) -> str | None:
-    """The same as `run_together` for the body of an ordinary answer; None also where a text has escapes of its own, as
-    it may be JSON.
-    """
-    if len(answer.timings):
-        timings = bytes(answer.timings)
-        if timings.find(b'"') > 0:  # of others the same digits might be in a text as well
-            body = body.replace(timings, b"0")  # they have as many digits as a card
-    run = run_together(body)
-    return None if run is None or "\\" in run else run
+    return answer, run

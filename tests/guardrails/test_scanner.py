@@ -57,6 +57,6 @@ def test_matches_of_many_bytes() -> None:
 
 def test_a_run_of_texts_is_suspected_wherever_the_suspicious_one_stands() -> None:
     scanner = Scanner([rule(r"^ab$")])
-    assert scanner.suspects_within('{"a":"x","b":"ab"}')
-    assert not scanner.suspects_within('{"a":"x","b":"b"}')
+    assert scanner.within.suspects('{"a":"x","b":"ab"}')
+    assert not scanner.within.suspects('{"a":"x","b":"b"}')
     assert not scanner.suspects("x\nab")  # a text of its own has a beginning

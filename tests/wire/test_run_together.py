@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.domain.odd_members import ODD_MEMBERS
-from appliance.wire.run_together import answer_together, is_odd, ordinary_answer, run_together
+from appliance.wire.run_together import is_odd, ordinary_answer, run_together
 from appliance.wire.texts import answer_object, answer_texts
 from tests.fakes.spelling import spelt
 
@@ -19,8 +19,8 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 def together(body: bytes) -> str | None:
-    answer = ordinary_answer(body)
-    return None if answer is None else answer_together(body, answer)
+    read = ordinary_answer(body)
+    return None if read is None else read[1]
 
 
 def odd(body: bytes) -> bool:
@@ -207,9 +207,7 @@ def test_an_answer_with_anything_else_is_not_answered(answer: Any) -> None:
 
 def test_timings_that_are_a_number_take_no_digit_out_of_a_text() -> None:
     body = json.dumps({"choices": [{"message": {"content": "4111"}}], "timings": 1}).encode()
-    answer = ordinary_answer(body)
-    assert answer is not None
-    assert answer_together(body, answer) == body.decode()
+    assert together(body) == body.decode()
 
 
 def test_what_is_there_twice_is_all_looked_at() -> None:
