@@ -28,7 +28,7 @@ from appliance.observe.families import Cell
 from appliance.observe.metrics import Metrics
 from appliance.translate.messages_request import parse_count, parse_messages
 from appliance.wire.form import prompt_of, with_prompt
-from appliance.wire.run_together import Answer, is_odd, ordinary_answer, run_together
+from appliance.wire.run_together import Answer, answer_together, is_odd, makes_calls, ordinary_answer, run_together
 from appliance.wire.texts import (
     Text,
     answer_object,
@@ -94,13 +94,14 @@ class Guarding:
         scanner = guards.output
         if scanner is None or guards.output_models or call.operation not in _CHATS or len(body) > AT_ONCE:
             return None
-        read = ordinary_answer(body)
-        if read is None:
+        answer = ordinary_answer(body)
+        if answer is None:
             return None
-        answer, run = read
-        look = scanner.within
+        run, look = answer_together(answer), scanner.within
         if (look.short if len(run) <= SHORT else look.long)(run):
             return None
+        if "\\" in run and (makes_calls(answer) or _wants_json(call)):
+            return None  # in a text that is JSON, escapes of its own hide what they stand for
         passed = self._passed["output"].get(guards) or self._passes(guards, "output")
         passed.value += 1
         return answer

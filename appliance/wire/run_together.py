@@ -5,6 +5,8 @@ where: it is enough that every text is somewhere in what is looked at, in one pi
 escapes is that itself. Of another one it is the body with each escape replaced by what it means; an escape can only be
 inside a string, so that nothing else changes.
 
+Of an answer that has nothing beside its texts but figures and names, the texts alone are run together.
+
 Whatever is not certain is not answered here: then the texts have to be taken out and looked at.
 """
 
@@ -98,16 +100,14 @@ def run_together(body: bytes) -> str | None:
     """
     try:
         text = body.decode()
-        return text if "\\" not in text else _unescaped(text)
+        if "\\" not in text:
+            return text
+        # With all its quotes escaped the whole body is one JSON string. Pairs of backslashes come first, as a reader
+        # takes them from the left, so that each that is left begins an escape.
+        inside = text.replace("\\\\", "\\u005c").replace('\\"', "\\u0022").replace('"', '\\"')
+        return _STRING.decode(f'"{inside}"')
     except ValueError:  # not UTF-8, half a character, or lines between the members
         return None
-
-
-def _unescaped(text: str) -> str:
-    # With all its quotes escaped the whole body is one JSON string. Pairs of backslashes come first, as a reader takes
-    # them from the left, so that each that is left begins an escape.
-    inside = text.replace("\\\\", "\\u005c").replace('\\"', "\\u0022").replace('"', '\\"')
-    return _STRING.decode(f'"{inside}"')
 
 
 def is_odd(body: bytes, run: str) -> bool:
@@ -125,21 +125,30 @@ def is_odd(body: bytes, run: str) -> bool:
     return ARGUMENTS in run and "\\" in run
 
 
-def ordinary_answer(body: bytes) -> tuple[Answer, str] | None:
-    """A whole answer, read, and the same as `run_together` for it.
-
-    None where there may be something that has to be taken out (see `texts`), also a text that may be JSON, as it has
-    escapes of its own.
-    """
+def ordinary_answer(body: bytes) -> Answer | None:
+    """A whole answer, read; None where there may be something that has to be taken out (see `texts`)."""
     try:
-        answer = _ANSWER.decode(body)
-        if len(answer.timings):
-            timings = bytes(answer.timings)
-            if timings.find(b'"') > 0:  # of others the same digits might be in a text as well
-                body = body.replace(timings, b"0")  # they have as many digits as a card
-        run = body.decode()
-        if "\\" in run and "\\" in (run := _unescaped(run)):
-            return None
+        return _ANSWER.decode(body)
     except (ValueError, RecursionError):
         return None
-    return answer, run
+
+
+def answer_together(answer: Answer) -> str:
+    """Every text of an ordinary answer, each in one piece between two quotes, or alone."""
+    texts: list[str] = []
+    for choice in answer.choices:
+        if choice.text:
+            texts.append(choice.text)
+        message = choice.message
+        if message is None:
+            continue
+        texts += filter(None, (message.reasoning, message.reasoning_content, message.content, message.refusal))
+        if message.tool_calls:
+            functions = [call.function for call in message.tool_calls if call.function is not None]
+            texts += [text for function in functions for text in (function.name, function.arguments) if text]
+    return texts[0] if len(texts) == 1 else '"'.join(texts)
+
+
+def makes_calls(answer: Answer) -> bool:
+    """Whether an ordinary answer calls tools, with arguments that are JSON in a text."""
+    return any(choice.message is not None and choice.message.tool_calls for choice in answer.choices)

@@ -80,9 +80,16 @@ ANSWERS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
             st.fixed_dictionaries(
                 {
                     "message": st.fixed_dictionaries(
-                        {"role": st.just("assistant"), "content": TEXTS}, optional={"tool_calls": CALLS}
+                        {"role": st.just("assistant"), "content": TEXTS},
+                        optional={
+                            "tool_calls": CALLS,
+                            "reasoning": TEXTS,
+                            "reasoning_content": TEXTS,
+                            "refusal": TEXTS,
+                        },
                     )
-                }
+                },
+                optional={"text": TEXTS},
             ),
             max_size=2,
         )
@@ -173,6 +180,17 @@ def test_an_ordinary_answer_is_cleared_and_counted_as_a_close_look_would() -> No
     assert quick.clear_answer(body, call)
     closely(close.guarding.whole(body, call, close.guards, close.exchange()))
     assert counted(quick) == counted(close)
+
+
+def test_backslashes_are_looked_at_closely_only_where_a_text_may_be_json() -> None:
+    plain, wanted = (Call(Operation.CHAT, "m", body) for body in (b"{}", b'{"response_format":{"type":"json_schema"}}'))
+    said = json.dumps({"choices": [{"message": {"content": 'so "\\frac{1}{2}"\n'}}]}).encode()
+    assert Desk().clear_answer(said, plain)
+    assert not Desk().clear_answer(said, wanted)
+    function = {"function": {"name": "f", "arguments": '{"path":"C:\\\\x"}'}}
+    called = json.dumps({"choices": [{"message": {"content": None, "tool_calls": [function]}}]}).encode()
+    assert not Desk().clear_answer(called, plain)
+    assert Desk().clear_answer(called.replace(b"\\\\", b""), plain)
 
 
 def counted(desk: Desk) -> list[str]:

@@ -70,9 +70,9 @@ def test_odd_usage_does_not_hide_why_an_answer_ended_nor_odd_choices_what_it_cos
     ],
 )
 def test_what_was_read_before_says_the_same(body: bytes) -> None:
-    read = ordinary_answer(body)
-    assert read is not None
-    assert examine(body, "r1", read[0]) == examine(body, "r1")
+    answer = ordinary_answer(body)
+    assert answer is not None
+    assert examine(body, "r1", answer) == examine(body, "r1")
 
 
 def test_one_look_gives_the_body_with_the_id_and_the_counts() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.domain.odd_members import ODD_MEMBERS
-from appliance.wire.run_together import is_odd, ordinary_answer, run_together
+from appliance.wire.run_together import answer_together, is_odd, makes_calls, ordinary_answer, run_together
 from appliance.wire.texts import answer_object, answer_texts
 from tests.fakes.spelling import spelt
 
@@ -19,8 +19,8 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 def together(body: bytes) -> str | None:
-    read = ordinary_answer(body)
-    return None if read is None else read[1]
+    answer = ordinary_answer(body)
+    return None if answer is None else answer_together(answer)
 
 
 def odd(body: bytes) -> bool:
@@ -177,14 +177,15 @@ COMPLETION = {"choices": [{"index": 0, "text": "Hello", "logprobs": None, "finis
 
 
 @pytest.mark.parametrize("answer", [VLLM, LLAMA, CALLS, COMPLETION, {"choices": []}])
-def test_the_texts_of_an_ordinary_answer_are_all_there_and_its_timings_are_not(answer: dict[str, Any]) -> None:
+def test_the_texts_of_an_ordinary_answer_are_all_there_and_its_figures_are_not(answer: dict[str, Any]) -> None:
     run = together(json.dumps(answer).encode())
     assert run is not None
     assert "0.1234567890123456" not in run
+    assert "chatcmpl" not in run
     found = answer_object(json.dumps(answer).encode())
     assert found is not None
     for text in answer_texts(found, json_content=False):
-        assert f'"{text.value}"' in run
+        assert f'"{text.value}"' in f'"{run}"'
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,6 @@ def test_the_texts_of_an_ordinary_answer_are_all_there_and_its_timings_are_not(a
         {"choices": [{"message": {"content": "a"}, "logprobs": {"content": []}}]},
         {"choices": [{"message": {"content": "a", "thoughts": "b"}}]},
         {"choices": [{"message": {"content": [{"text": "a"}]}}]},
-        {"choices": [{"message": {"content": "a \\ b"}}]},
         {"choices": [{"text": "a"}], "__verbose": {}},
         {"choices": [{"text": "a"}], "error": "a"},
         {"choices": None},
@@ -205,17 +205,23 @@ def test_an_answer_with_anything_else_is_not_answered(answer: Any) -> None:
     assert together(json.dumps(answer).encode()) is None
 
 
-def test_timings_that_are_a_number_take_no_digit_out_of_a_text() -> None:
-    body = json.dumps({"choices": [{"message": {"content": "4111"}}], "timings": 1}).encode()
-    assert together(body) == body.decode()
+def test_of_several_texts_each_is_by_itself() -> None:
+    message = {"content": 'say "a"\n', "reasoning": "b\\", "refusal": "c", "reasoning_content": ""}
+    body = {"choices": [{"message": message}, {"text": "d"}, {"text": None}, {"message": None}]}
+    assert together(json.dumps(body).encode()) == 'b\\"say "a"\n"c"d'
 
 
-def test_what_is_there_twice_is_all_looked_at() -> None:
+def test_what_is_there_twice_counts_as_its_readers_take_it() -> None:
     for body in (b'{"choices":[{"text":"a"}],"choices":[{"text":"b"}]}', b'{"choices":[{"text":"a","text":"b"}]}'):
-        run = together(body)
-        assert run is not None
-        assert '"a"' in run
-        assert '"b"' in run
+        assert together(body) == "b"
+        assert [text.value for text in answer_texts(answer_object(body) or {}, json_content=False)] == ["b"]
+
+
+def test_calls_are_known() -> None:
+    for answer, calls in ((CALLS, True), (VLLM, False), (COMPLETION, False)):
+        read = ordinary_answer(json.dumps(answer).encode())
+        assert read is not None
+        assert makes_calls(read) is calls
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"choices":[{"text":"\xff"}]}', b"[" * 5000])
