@@ -58,8 +58,9 @@ class Glance:
     __slots__ = ("long", "short")
 
     def __init__(self, patterns: Sequence[str], words: Sequence[str] = ()) -> None:
-        thorough = compiled(_any(map(anywhere, patterns), words))._regexp  # noqa: SLF001 - what wraps it takes three
-        match = thorough.Match  # times as long as it
+        # The inner part: what wraps it takes three times as long as it.
+        thorough = compiled(_any(map(anywhere, patterns), words))._regexp  # noqa: SLF001 - see above
+        match = thorough.Match
 
         def long(text: str) -> bool:
             data = text.encode()
