@@ -45,6 +45,7 @@ class Glance:
     Args:
         patterns: as `prefixes` reads them.
         words: to look for as well, letters and quotes only.
+        known: by RE2, perhaps the very same: a long list of words takes a while to compile.
 
     Attributes:
         short: False where there is certainly no match in a text of at most `SHORT` characters; True says that there may
@@ -57,9 +58,11 @@ class Glance:
 
     __slots__ = ("long", "short")
 
-    def __init__(self, patterns: Sequence[str], words: Sequence[str] = ()) -> None:
+    def __init__(self, patterns: Sequence[str], words: Sequence[str] = (), known: Any = None) -> None:
+        union = _any(map(anywhere, patterns), words)
+        whole = known if known is not None and known.pattern == union else compiled(union)
         # The inner part: what wraps it takes three times as long as it.
-        thorough = compiled(_any(map(anywhere, patterns), words))._regexp  # noqa: SLF001 - see above
+        thorough = whole._regexp  # noqa: SLF001 - see above
         match = thorough.Match
 
         def long(text: str) -> bool:

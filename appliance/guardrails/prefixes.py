@@ -20,7 +20,7 @@ from typing import Any
 LONGEST = 4096  # characters that a match on a stream may have: what waits is never more than this
 _COUNTED = 40  # repeats up to here are counted; more would make RE2's automaton too big to be fast
 _MOST_REPEATS = 1000  # RE2's own bound
-_DEEPEST = 100  # things inside one another; what is written back calls itself a few times for each
+DEEPEST = 100  # things inside one another; what is written back calls itself a few times for each
 _CLASSES = {  # inside brackets, of ASCII only; spelt so that RE2 and Rust read the same
     ops.CATEGORY_DIGIT: r"[:digit:]",
     ops.CATEGORY_NOT_DIGIT: r"[:^digit:]",
@@ -84,8 +84,7 @@ def loosened(pattern: str) -> str:
     Raises:
         PatternError: see `beginnings`.
     """
-    tree = _parse(pattern)
-    return f"(?{_flags(tree)}:{_whole(tree)})"
+    return _written(pattern, _PLACES)
 
 
 def anywhere(pattern: str) -> str:
@@ -94,8 +93,7 @@ def anywhere(pattern: str) -> str:
     Raises:
         PatternError: see `beginnings`.
     """
-    tree = _parse(pattern)
-    return f"(?{_flags(tree)}:{_whole(tree, _ANYWHERE)})"
+    return _written(pattern, _ANYWHERE)
 
 
 def anywhere_in_rust(pattern: str) -> str:
@@ -104,8 +102,12 @@ def anywhere_in_rust(pattern: str) -> str:
     Raises:
         PatternError: see `beginnings`.
     """
+    return _written(pattern, _ANYWHERE_IN_RUST)
+
+
+def _written(pattern: str, places: Mapping[Any, str]) -> str:
     tree = _parse(pattern)
-    return f"(?{_flags(tree)}:{_whole(tree, _ANYWHERE_IN_RUST)})"
+    return f"(?{_flags(tree)}:{_whole(tree, places)})"
 
 
 def _flags(tree: Any) -> str:
@@ -125,8 +127,8 @@ def _parse(pattern: str) -> Any:
         ) from error
     except (re.error, OverflowError, RecursionError) as error:
         raise PatternError(f"it is not a regular expression: {error}") from error
-    if _deeper(tree, _DEEPEST):
-        raise PatternError(f"it has more than {_DEEPEST} brackets and repeats inside one another")
+    if _deeper(tree, DEEPEST):
+        raise PatternError(f"it has more than {DEEPEST} brackets and repeats inside one another")
     return tree
 
 

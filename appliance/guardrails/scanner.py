@@ -59,7 +59,7 @@ class Scanner:
         self._rules = [(rule, compiled(rule.detector.pattern), _stretch(rule)) for rule in rules]
         self._longest = max(stretch for _, _, stretch in self._rules)
         self._any = compiled("|".join(dict.fromkeys(map(loosened, patterns))))
-        self.within = Glance(patterns)
+        self.within = Glance(patterns, known=self._any)
         self.within_or_odd = Glance(patterns, ODD_MEMBERS)
         self._begun = compiled("|".join(dict.fromkeys(map(beginnings, patterns))))
 

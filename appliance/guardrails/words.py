@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from appliance.guardrails.prefixes import PatternError
+from appliance.guardrails.prefixes import DEEPEST, PatternError
 
 _SPACE = r"\s{1,8}"
 _MEMBER = re.compile(r"\w", re.ASCII)
 _END = ""
-_DEEPEST = 100  # words that begin alike, each with more letters than the one before; `prefixes` reads no more
 
 
 def any_word(words: Iterable[str]) -> str:
@@ -48,10 +47,10 @@ def _border(step: str) -> str:
     return r"\b" if _MEMBER.fullmatch(step) else ""
 
 
-def _pattern(tree: dict[str, Any], left: int = _DEEPEST) -> str:
+def _pattern(tree: dict[str, Any], left: int = DEEPEST) -> str:
     """Longer words first; a row without branches stays one."""
     if left < 0:
-        raise PatternError(f"more than {_DEEPEST} words begin alike, each longer than the one before")
+        raise PatternError(f"more than {DEEPEST} words begin alike, each longer than the one before")
     row = ""
     while len(tree) == 1 and _END not in tree:
         ((step, tree),) = tree.items()

@@ -19,7 +19,7 @@ from appliance.config.schema import Key, Limits, Model
 from appliance.domain.http import Ready
 from appliance.errors import GatewayError
 from appliance.limits.account import Account, Permit, Spent
-from appliance.limits.buckets import TICKS
+from appliance.limits.buckets import to_ticks
 from appliance.limits.headers import Shown
 
 
@@ -122,7 +122,7 @@ class Ledger:
         account, shared, _ = self._pairs.get((key, model)) or self._pair_of(key, model)
         if account is None:
             return None
-        tick = round(now * TICKS)  # `to_ticks`, written out, as every request comes by here
+        tick = to_ticks(now)
         reserved = tokens if tokens > 0 else 1
         date = self._date()
         taken = account.take(reserved, tick, date)
@@ -137,7 +137,7 @@ class Ledger:
     def headers(self, key: str, model: str, now: float) -> Ready:
         """What is left a minute, of the key's limit or the model's, whichever is less; nothing where there is none."""
         _, _, shown = self._pairs.get((key, model)) or self._pair_of(key, model)
-        return shown.at(round(now * TICKS))
+        return shown.at(to_ticks(now))
 
     def _pair_of(self, key: str, model: str) -> _Pair:
         """The accounts of a key and a model, those that there are, the key's first; the same until limits change."""

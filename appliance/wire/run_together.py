@@ -146,7 +146,7 @@ def answer_together(answer: Answer) -> str:
         if message.tool_calls:
             functions = [call.function for call in message.tool_calls if call.function is not None]
             texts += [text for function in functions for text in (function.name, function.arguments) if text]
-    return texts[0] if len(texts) == 1 else '"'.join(texts)
+    return '"'.join(texts)
 
 
 def makes_calls(answer: Answer) -> bool:
